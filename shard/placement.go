@@ -1,0 +1,204 @@
+package shard
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Defaults and bounds of an entity type's options.
+const (
+	DefaultShards     = 64
+	DefaultAckTimeout = 5 * time.Second
+	MaxAckTimeout     = 10 * time.Minute
+)
+
+// Spec is the configuration of an entity type, fixed when its first host registers it; other options under a known name
+// are refused. Comparable: two hosts agree exactly when their Specs are equal.
+type Spec struct {
+	Name       TypeName      `cbor:"1,keyasint"`
+	Shards     uint32        `cbor:"2,keyasint"`
+	Replicas   int           `cbor:"3,keyasint"` // copies beside the primary
+	MinAcks    int           `cbor:"4,keyasint"` // of them that must hold an event before it is confirmed; never clamped
+	AckTimeout time.Duration `cbor:"5,keyasint"`
+	Volatile   bool          `cbor:"6,keyasint"` // neither journal nor copies
+	Role       string        `cbor:"7,keyasint"` // only members of this role host it; "" means any
+}
+
+// Validate reports the first option out of range.
+func (s Spec) Validate() error {
+	if err := ValidName(string(s.Name)); err != nil {
+		return err
+	}
+	if s.Role != "" {
+		if err := ValidName(s.Role); err != nil {
+			return err
+		}
+	}
+	switch {
+	case s.Shards < 1 || s.Shards > MaxShards:
+		return Invalid("type %s: shards = %d, must be 1 to %d", s.Name, s.Shards, MaxShards)
+	case s.Replicas < 0 || s.Replicas > MaxReplicas:
+		return Invalid("type %s: replicas = %d, must be 0 to %d", s.Name, s.Replicas, MaxReplicas)
+	case s.MinAcks < 0 || s.MinAcks > s.Replicas:
+		return Invalid("type %s: min_acks = %d, must be 0 to replicas = %d", s.Name, s.MinAcks, s.Replicas)
+	case s.AckTimeout <= 0 || s.AckTimeout > MaxAckTimeout:
+		return Invalid("type %s: ack_timeout = %s, must be above 0 and at most %s", s.Name, s.AckTimeout, MaxAckTimeout)
+	case s.Volatile && s.Replicas != 0:
+		return Invalid("type %s: a volatile type has no copies, so replicas must be 0", s.Name)
+	}
+	return nil
+}
+
+// WriteQuorum is the number of copies, the primary among them, that must hold an event durably before it is confirmed.
+// A volatile type has none.
+func (s Spec) WriteQuorum() int {
+	if s.Volatile {
+		return 0
+	}
+	return s.MinAcks + 1
+}
+
+// CopyState is how far the durable data of a copy can be trusted.
+type CopyState uint8
+
+const (
+	CopyMinted CopyState = iota + 1 // named by Raft, not yet created on its directory
+	CopyReady                       // created and reported by its directory
+	CopyLost                        // its directory is gone, foreign or was rolled back: it stays in C and never answers
+)
+
+func (s CopyState) String() string { return name(s, "", "minted", "ready", "lost") }
+
+// Copy is one directory's durable data of a shard.
+type Copy struct {
+	ID        CopyID      `cbor:"1,keyasint"`
+	Node      NodeID      `cbor:"2,keyasint"`
+	Directory DirectoryID `cbor:"3,keyasint"`
+	State     CopyState   `cbor:"4,keyasint"`
+}
+
+// Status is where a shard stands between owners.
+type Status uint8
+
+const (
+	Forming      Status = iota + 1 // its first copies are being created
+	Establishing                   // a primary is elected and brings its log to the write quorum
+	Active                         // it serves
+	Recovering                     // it has no primary; its copies are being sealed
+)
+
+func (s Status) String() string {
+	return name(s, "", "forming", "establishing", "active", "recovering")
+}
+
+// Cause says why a placement last changed.
+type Cause string
+
+const (
+	CauseCreated        Cause = "created"         // first placement
+	CauseReplaced       Cause = "re-placed"       // its first copies could not be created where they were
+	CauseSessionExpired Cause = "session-expired" // the primary's lease ran out
+	CauseRestarted      Cause = "restarted"       // the primary's node came back with a new session
+	CauseLeft           Cause = "left"            // the primary's node said good-bye
+	CauseStalled        Cause = "stalled"         // the elected copy did not activate in time
+	CauseAsked          Cause = "asked"           // the primary itself asked for recovery
+	CauseElected        Cause = "elected"         // the most advanced copy was chosen
+	CauseActivated      Cause = "activated"       // the primary holds its log on the write quorum
+)
+
+// Placement is what Raft holds of one shard.
+//
+// A process may lead the shard only while the newest Placement it has seen names its own session, and only in exactly
+// that epoch. Copies is the in-sync set C: it is what quorums are counted over, whether or not its members are alive.
+// For a volatile type Copies is empty, Primary is 0 and only Node and Session say who owns the shard.
+//
+// Invariants: Epoch and Version never go back; while active the primary is in C and WriteQuorum ≤ |C|; copies are on
+// distinct nodes. See Check.
+type Placement struct {
+	Shard       ID            `cbor:"1,keyasint"`
+	Epoch       Epoch         `cbor:"2,keyasint"`
+	Version     ConfigVersion `cbor:"3,keyasint"`
+	Status      Status        `cbor:"4,keyasint"`
+	Primary     CopyID        `cbor:"5,keyasint,omitempty"` // elected or serving; 0 while recovering or forming
+	Node        NodeID        `cbor:"6,keyasint,omitempty"` // the primary's node
+	Session     SessionID     `cbor:"7,keyasint,omitempty"` // the only session that may lead this epoch
+	Copies      []Copy        `cbor:"8,keyasint,omitempty"`
+	WriteQuorum int           `cbor:"9,keyasint"`
+	Cause       Cause         `cbor:"10,keyasint"`
+	Changed     Index         `cbor:"11,keyasint"` // the entry that made this version
+
+	// What the last activated epoch was led by: its copy's single answer suffices for an election, and its session must
+	// be over before the next epoch serves. Zero before the first activation.
+	ActiveEpoch   Epoch     `cbor:"12,keyasint,omitempty"`
+	ActivePrimary CopyID    `cbor:"13,keyasint,omitempty"`
+	ActiveSession SessionID `cbor:"14,keyasint,omitempty"`
+	ActiveNode    NodeID    `cbor:"15,keyasint,omitempty"`
+
+	// The copy that was elected last without activating: it loses ties in the next election.
+	Stalled CopyID `cbor:"16,keyasint,omitempty"`
+}
+
+// RecoveryQuorum is the number of answers needed before a new primary is chosen: any write quorum meets it.
+func (p *Placement) RecoveryQuorum() int {
+	if p.WriteQuorum == 0 {
+		return 0
+	}
+	return len(p.Copies) - p.WriteQuorum + 1
+}
+
+// Copy returns the copy of that id.
+func (p *Placement) Copy(id CopyID) (Copy, bool) {
+	i := slices.IndexFunc(p.Copies, func(c Copy) bool { return c.ID == id })
+	if i < 0 {
+		return Copy{}, false
+	}
+	return p.Copies[i], true
+}
+
+// CopyOn returns the copy that lives in the directory.
+func (p *Placement) CopyOn(directory DirectoryID) (Copy, bool) {
+	i := slices.IndexFunc(p.Copies, func(c Copy) bool { return c.Directory == directory })
+	if i < 0 {
+		return Copy{}, false
+	}
+	return p.Copies[i], true
+}
+
+// Check reports a broken invariant.
+func (p *Placement) Check() error {
+	nodes := map[NodeID]bool{}
+	for _, c := range p.Copies {
+		if nodes[c.Node] {
+			return fmt.Errorf("shard %s: two copies on node %s", p.Shard, c.Node)
+		}
+		nodes[c.Node] = true
+	}
+	serving := p.Status == Active || p.Status == Establishing
+	switch {
+	case p.Status < Forming || p.Status > Recovering:
+		return fmt.Errorf("shard %s: status %d", p.Shard, p.Status)
+	case p.WriteQuorum > len(p.Copies):
+		return fmt.Errorf("shard %s: write quorum %d of %d copies", p.Shard, p.WriteQuorum, len(p.Copies))
+	case serving && (p.Session == 0 || p.Node == ""):
+		return fmt.Errorf("shard %s: %s without a primary session", p.Shard, p.Status)
+	case !serving && (p.Session != 0 || p.Primary != 0 || p.Node != ""):
+		return fmt.Errorf("shard %s: %s with a primary", p.Shard, p.Status)
+	case p.Status == Active && (p.ActiveEpoch != p.Epoch || p.ActiveSession != p.Session):
+		return fmt.Errorf("shard %s: active epoch %d, recorded %d", p.Shard, p.Epoch, p.ActiveEpoch)
+	}
+	if serving && p.WriteQuorum > 0 {
+		c, ok := p.Copy(p.Primary)
+		if !ok || c.Node != p.Node || c.State != CopyReady {
+			return fmt.Errorf("shard %s: primary copy %d is not a ready member of C on %s", p.Shard, p.Primary, p.Node)
+		}
+	}
+	return nil
+}
+
+func name[T ~uint8](v T, names ...string) string {
+	if int(v) < len(names) && names[v] != "" {
+		return names[v]
+	}
+	return fmt.Sprintf("unknown(%d)", v)
+}
