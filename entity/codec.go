@@ -1,0 +1,181 @@
+package entity
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// A Codec turns commands, replies, events and states into bytes and back. Both methods are given a pointer: *T for a
+// value of type T, or the value itself when T is a pointer type, as with protobuf messages. Safe for concurrent use.
+//
+// What Unmarshal makes must not alias data.
+//
+// Every byte a codec wrote has to stay readable: events are read back for as long as the journal keeps them.
+type Codec interface {
+	Marshal(v any) ([]byte, error)
+	Unmarshal(data []byte, v any) error
+}
+
+// The codecs that come with the package. JSON is the default.
+var (
+	// JSON is encoding/json. Fields that are not exported would be lost in the journal, so types that have some and do
+	// not marshal themselves are rejected when they are defined.
+	JSON Codec = jsonCodec{}
+	// Raw passes []byte and string through unchanged.
+	Raw Codec = rawCodec{}
+	// Binary uses the types' own MarshalBinary and UnmarshalBinary.
+	Binary Codec = binaryCodec{}
+)
+
+// checker is a Codec that can tell from a type alone that it would fail, or lose something.
+type checker interface{ check(t reflect.Type) error }
+
+func checkType(c Codec, t reflect.Type) error {
+	if c, ok := c.(checker); ok {
+		return c.check(t)
+	}
+	return nil
+}
+
+type jsonCodec struct{}
+
+func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+func (jsonCodec) check(t reflect.Type) error { return checkJSON(t, map[reflect.Type]bool{}) }
+
+func checkJSON(t reflect.Type, seen map[reflect.Type]bool) error {
+	if seen[t] || marshalsItself(t) {
+		return nil
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return checkJSON(t.Elem(), seen)
+	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
+		return fmt.Errorf("%s cannot be written as JSON", t)
+	case reflect.Interface:
+		if t.NumMethod() > 0 {
+			return fmt.Errorf("interface %s cannot be read back from JSON", t)
+		}
+	case reflect.Struct:
+		return checkJSONFields(t, seen)
+	}
+	return nil
+}
+
+func checkJSONFields(t reflect.Type, seen map[reflect.Type]bool) error {
+	for f := range t.Fields() {
+		switch {
+		case f.Tag.Get("json") == "-" || f.Name == "_":
+		case !f.IsExported() && !f.Anonymous:
+			return fmt.Errorf("field %s of %s is not exported, so JSON would lose it: export it, tag it `json:\"-\"`, or implement json.Marshaler", f.Name, t)
+		default:
+			if err := checkJSON(f.Type, seen); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func marshalsItself(t reflect.Type) bool {
+	for _, m := range []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()} {
+		if t.Implements(m) || reflect.PointerTo(t).Implements(m) {
+			return true
+		}
+	}
+	return false
+}
+
+type rawCodec struct{}
+
+func (rawCodec) Marshal(v any) ([]byte, error) {
+	switch v := v.(type) {
+	case *[]byte:
+		return append([]byte{}, *v...), nil
+	case *string:
+		return []byte(*v), nil
+	}
+	return nil, fmt.Errorf("%T is neither []byte nor string", v)
+}
+
+func (rawCodec) Unmarshal(data []byte, v any) error {
+	switch v := v.(type) {
+	case *[]byte:
+		*v = append([]byte{}, data...)
+	case *string:
+		*v = string(data)
+	default:
+		return fmt.Errorf("%T is neither []byte nor string", v)
+	}
+	return nil
+}
+
+func (rawCodec) check(t reflect.Type) error {
+	if t != reflect.TypeFor[[]byte]() && t != reflect.TypeFor[string]() {
+		return fmt.Errorf("%s is neither []byte nor string, which is all that Raw carries", t)
+	}
+	return nil
+}
+
+type binaryCodec struct{}
+
+func (binaryCodec) Marshal(v any) ([]byte, error) {
+	m, ok := v.(encoding.BinaryMarshaler)
+	if !ok {
+		return nil, fmt.Errorf("%T has no MarshalBinary", v)
+	}
+	return m.MarshalBinary()
+}
+
+func (binaryCodec) Unmarshal(data []byte, v any) error {
+	m, ok := v.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return fmt.Errorf("%T has no UnmarshalBinary", v)
+	}
+	return m.UnmarshalBinary(data)
+}
+
+func (binaryCodec) check(t reflect.Type) error {
+	if t.Kind() != reflect.Pointer {
+		t = reflect.PointerTo(t)
+	}
+	if !t.Implements(reflect.TypeFor[encoding.BinaryMarshaler]()) || !t.Implements(reflect.TypeFor[encoding.BinaryUnmarshaler]()) {
+		return fmt.Errorf("%s lacks MarshalBinary or UnmarshalBinary", t)
+	}
+	return nil
+}
+
+// A form encodes and decodes one Go type with one codec.
+type form[T any] struct {
+	codec Codec
+	elem  reflect.Type // what T points to, nil when T is no pointer
+}
+
+func formOf[T any](c Codec) (form[T], error) {
+	t := reflect.TypeFor[T]()
+	f := form[T]{codec: c}
+	if t.Kind() == reflect.Pointer {
+		f.elem = t.Elem()
+	}
+	return f, checkType(c, t)
+}
+
+func (f *form[T]) encode(v T) ([]byte, error) {
+	if f.elem != nil {
+		return f.codec.Marshal(v)
+	}
+	return f.codec.Marshal(&v)
+}
+
+func (f *form[T]) decode(data []byte) (v T, err error) {
+	if f.elem != nil {
+		v = reflect.New(f.elem).Interface().(T)
+		return v, f.codec.Unmarshal(data, v)
+	}
+	err = f.codec.Unmarshal(data, &v)
+	return v, err
+}

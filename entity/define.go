@@ -1,0 +1,196 @@
+package entity
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"muster/shard"
+)
+
+// DefaultSnapshotEvery is how many events an entity records between two snapshots of its state.
+const DefaultSnapshotEvery = 100
+
+// A Definition is an entity type without its Go types: what a node needs to host it. Only Define makes them. Safe for
+// concurrent use.
+type Definition interface {
+	// Spec is what the group agrees on about the type.
+	Spec() shard.Spec
+	// SnapshotEvery is the number of an entity's records after which its state is snapshotted, 0 for never.
+	SnapshotEvery() int
+	// Commands names the commands the type handles, sorted.
+	Commands() []string
+	// NewCell returns the entity in its initial state.
+	NewCell(id ID) *Cell
+
+	freeze()
+}
+
+// A Type is an entity type whose state is an S. The zero S is the state of an entity nothing happened to yet.
+type Type[S any] struct {
+	settings
+	state    form[S]
+	events   map[string]func(*S, []byte) error
+	commands map[string]func(*Context[S], []byte) ([]byte, error)
+	frozen   atomic.Bool
+}
+
+type settings struct {
+	spec      shard.Spec
+	snapshots int
+	codec     Codec
+	states    Codec // for snapshots; nil means codec
+}
+
+// An Option changes one setting of a type.
+type Option func(*settings)
+
+// Shards sets how many shards the type's entities are spread over; 64 by default, at most shard.MaxShards. It can never
+// be changed for a type that exists.
+func Shards(n int) Option {
+	return func(s *settings) { s.spec.Shards = uint32(min(max(n, 0), shard.MaxShards+1)) }
+}
+
+// Replicate keeps copies of every event on other nodes. Before an event is confirmed, the entity's node and minAcks of
+// the replicas hold it durably; it survives the loss of any minAcks nodes. Without a confirmation in ackTimeout (0 means
+// 5 s) the caller learns that the outcome is unknown. The default is no replicas; 2 and 1 suit data one cares about.
+func Replicate(replicas, minAcks int, ackTimeout time.Duration) Option {
+	return func(s *settings) {
+		s.spec.Replicas, s.spec.MinAcks, s.spec.AckTimeout = replicas, minAcks, ackTimeout
+		if ackTimeout == 0 {
+			s.spec.AckTimeout = shard.DefaultAckTimeout
+		}
+	}
+}
+
+// SnapshotEvery takes a snapshot of an entity's state after that many of its records, 0 for never; 100 by default.
+func SnapshotEvery(records int) Option { return func(s *settings) { s.snapshots = records } }
+
+// Volatile keeps the entities in memory only: no journal, no copies. When their node dies they start anew elsewhere.
+func Volatile() Option { return func(s *settings) { s.spec.Volatile = true } }
+
+// Role lets only members of that role host the type.
+func Role(name string) Option { return func(s *settings) { s.spec.Role = name } }
+
+// Encoding sets the codec of the type's commands, replies, events and snapshots; JSON by default.
+func Encoding(c Codec) Option { return func(s *settings) { s.codec = c } }
+
+// SnapshotEncoding sets another codec for snapshots of the state than for messages.
+func SnapshotEncoding(c Codec) Option { return func(s *settings) { s.states = c } }
+
+// Define makes an entity type. It panics when the name or an option is invalid, as the mistake is in the program.
+func Define[S any](name string, options ...Option) *Type[S] {
+	s := settings{codec: JSON, snapshots: DefaultSnapshotEvery}
+	s.spec = shard.Spec{Name: shard.TypeName(name), Shards: shard.DefaultShards, AckTimeout: shard.DefaultAckTimeout}
+	for _, o := range options {
+		o(&s)
+	}
+	if s.states == nil {
+		s.states = s.codec
+	}
+	if err := s.validate(); err != nil {
+		panic(fmt.Sprintf("entity.Define(%q): %v", name, err))
+	}
+	state, err := formOf[S](s.states)
+	if err != nil && s.snapshots > 0 {
+		panic(fmt.Sprintf("entity.Define(%q): state: %v; SnapshotEvery(0) does without snapshots", name, err))
+	}
+	return &Type[S]{
+		settings: s, state: state,
+		events:   map[string]func(*S, []byte) error{},
+		commands: map[string]func(*Context[S], []byte) ([]byte, error){},
+	}
+}
+
+func (s *settings) validate() error {
+	if s.codec == nil || s.states == nil {
+		return shard.Invalid("the codec is nil")
+	}
+	if s.snapshots < 0 {
+		return shard.Invalid("snapshot every %d records, must be 0 or more", s.snapshots)
+	}
+	if s.spec.Volatile {
+		s.snapshots = 0
+	}
+	return s.spec.Validate()
+}
+
+// Name returns the type's name.
+func (t *Type[S]) Name() shard.TypeName { return t.spec.Name }
+
+// Spec returns what the group agrees on about the type.
+func (t *Type[S]) Spec() shard.Spec { return t.spec }
+
+// SnapshotEvery returns the number of an entity's records after which its state is snapshotted, 0 for never.
+func (t *Type[S]) SnapshotEvery() int { return t.snapshots }
+
+// Commands names the commands the type handles, sorted.
+func (t *Type[S]) Commands() []string { return slices.Sorted(maps.Keys(t.commands)) }
+
+// Events names the events the type folds, sorted.
+func (t *Type[S]) Events() []string { return slices.Sorted(maps.Keys(t.events)) }
+
+// NewCell returns the entity in its initial state.
+func (t *Type[S]) NewCell(id ID) *Cell {
+	t.freeze()
+	c := &cell[S]{typ: t}
+	c.id, c.body = id, c
+	return &c.Cell
+}
+
+func (t *Type[S]) freeze() {
+	if !t.frozen.Load() {
+		t.frozen.Store(true)
+	}
+}
+
+// register guards what On and Handle add, so that a mistake shows where it was made.
+func (t *Type[S]) register(verb, name string, taken bool) string {
+	where := fmt.Sprintf("entity.%s(%s, %q)", verb, t.spec.Name, name)
+	if err := shard.ValidName(name); err != nil {
+		panic(fmt.Sprintf("%s: %v", where, err))
+	}
+	if taken {
+		panic(where + ": the name is taken")
+	}
+	if t.frozen.Load() {
+		panic(where + ": the type is in use already; declare its events and commands in package variables")
+	}
+	return where
+}
+
+func mustForm[T any](where string, c Codec) form[T] {
+	f, err := formOf[T](c)
+	if err != nil {
+		panic(fmt.Sprintf("%s: %s: %v", where, reflect.TypeFor[T](), err))
+	}
+	return f
+}
+
+// Types lists definitions for a node's configuration and freezes them.
+func Types(types ...Definition) []Definition {
+	for _, t := range types {
+		t.freeze()
+	}
+	return types
+}
+
+// Validate reports every name that is defined twice in the list. Everything else was checked by Define.
+func Validate(types []Definition) []error {
+	var faults []error
+	seen := map[shard.TypeName]bool{}
+	for i, t := range types {
+		switch {
+		case t == nil:
+			faults = append(faults, shard.Invalid("entity type number %d is nil", i+1))
+		case seen[t.Spec().Name]:
+			faults = append(faults, shard.Invalid("entity type %s is listed twice", t.Spec().Name))
+		default:
+			seen[t.Spec().Name] = true
+		}
+	}
+	return faults
+}
