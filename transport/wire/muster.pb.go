@@ -617,6 +617,202 @@ func (x *RenewReply) GetFault() *Fault {
 	return nil
 }
 
+type Report struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // shard.ReportKind
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Shard         uint32                 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	Copy          uint64                 `protobuf:"varint,4,opt,name=copy,proto3" json:"copy,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Version       uint64                 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	Detail        string                 `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Report) Reset() {
+	*x = Report{}
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report) ProtoMessage() {}
+
+func (x *Report) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report.ProtoReflect.Descriptor instead.
+func (*Report) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Report) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Report) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Report) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Report) GetCopy() uint64 {
+	if x != nil {
+		return x.Copy
+	}
+	return 0
+}
+
+func (x *Report) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Report) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Report) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type ReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Directory     string                 `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"` // the reporter's
+	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`    // the reporter's
+	Reports       []*Report              `protobuf:"bytes,3,rep,name=reports,proto3" json:"reports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReportRequest) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetReports() []*Report {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+type ReportReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Fault         *Fault                 `protobuf:"bytes,1,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReply) Reset() {
+	*x = ReportReply{}
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReply) ProtoMessage() {}
+
+func (x *ReportReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
+func (*ReportReply) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReportReply) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // the newest index the watcher has
@@ -627,7 +823,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +835,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +848,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRequest) GetFrom() uint64 {
@@ -676,14 +872,15 @@ type WatchEvent struct {
 	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	LeaderAddr    string                 `protobuf:"bytes,4,opt,name=leader_addr,json=leaderAddr,proto3" json:"leader_addr,omitempty"`
 	Term          uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
-	Behind        bool                   `protobuf:"varint,6,opt,name=behind,proto3" json:"behind,omitempty"` // this voter has less than the watcher: go elsewhere
+	Behind        bool                   `protobuf:"varint,6,opt,name=behind,proto3" json:"behind,omitempty"`                        // this voter has less than the watcher: go elsewhere
+	AgeMicros     int64                  `protobuf:"varint,7,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"` // how long ago the server last knew its map to be current
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +892,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +905,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchEvent) GetIndex() uint64 {
@@ -753,6 +950,13 @@ func (x *WatchEvent) GetBehind() bool {
 	return false
 }
 
+func (x *WatchEvent) GetAgeMicros() int64 {
+	if x != nil {
+		return x.AgeMicros
+	}
+	return 0
+}
+
 type ArriveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -767,7 +971,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +983,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +996,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -849,7 +1053,7 @@ type ArriveReply struct {
 
 func (x *ArriveReply) Reset() {
 	*x = ArriveReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1065,7 @@ func (x *ArriveReply) String() string {
 func (*ArriveReply) ProtoMessage() {}
 
 func (x *ArriveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1078,7 @@ func (x *ArriveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveReply.ProtoReflect.Descriptor instead.
 func (*ArriveReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ArriveReply) GetGeneration() uint64 {
@@ -914,7 +1118,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1130,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1143,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InspectRequest) GetLinearizable() bool {
@@ -968,7 +1172,7 @@ type InspectReply struct {
 
 func (x *InspectReply) Reset() {
 	*x = InspectReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1184,7 @@ func (x *InspectReply) String() string {
 func (*InspectReply) ProtoMessage() {}
 
 func (x *InspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1197,7 @@ func (x *InspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectReply.ProtoReflect.Descriptor instead.
 func (*InspectReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InspectReply) GetWhole() []byte {
@@ -1091,7 +1295,7 @@ type Hosted struct {
 
 func (x *Hosted) Reset() {
 	*x = Hosted{}
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1307,7 @@ func (x *Hosted) String() string {
 func (*Hosted) ProtoMessage() {}
 
 func (x *Hosted) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1320,7 @@ func (x *Hosted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hosted.ProtoReflect.Descriptor instead.
 func (*Hosted) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Hosted) GetType() string {
@@ -1202,7 +1406,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1418,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1431,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Envelope) GetCall() uint64 {
@@ -1323,7 +1527,7 @@ type EnvelopeFrame struct {
 
 func (x *EnvelopeFrame) Reset() {
 	*x = EnvelopeFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1539,7 @@ func (x *EnvelopeFrame) String() string {
 func (*EnvelopeFrame) ProtoMessage() {}
 
 func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1552,7 @@ func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeFrame.ProtoReflect.Descriptor instead.
 func (*EnvelopeFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EnvelopeFrame) GetEnvelopes() []*Envelope {
@@ -1369,7 +1573,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1585,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1598,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Answer) GetCall() uint64 {
@@ -1427,7 +1631,7 @@ type AnswerFrame struct {
 
 func (x *AnswerFrame) Reset() {
 	*x = AnswerFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1643,7 @@ func (x *AnswerFrame) String() string {
 func (*AnswerFrame) ProtoMessage() {}
 
 func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1656,7 @@ func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFrame.ProtoReflect.Descriptor instead.
 func (*AnswerFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AnswerFrame) GetAnswers() []*Answer {
@@ -1472,7 +1676,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1688,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1701,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -1533,7 +1737,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1749,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1762,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Append) GetType() string {
@@ -1647,7 +1851,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1863,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1876,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -1696,7 +1900,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1912,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1925,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Ack) GetType() string {
@@ -1783,7 +1987,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1999,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +2012,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Nack) GetType() string {
@@ -1884,7 +2088,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2100,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2113,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -1938,7 +2142,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2154,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2167,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SealItem) GetType() string {
@@ -2003,7 +2207,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2219,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2232,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -2056,7 +2260,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2272,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2285,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Sealed) GetType() string {
@@ -2163,7 +2367,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2379,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2392,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -2212,7 +2416,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2224,7 +2428,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2237,7 +2441,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AskRequest) GetType() string {
@@ -2293,7 +2497,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2509,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2522,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -2388,10 +2592,24 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1f\n" +
 	"\vnext_micros\x18\x02 \x01(\x03R\n" +
 	"nextMicros\x12&\n" +
-	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"6\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"\xa2\x01\n" +
+	"\x06Report\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\x12\x12\n" +
+	"\x04copy\x18\x04 \x01(\x04R\x04copy\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\x04R\aversion\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"t\n" +
+	"\rReportRequest\x12\x1c\n" +
+	"\tdirectory\x18\x01 \x01(\tR\tdirectory\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12+\n" +
+	"\areports\x18\x03 \x03(\v2\x11.muster.v1.ReportR\areports\"5\n" +
+	"\vReportReply\x12&\n" +
+	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\"6\n" +
 	"\fWatchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\x9f\x01\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\xbe\x01\n" +
 	"\n" +
 	"WatchEvent\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
@@ -2400,7 +2618,9 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\vleader_addr\x18\x04 \x01(\tR\n" +
 	"leaderAddr\x12\x12\n" +
 	"\x04term\x18\x05 \x01(\x04R\x04term\x12\x16\n" +
-	"\x06behind\x18\x06 \x01(\bR\x06behind\"\xba\x01\n" +
+	"\x06behind\x18\x06 \x01(\bR\x06behind\x12\x1d\n" +
+	"\n" +
+	"age_micros\x18\a \x01(\x03R\tageMicros\"\xba\x01\n" +
 	"\rArriveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aparties\x18\x02 \x01(\x05R\aparties\x12 \n" +
@@ -2538,12 +2758,13 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\bAskReply\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12&\n" +
 	"\x05fault\x18\x02 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node2\xa4\x03\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node2\xe0\x03\n" +
 	"\x05Group\x127\n" +
 	"\x05Hello\x12\x17.muster.v1.HelloRequest\x1a\x15.muster.v1.HelloReply\x124\n" +
 	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x12=\n" +
 	"\aPropose\x12\x19.muster.v1.ProposeRequest\x1a\x17.muster.v1.ProposeReply\x127\n" +
-	"\x05Renew\x12\x17.muster.v1.RenewRequest\x1a\x15.muster.v1.RenewReply\x129\n" +
+	"\x05Renew\x12\x17.muster.v1.RenewRequest\x1a\x15.muster.v1.RenewReply\x12:\n" +
+	"\x06Report\x12\x18.muster.v1.ReportRequest\x1a\x16.muster.v1.ReportReply\x129\n" +
 	"\x05Watch\x12\x17.muster.v1.WatchRequest\x1a\x15.muster.v1.WatchEvent0\x01\x12:\n" +
 	"\x06Arrive\x12\x18.muster.v1.ArriveRequest\x1a\x16.muster.v1.ArriveReply\x12=\n" +
 	"\aInspect\x12\x19.muster.v1.InspectRequest\x1a\x17.muster.v1.InspectReply2\xbb\x01\n" +
@@ -2566,7 +2787,7 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 	return file_transport_wire_muster_proto_rawDescData
 }
 
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_transport_wire_muster_proto_goTypes = []any{
 	(*Fault)(nil),          // 0: muster.v1.Fault
 	(*HelloRequest)(nil),   // 1: muster.v1.HelloRequest
@@ -2578,77 +2799,84 @@ var file_transport_wire_muster_proto_goTypes = []any{
 	(*ProposeReply)(nil),   // 7: muster.v1.ProposeReply
 	(*RenewRequest)(nil),   // 8: muster.v1.RenewRequest
 	(*RenewReply)(nil),     // 9: muster.v1.RenewReply
-	(*WatchRequest)(nil),   // 10: muster.v1.WatchRequest
-	(*WatchEvent)(nil),     // 11: muster.v1.WatchEvent
-	(*ArriveRequest)(nil),  // 12: muster.v1.ArriveRequest
-	(*ArriveReply)(nil),    // 13: muster.v1.ArriveReply
-	(*InspectRequest)(nil), // 14: muster.v1.InspectRequest
-	(*InspectReply)(nil),   // 15: muster.v1.InspectReply
-	(*Hosted)(nil),         // 16: muster.v1.Hosted
-	(*Envelope)(nil),       // 17: muster.v1.Envelope
-	(*EnvelopeFrame)(nil),  // 18: muster.v1.EnvelopeFrame
-	(*Answer)(nil),         // 19: muster.v1.Answer
-	(*AnswerFrame)(nil),    // 20: muster.v1.AnswerFrame
-	(*EpochStart)(nil),     // 21: muster.v1.EpochStart
-	(*Append)(nil),         // 22: muster.v1.Append
-	(*AppendFrame)(nil),    // 23: muster.v1.AppendFrame
-	(*Ack)(nil),            // 24: muster.v1.Ack
-	(*Nack)(nil),           // 25: muster.v1.Nack
-	(*AckFrame)(nil),       // 26: muster.v1.AckFrame
-	(*SealItem)(nil),       // 27: muster.v1.SealItem
-	(*SealRequest)(nil),    // 28: muster.v1.SealRequest
-	(*Sealed)(nil),         // 29: muster.v1.Sealed
-	(*SealReply)(nil),      // 30: muster.v1.SealReply
-	(*AskRequest)(nil),     // 31: muster.v1.AskRequest
-	(*AskReply)(nil),       // 32: muster.v1.AskReply
+	(*Report)(nil),         // 10: muster.v1.Report
+	(*ReportRequest)(nil),  // 11: muster.v1.ReportRequest
+	(*ReportReply)(nil),    // 12: muster.v1.ReportReply
+	(*WatchRequest)(nil),   // 13: muster.v1.WatchRequest
+	(*WatchEvent)(nil),     // 14: muster.v1.WatchEvent
+	(*ArriveRequest)(nil),  // 15: muster.v1.ArriveRequest
+	(*ArriveReply)(nil),    // 16: muster.v1.ArriveReply
+	(*InspectRequest)(nil), // 17: muster.v1.InspectRequest
+	(*InspectReply)(nil),   // 18: muster.v1.InspectReply
+	(*Hosted)(nil),         // 19: muster.v1.Hosted
+	(*Envelope)(nil),       // 20: muster.v1.Envelope
+	(*EnvelopeFrame)(nil),  // 21: muster.v1.EnvelopeFrame
+	(*Answer)(nil),         // 22: muster.v1.Answer
+	(*AnswerFrame)(nil),    // 23: muster.v1.AnswerFrame
+	(*EpochStart)(nil),     // 24: muster.v1.EpochStart
+	(*Append)(nil),         // 25: muster.v1.Append
+	(*AppendFrame)(nil),    // 26: muster.v1.AppendFrame
+	(*Ack)(nil),            // 27: muster.v1.Ack
+	(*Nack)(nil),           // 28: muster.v1.Nack
+	(*AckFrame)(nil),       // 29: muster.v1.AckFrame
+	(*SealItem)(nil),       // 30: muster.v1.SealItem
+	(*SealRequest)(nil),    // 31: muster.v1.SealRequest
+	(*Sealed)(nil),         // 32: muster.v1.Sealed
+	(*SealReply)(nil),      // 33: muster.v1.SealReply
+	(*AskRequest)(nil),     // 34: muster.v1.AskRequest
+	(*AskReply)(nil),       // 35: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
 	3,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
 	0,  // 1: muster.v1.FormReply.fault:type_name -> muster.v1.Fault
 	0,  // 2: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
 	0,  // 3: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
-	0,  // 4: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
-	16, // 5: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
-	0,  // 6: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
-	17, // 7: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
-	0,  // 8: muster.v1.Answer.fault:type_name -> muster.v1.Fault
-	19, // 9: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	22, // 10: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	21, // 11: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	24, // 12: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	25, // 13: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	27, // 14: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	21, // 15: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
-	0,  // 16: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	29, // 17: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
-	0,  // 18: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	1,  // 19: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	4,  // 20: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	6,  // 21: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	8,  // 22: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	10, // 23: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	12, // 24: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	14, // 25: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	18, // 26: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	23, // 27: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	28, // 28: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	31, // 29: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	2,  // 30: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	5,  // 31: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	7,  // 32: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	9,  // 33: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	11, // 34: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	13, // 35: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	15, // 36: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	20, // 37: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	26, // 38: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	30, // 39: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	32, // 40: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	30, // [30:41] is the sub-list for method output_type
-	19, // [19:30] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	10, // 4: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
+	0,  // 5: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
+	0,  // 6: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
+	19, // 7: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
+	0,  // 8: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
+	20, // 9: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
+	0,  // 10: muster.v1.Answer.fault:type_name -> muster.v1.Fault
+	22, // 11: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
+	25, // 12: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	24, // 13: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	27, // 14: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	28, // 15: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	30, // 16: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	24, // 17: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	0,  // 18: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
+	32, // 19: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	0,  // 20: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
+	1,  // 21: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	4,  // 22: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	6,  // 23: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	8,  // 24: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	11, // 25: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	13, // 26: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	15, // 27: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	17, // 28: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	21, // 29: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	26, // 30: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	31, // 31: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	34, // 32: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	2,  // 33: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	5,  // 34: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	7,  // 35: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	9,  // 36: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	12, // 37: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	14, // 38: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	16, // 39: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	18, // 40: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	23, // 41: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	29, // 42: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	33, // 43: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	35, // 44: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	33, // [33:45] is the sub-list for method output_type
+	21, // [21:33] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_transport_wire_muster_proto_init() }
@@ -2662,7 +2890,7 @@ func file_transport_wire_muster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

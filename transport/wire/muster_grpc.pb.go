@@ -27,6 +27,7 @@ const (
 	Group_Form_FullMethodName    = "/muster.v1.Group/Form"
 	Group_Propose_FullMethodName = "/muster.v1.Group/Propose"
 	Group_Renew_FullMethodName   = "/muster.v1.Group/Renew"
+	Group_Report_FullMethodName  = "/muster.v1.Group/Report"
 	Group_Watch_FullMethodName   = "/muster.v1.Group/Watch"
 	Group_Arrive_FullMethodName  = "/muster.v1.Group/Arrive"
 	Group_Inspect_FullMethodName = "/muster.v1.Group/Inspect"
@@ -46,6 +47,8 @@ type GroupClient interface {
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
 	// Renew extends a session's lease; the answer leaves when the renewal is applied.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewReply, error)
+	// Report brings what a node found about its copies to the leader. It is repeated until the map shows the effect.
+	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportReply, error)
 	// Watch follows the map from an index on.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEvent], error)
 	// Arrive enters a barrier and waits for its release.
@@ -96,6 +99,16 @@ func (c *groupClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RenewReply)
 	err := c.cc.Invoke(ctx, Group_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *groupClient) Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportReply)
+	err := c.cc.Invoke(ctx, Group_Report_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +168,8 @@ type GroupServer interface {
 	Propose(context.Context, *ProposeRequest) (*ProposeReply, error)
 	// Renew extends a session's lease; the answer leaves when the renewal is applied.
 	Renew(context.Context, *RenewRequest) (*RenewReply, error)
+	// Report brings what a node found about its copies to the leader. It is repeated until the map shows the effect.
+	Report(context.Context, *ReportRequest) (*ReportReply, error)
 	// Watch follows the map from an index on.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchEvent]) error
 	// Arrive enters a barrier and waits for its release.
@@ -182,6 +197,9 @@ func (UnimplementedGroupServer) Propose(context.Context, *ProposeRequest) (*Prop
 }
 func (UnimplementedGroupServer) Renew(context.Context, *RenewRequest) (*RenewReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedGroupServer) Report(context.Context, *ReportRequest) (*ReportReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
 }
 func (UnimplementedGroupServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchEvent]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
@@ -285,6 +303,24 @@ func _Group_Renew_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Group_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GroupServer).Report(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Group_Report_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GroupServer).Report(ctx, req.(*ReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Group_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -354,6 +390,10 @@ var Group_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _Group_Renew_Handler,
+		},
+		{
+			MethodName: "Report",
+			Handler:    _Group_Report_Handler,
 		},
 		{
 			MethodName: "Arrive",
