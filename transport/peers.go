@@ -1,0 +1,209 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+
+	"muster/shard"
+)
+
+// How a caller keeps connections. The ping is gRPC's fastest; leases notice a dead node long before.
+const (
+	clientPing     = 10 * time.Second
+	clientPingWait = 3 * time.Second
+	dialTimeout    = 2 * time.Second
+	firstRetry     = 50 * time.Millisecond
+	slowestRetry   = time.Second
+	tcpKeepAlive   = 5 * time.Second
+	target         = "passthrough:///muster" // never resolved: the dialer knows the address
+)
+
+type dialer func(ctx context.Context, addr string) (net.Conn, error)
+
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: tcpKeepAlive}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// peers holds one connection for each address, dialed when first used.
+type peers struct {
+	port *Port
+	dial dialer
+	tls  *tls.Config // nil in plaintext
+	mu   struct {
+		sync.Mutex
+		closed bool
+		conns  map[string]*grpc.ClientConn
+	}
+}
+
+func newPeers(p *Port, cfg Config) *peers {
+	s := &peers{port: p, dial: cfg.Dialer, tls: cfg.TLS}
+	if s.dial == nil {
+		s.dial = dialTCP
+	}
+	s.mu.conns = map[string]*grpc.ClientConn{}
+	return s
+}
+
+// Peer returns the connection to the node at addr, the same for every caller. It dials when first used, redials by itself
+// with at most a second between attempts, and adds this node's group and id to each call. The caller does not close it.
+func (p *Port) Peer(addr string) *grpc.ClientConn {
+	s := p.peers
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.mu.conns[addr]; c != nil {
+		return c
+	}
+	c, err := s.connect(addr)
+	if err != nil {
+		// Only contradictory options can fail here, and they are constants: the address is not even looked at.
+		panic("transport: " + err.Error())
+	}
+	if s.mu.closed {
+		c.Close()
+		return c
+	}
+	s.mu.conns[addr] = c
+	return c
+}
+
+func (s *peers) connect(addr string) (*grpc.ClientConn, error) {
+	o := dialOptions(addr, s.dial, s.tls, s.port.limits)
+	o = append(o, identified(func() (shard.GroupID, shard.NodeID) { return s.port.Group(), s.port.node })...)
+	return grpc.NewClient(target, o...)
+}
+
+// Wake makes the connections to addr, or to every peer for "", dial now instead of at the end of their pause: call it
+// when the map says that a node is back.
+func (p *Port) Wake(addr string) {
+	p.peers.mu.Lock()
+	defer p.peers.mu.Unlock()
+	for a, c := range p.peers.mu.conns {
+		if addr == "" || a == addr {
+			c.ResetConnectBackoff()
+		}
+	}
+}
+
+// Keep closes the connections to every address that is not wanted any more.
+func (p *Port) Keep(wanted func(addr string) bool) {
+	var gone []*grpc.ClientConn
+	p.peers.mu.Lock()
+	for a, c := range p.peers.mu.conns {
+		if !wanted(a) {
+			gone = append(gone, c)
+			delete(p.peers.mu.conns, a)
+		}
+	}
+	p.peers.mu.Unlock()
+	for _, c := range gone {
+		c.Close()
+	}
+}
+
+func (s *peers) close() {
+	s.mu.Lock()
+	s.mu.closed = true
+	conns := s.mu.conns
+	s.mu.conns = map[string]*grpc.ClientConn{}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+func (s *peers) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.conns)
+}
+
+// dialSecure dials a bare connection, with TLS when the port has it.
+func (p *Port) dialSecure(ctx context.Context, addr string) (net.Conn, error) {
+	c, err := p.peers.dial(ctx, addr)
+	if err != nil || p.peers.tls == nil {
+		return c, err
+	}
+	secure := tls.Client(c, clientTLS(p.peers.tls, addr))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// ClientOptions are how a program outside the group connects.
+type ClientOptions struct {
+	TLS    *tls.Config   // nil means plaintext
+	Group  shard.GroupID // named in every call when set: needed for proposals, and a node of another group refuses
+	Dialer func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// Dial returns a connection to the node at addr for a client. It is dialed when first used; the caller closes it.
+func Dial(addr string, o ClientOptions) (*grpc.ClientConn, error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, shard.Invalid("address %q is not HOST:PORT", addr)
+	}
+	if o.Dialer == nil {
+		o.Dialer = dialTCP
+	}
+	options := dialOptions(addr, o.Dialer, o.TLS, Limits{}.withDefaults())
+	options = append(options, identified(func() (shard.GroupID, shard.NodeID) { return o.Group, "" })...)
+	return grpc.NewClient(target, options...)
+}
+
+func dialOptions(addr string, dial dialer, secure *tls.Config, limits Limits) []grpc.DialOption {
+	creds := insecure.NewCredentials()
+	if secure != nil {
+		creds = credentials.NewTLS(clientTLS(secure, addr))
+	}
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithAuthority(addr),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, addr) }),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(limits.Reply), grpc.MaxCallSendMsgSize(limits.Request)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: slowestRetry},
+			MinConnectTimeout: dialTimeout,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: clientPing, Timeout: clientPingWait, PermitWithoutStream: true,
+		}),
+	}
+}
+
+// identified adds the group and node, when known, to every call at the time it is made.
+func identified(who func() (shard.GroupID, shard.NodeID)) []grpc.DialOption {
+	with := func(ctx context.Context) context.Context {
+		group, node := who()
+		if group != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, groupKey, string(group))
+		}
+		if node != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, nodeKey, string(node))
+		}
+		return ctx
+	}
+	return []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+			invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return invoke(with(ctx), method, req, reply, cc, opts...)
+		}),
+		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn,
+			method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return streamer(with(ctx), desc, cc, method, opts...)
+		}),
+	}
+}

@@ -1,0 +1,336 @@
+// Package transport is the one port of a node: it tells Raft's streams from gRPC calls by their first byte, keeps
+// strangers out by TLS, by group and by limits, and holds the connections to other nodes. Package wire below it is the
+// schema of what is said.
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"muster/shard"
+)
+
+// Config says where a port listens and whom it trusts. Every zero value means a default.
+type Config struct {
+	Node           shard.NodeID
+	Bind           string                                                   // host:port to listen on; "" means Advertise; port 0 lets the system choose
+	Advertise      string                                                   // host:port that others dial; "" or port 0 means the listener's
+	Listener       net.Listener                                             // instead of listening on Bind
+	Dialer         func(ctx context.Context, addr string) (net.Conn, error) // nil means TCP
+	TLS            *tls.Config                                              // nil means plaintext; see Listen
+	AllowPlaintext bool                                                     // plaintext on other than loopback addresses
+	Logger         hclog.Logger
+	Limits         Limits
+}
+
+// A Port is a node's one listening port and its connections to other nodes. All methods are safe for concurrent use.
+//
+// The life of a port: Listen, register services on Server, Serve, Drain, Close. Calls may go out from Listen on.
+type Port struct {
+	node      shard.NodeID
+	advertise string
+	listener  net.Listener
+	serverTLS *tls.Config
+	log       hclog.Logger
+	limits    Limits
+	group     atomic.Pointer[shard.GroupID]
+	census    *census
+	counters  counters
+	calls     *lane
+	raft      *RaftLayer
+	server    *grpc.Server
+	peers     *peers
+	stops     stops
+}
+
+type counters struct{ accepted, refused, full, strangers atomic.Uint64 }
+
+// stops is what ends a port, step by step.
+type stops struct {
+	drain    chan struct{} // closed first: streams should end
+	drainer  sync.Once
+	drained  chan struct{} // closed when no call runs any more, or the bound was reached
+	closing  chan struct{} // closed when the listener goes away
+	closer   sync.Once
+	closed   chan struct{} // closed when nothing of the port is left
+	greeters sync.WaitGroup
+}
+
+// Listen binds the port; nothing is accepted before Serve, though the system lets callers connect.
+//
+// With a TLS configuration every connection is mutual TLS 1.3: it needs Certificates (or GetCertificate and
+// GetClientCertificate), RootCAs and ClientCAs, and each certificate carries an Identity. Without one everything is plaintext,
+// which is refused on anything but a loopback address unless AllowPlaintext is set.
+func Listen(cfg Config) (*Port, error) {
+	if err := cfg.Node.Validate(); err != nil {
+		return nil, err
+	}
+	l, err := bind(cfg)
+	if err != nil {
+		return nil, err
+	}
+	advertise, err := advertised(cfg, l.Addr())
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	p := &Port{
+		node: cfg.Node, advertise: advertise, listener: l, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		calls: newLane(address(advertise)),
+	}
+	if p.log == nil {
+		p.log = hclog.NewNullLogger()
+	}
+	if cfg.TLS != nil {
+		p.serverTLS = serverTLS(cfg.TLS)
+	}
+	p.stops.drain, p.stops.drained = make(chan struct{}), make(chan struct{})
+	p.stops.closing, p.stops.closed = make(chan struct{}), make(chan struct{})
+	p.census = newCensus(p.limits)
+	p.raft = newRaftLayer(p)
+	p.peers = newPeers(p, cfg)
+	p.server = p.newServer()
+	return p, nil
+}
+
+func bind(cfg Config) (net.Listener, error) {
+	if cfg.Listener != nil {
+		return cfg.Listener, plaintextAllowed(cfg, cfg.Listener.Addr())
+	}
+	where := cfg.Bind
+	if where == "" {
+		where = cfg.Advertise
+	}
+	if _, _, err := net.SplitHostPort(where); err != nil {
+		return nil, shard.Invalid("address %q is not HOST:PORT", where)
+	}
+	l, err := net.Listen("tcp", where)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", where, err)
+	}
+	if err := plaintextAllowed(cfg, l.Addr()); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func plaintextAllowed(cfg Config, a net.Addr) error {
+	tcp, isTCP := a.(*net.TCPAddr)
+	if cfg.TLS != nil || cfg.AllowPlaintext || !isTCP || tcp.IP.IsLoopback() {
+		return nil
+	}
+	return shard.Invalid("%s is not a loopback address: without TLS anyone who reaches it could read and command the "+
+		"group; configure TLS or allow plaintext", a)
+}
+
+// advertised completes the address that others dial. An unspecified host cannot be dialed from elsewhere.
+func advertised(cfg Config, bound net.Addr) (string, error) {
+	if cfg.Advertise == "" {
+		cfg.Advertise = bound.String()
+	}
+	host, port, err := net.SplitHostPort(cfg.Advertise)
+	if tcp, isTCP := bound.(*net.TCPAddr); isTCP {
+		if err != nil {
+			return "", shard.Invalid("advertised address %q is not HOST:PORT", cfg.Advertise)
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			return "", shard.Invalid("%q cannot be advertised: other nodes cannot dial it; name an address of this machine",
+				cfg.Advertise)
+		}
+		if port == "0" {
+			return net.JoinHostPort(host, fmt.Sprint(tcp.Port)), nil
+		}
+	}
+	return cfg.Advertise, nil
+}
+
+// Addr returns the address that others dial.
+func (p *Port) Addr() string { return p.advertise }
+
+// Node returns the id this port speaks as.
+func (p *Port) Node() shard.NodeID { return p.node }
+
+// SetGroup makes the port a member's: from then on its calls and streams name the group, and those of another group, or of
+// none where a member is needed, are refused.
+func (p *Port) SetGroup(g shard.GroupID) { p.group.Store(&g) }
+
+// Group returns what SetGroup stored last, "" before.
+func (p *Port) Group() shard.GroupID {
+	if g := p.group.Load(); g != nil {
+		return *g
+	}
+	return ""
+}
+
+// Server returns the gRPC server, for registering services before Serve.
+func (p *Port) Server() *grpc.Server { return p.server }
+
+// RaftLayer returns the stream layer for Raft's network transport, the same at every call.
+func (p *Port) RaftLayer() *RaftLayer { return p.raft }
+
+// Serve accepts connections until Close. It fails only when the listener does.
+func (p *Port) Serve() error {
+	served := make(chan error, 1)
+	go func() { served <- p.server.Serve(p.calls) }()
+	err := p.accept()
+	p.calls.Close()
+	if serveErr := <-served; err == nil && !errors.Is(serveErr, net.ErrClosed) {
+		err = serveErr
+	}
+	p.stops.greeters.Wait()
+	return err
+}
+
+// accept runs the listener. A failure that may pass, such as too many open files, is retried with a growing pause.
+func (p *Port) accept() error {
+	const longest = time.Second
+	pause := 5 * time.Millisecond
+	for {
+		raw, err := p.listener.Accept()
+		switch {
+		case err == nil:
+			pause = 5 * time.Millisecond
+			p.admit(raw)
+			continue
+		case p.isClosing():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("listener %s: %w", p.listener.Addr(), err)
+		}
+		p.log.Warn("accept failed", "addr", p.listener.Addr(), "error", err, "pause", pause)
+		select {
+		case <-time.After(pause):
+		case <-p.stops.closing:
+			return nil
+		}
+		pause = min(2*pause, longest)
+	}
+}
+
+func (p *Port) admit(raw net.Conn) {
+	p.counters.accepted.Add(1)
+	c := &conn{
+		Conn: raw, host: hostOf(raw.RemoteAddr()), limit: time.Now().Add(p.limits.Handshake), census: p.census,
+	}
+	if full, ok := p.census.admit(c); !ok {
+		raw.Close()
+		if p.counters.full.Add(1)%1024 == 1 {
+			p.log.Warn("connection refused, a limit is reached", "peer", c.host, "limit", full)
+		}
+		return
+	}
+	p.stops.greeters.Go(func() { p.greet(c) })
+}
+
+func (p *Port) isClosing() bool {
+	select {
+	case <-p.stops.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Draining is closed when the port begins to drain. A handler of a long stream ends when it sees it.
+func (p *Port) Draining() <-chan struct{} { return p.stops.drain }
+
+// Drain ends the serving of calls: it closes Draining, refuses new calls, waits for those that run until ctx ends or
+// Limits.Drain has passed, and cuts the rest. Raft's streams and calls to other nodes go on. Later calls wait for the first.
+func (p *Port) Drain(ctx context.Context) error {
+	p.stops.drainer.Do(func() {
+		close(p.stops.drain)
+		graceful := make(chan struct{})
+		go func() {
+			p.server.GracefulStop()
+			close(graceful)
+		}()
+		timer := time.NewTimer(p.limits.Drain)
+		defer timer.Stop()
+		select {
+		case <-graceful:
+		case <-ctx.Done():
+			p.stopCalls(graceful)
+		case <-timer.C:
+			p.stopCalls(graceful)
+		}
+		close(p.stops.drained)
+	})
+	select {
+	case <-p.stops.drained:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain %s: %w", p.node, ctx.Err())
+	}
+}
+
+// stopCalls cuts what did not end by itself. A handler that ignores its context would hold Stop for ever, as it waits for
+// handlers: it gets a second and is then left behind.
+func (p *Port) stopCalls(graceful <-chan struct{}) {
+	stopped := make(chan struct{})
+	go func() {
+		p.server.Stop()
+		<-graceful
+		close(stopped)
+	}()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-stopped:
+	case <-timer.C:
+		p.log.Error("a call handler did not return after its context ended")
+	}
+}
+
+// Close drains the port, then closes the listener, Raft's streams and every connection, and waits for Serve's goroutines.
+// It is safe to call more than once and before Serve.
+func (p *Port) Close(ctx context.Context) error {
+	err := p.Drain(ctx)
+	p.stops.closer.Do(func() {
+		close(p.stops.closing)
+		p.listener.Close()
+		p.raft.Close()
+		p.calls.Close()
+		p.census.closeAll()
+		p.peers.close()
+		p.stops.greeters.Wait()
+		close(p.stops.closed)
+	})
+	select {
+	case <-p.stops.closed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("close port of %s: %w", p.node, ctx.Err())
+	}
+}
+
+// Stats is a snapshot of a port's counters.
+type Stats struct {
+	Accepted    uint64 // connections ever
+	Refused     uint64 // of them, those that did not shake hands in time, spoke nonsense or were strangers to Raft
+	Full        uint64 // those closed at once because a limit was reached
+	Strangers   uint64 // calls refused because of their group or certificate
+	Open        int    // accepted connections now
+	Pending     int    // of them, those still shaking hands
+	RaftStreams int    // in both directions
+	Peers       int    // nodes this port holds a connection object for
+}
+
+// Stats returns the counters as they are now.
+func (p *Port) Stats() Stats {
+	s := Stats{
+		Accepted: p.counters.accepted.Load(), Refused: p.counters.refused.Load(), Full: p.counters.full.Load(),
+		Strangers: p.counters.strangers.Load(), RaftStreams: p.raft.count(), Peers: p.peers.count(),
+	}
+	s.Open, s.Pending = p.census.count()
+	return s
+}

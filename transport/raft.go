@@ -1,0 +1,255 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"muster/shard"
+)
+
+// A RaftLayer carries Raft's streams over the port. It implements raft.StreamLayer.
+//
+// A stream opens with {0x01, "MSTR", protocol version, group UUID, node id} from the dialer and one byte in answer, so that
+// nodes of two groups never hear a word of each other's Raft, and the dialer can say why.
+//
+// Cut is for a node whose disk hangs: its Raft instance would go on leading, as heartbeats do not touch the disk.
+type RaftLayer struct {
+	port *Port
+	lane *lane
+	mu   struct {
+		sync.Mutex
+		cut     bool
+		streams map[net.Conn]struct{}
+	}
+}
+
+var _ raft.StreamLayer = (*RaftLayer)(nil)
+
+const (
+	raftMagic   = "MSTR"
+	raftVersion = 1
+	maxHello    = 255 // bytes of the group, and of the node id: each has one byte of length
+)
+
+// The answers to the opening of a Raft stream.
+const (
+	raftWelcome = iota
+	raftForeignVersion
+	raftForeignGroup
+	raftForbidden
+	raftCut
+)
+
+var raftAnswers = [...]string{
+	raftWelcome: "welcome", raftForeignVersion: "it speaks another version of the stream protocol",
+	raftForeignGroup: "it belongs to another group", raftForbidden: "it does not accept our certificate for Raft",
+	raftCut: "its Raft is stopped",
+}
+
+func newRaftLayer(p *Port) *RaftLayer {
+	r := &RaftLayer{port: p, lane: newLane(address(p.advertise))}
+	r.mu.streams = map[net.Conn]struct{}{}
+	return r
+}
+
+// Accept implements net.Listener. It fails with net.ErrClosed after Close of the layer or the port.
+func (r *RaftLayer) Accept() (net.Conn, error) { return r.lane.Accept() }
+
+// Addr returns the advertised address: Raft tells it to the other voters.
+func (r *RaftLayer) Addr() net.Addr { return r.lane.addr }
+
+// Close ends Accept and every stream. The port goes on serving calls.
+func (r *RaftLayer) Close() error {
+	r.Cut()
+	return r.lane.Close()
+}
+
+// Cut closes every stream and refuses new ones, in both directions and for good. It does not block. Accept goes on
+// waiting, so the Raft instance above sees a network that is gone, not a closed transport.
+func (r *RaftLayer) Cut() {
+	r.mu.Lock()
+	r.mu.cut = true
+	streams := r.mu.streams
+	r.mu.streams = map[net.Conn]struct{}{}
+	r.mu.Unlock()
+	for c := range streams {
+		c.Close()
+	}
+}
+
+// Dial implements raft.StreamLayer. The timeout covers the connection, TLS and the opening words.
+func (r *RaftLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	c, err := r.port.dialSecure(ctx, string(to))
+	if err != nil {
+		return nil, fmt.Errorf("raft stream to %s: %w", to, err)
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	err = r.open(c)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("raft stream to %s: %w", to, err)
+	}
+	return r.track(c)
+}
+
+func (r *RaftLayer) open(c net.Conn) error {
+	group := r.port.Group()
+	if group == "" {
+		return errors.New("this node belongs to no group yet")
+	}
+	if _, err := c.Write(hello{raftVersion, group, r.port.node}.encode()); err != nil {
+		return err
+	}
+	answer := make([]byte, 1)
+	if _, err := io.ReadFull(c, answer); err != nil {
+		return err
+	}
+	if answer[0] == raftWelcome {
+		return nil
+	}
+	if int(answer[0]) < len(raftAnswers) {
+		return shard.Errorf(shard.CodeWrongGroup, "refused: %s", raftAnswers[answer[0]])
+	}
+	return shard.Errorf(shard.CodeWrongGroup, "refused with unknown answer %d", answer[0])
+}
+
+// receive reads the opening words of an accepted stream, whose first byte is gone, and hands it to Accept.
+func (r *RaftLayer) receive(c *conn) error {
+	h, err := readHello(c.Conn)
+	if err != nil {
+		return err
+	}
+	answer, err := r.judge(c.state, h)
+	if _, writeErr := c.Conn.Write([]byte{answer}); err == nil {
+		err = writeErr
+	}
+	if err != nil {
+		return err
+	}
+	c.SetDeadline(time.Time{})
+	stream, err := r.track(c)
+	if err != nil {
+		return err
+	}
+	if !r.lane.offer(stream, c.limit) {
+		stream.Close()
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// judge decides on a stream: the answer to send, and the error when it is not a welcome.
+func (r *RaftLayer) judge(state *tls.ConnectionState, h hello) (byte, error) {
+	r.mu.Lock()
+	cut := r.mu.cut
+	r.mu.Unlock()
+	switch own := r.port.Group(); {
+	case h.version != raftVersion:
+		return raftForeignVersion, shard.Errorf(shard.CodeMismatch, "a Raft stream of version %d", h.version)
+	case cut:
+		return raftCut, errCut
+	case own == "" || h.group != own:
+		return raftForeignGroup, shard.Errorf(shard.CodeWrongGroup, "node %q of group %q opened a Raft stream", h.node, h.group)
+	case state == nil:
+		return raftWelcome, nil
+	}
+	who, err := identity(state)
+	if err == nil && (who.Role != RoleServer || who.Name != string(h.node)) {
+		err = shard.Errorf(shard.CodeWrongGroup, "%s %q opened a Raft stream as node %q", who.Role, who.Name, h.node)
+	}
+	if err != nil {
+		return raftForbidden, err
+	}
+	return raftWelcome, nil
+}
+
+// hello is what the dialer of a Raft stream says of itself. Its layout is the same in every version, so that each can
+// refuse the other in words.
+type hello struct {
+	version byte
+	group   shard.GroupID
+	node    shard.NodeID
+}
+
+func (h hello) encode() []byte {
+	b := append([]byte{raftByte}, raftMagic...)
+	b = append(b, h.version, byte(len(h.group)))
+	b = append(b, h.group...)
+	b = append(b, byte(len(h.node)))
+	return append(b, h.node...)
+}
+
+// readHello reads what follows the first byte.
+func readHello(c io.Reader) (hello, error) {
+	fixed := make([]byte, len(raftMagic)+1)
+	if _, err := io.ReadFull(c, fixed); err != nil {
+		return hello{}, err
+	}
+	if string(fixed[:len(raftMagic)]) != raftMagic {
+		return hello{}, errForeign
+	}
+	group, err := readShort(c)
+	if err != nil {
+		return hello{}, err
+	}
+	node, err := readShort(c)
+	return hello{fixed[len(raftMagic)], shard.GroupID(group), shard.NodeID(node)}, err
+}
+
+// readShort reads a string of at most maxHello bytes behind its length.
+func readShort(c io.Reader) (string, error) {
+	b := make([]byte, 1+maxHello)
+	if _, err := io.ReadFull(c, b[:1]); err != nil {
+		return "", err
+	}
+	n := int(b[0])
+	_, err := io.ReadFull(c, b[1:1+n])
+	return string(b[1 : 1+n]), err
+}
+
+var errCut = errors.New("the Raft streams of this node are cut")
+
+// track puts a stream among those that Cut closes.
+func (r *RaftLayer) track(c net.Conn) (net.Conn, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.cut {
+		c.Close()
+		return nil, errCut
+	}
+	s := &raftStream{Conn: c, layer: r}
+	r.mu.streams[s] = struct{}{}
+	return s, nil
+}
+
+func (r *RaftLayer) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.mu.streams)
+}
+
+type raftStream struct {
+	net.Conn
+	layer *RaftLayer
+}
+
+// Close implements net.Conn.
+func (s *raftStream) Close() error {
+	s.layer.mu.Lock()
+	delete(s.layer.mu.streams, s)
+	s.layer.mu.Unlock()
+	return s.Conn.Close()
+}
