@@ -25,7 +25,7 @@ type Cell struct {
 
 // body is the part of a cell that knows its state's type.
 type body interface {
-	handle(ctx context.Context, e *Envelope) (Outcome, error)
+	handle(ctx context.Context, command string, payload []byte) (Outcome, error)
 	fold(name, payload []byte) error
 	snapshot() ([]byte, error)
 	restore(b []byte) error
@@ -55,7 +55,7 @@ func (c *Cell) Handle(ctx context.Context, e Envelope) (Outcome, error) {
 	if c.spoiled {
 		return Outcome{}, errSpoiled(c)
 	}
-	out, err := c.body.handle(ctx, &e)
+	out, err := c.body.handle(ctx, e.Command, e.Payload)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -141,20 +141,21 @@ func (c *Cell) Restore(seq shard.Seq, b []byte) (err error) {
 	return nil
 }
 
-func (c *cell[S]) handle(ctx context.Context, e *Envelope) (out Outcome, err error) {
-	run := c.typ.commands[e.Command]
+func (c *cell[S]) handle(ctx context.Context, command string, payload []byte) (out Outcome, err error) {
+	run := c.typ.commands[command]
 	if run == nil {
-		return out, shard.Errorf(shard.CodeUnknownCommand, "type %s has no command %q", c.typ.spec.Name, e.Command)
+		return out, shard.Errorf(shard.CodeUnknownCommand, "type %s has no command %q", c.typ.spec.Name, command)
 	}
 	x := &Context[S]{ctx: ctx, cell: c}
+	x.events = x.first[:0]
 	c.spoiled = true // until the handler has returned in order, so that even runtime.Goexit leaves a spoiled cell
 	defer func() {
 		x.over.Store(true)
 		if v := recover(); v != nil {
-			err = panicked(v, fmt.Sprintf("%s.%s", c.typ.spec.Name, e.Command))
+			err = panicked(v, fmt.Sprintf("%s.%s", c.typ.spec.Name, command))
 		}
 	}()
-	reply, err := run(x, e.Payload)
+	reply, err := run(x, payload)
 	if err == nil {
 		c.spoiled = false
 		return Outcome{Events: x.events, Reply: reply}, nil
@@ -163,7 +164,7 @@ func (c *cell[S]) handle(ctx context.Context, e *Envelope) (out Outcome, err err
 	errors.As(err, &fault)
 	switch refused := fault.Code == shard.CodeRefused; {
 	case len(x.events) > 0 && refused:
-		return out, shard.Errorf(shard.CodeFailed, "%s.%s recorded events and then refused: %s", c.typ.spec.Name, e.Command, fault.Detail)
+		return out, shard.Errorf(shard.CodeFailed, "%s.%s recorded events and then refused: %s", c.typ.spec.Name, command, fault.Detail)
 	case len(x.events) > 0:
 		return out, fault
 	case refused:

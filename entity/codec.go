@@ -52,7 +52,12 @@ func checkJSON(t reflect.Type, seen map[reflect.Type]bool) error {
 	}
 	seen[t] = true
 	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+	case reflect.Map:
+		if k := t.Key(); !marshalsItself(k) && (k.Kind() < reflect.Int || k.Kind() > reflect.Uintptr) && k.Kind() != reflect.String {
+			return fmt.Errorf("%s cannot be written as JSON: its keys are neither strings nor integers", t)
+		}
+		return checkJSON(t.Elem(), seen)
+	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return checkJSON(t.Elem(), seen)
 	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
 		return fmt.Errorf("%s cannot be written as JSON", t)

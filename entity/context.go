@@ -15,7 +15,8 @@ type Context[S any] struct {
 	ctx    context.Context
 	cell   *cell[S]
 	events []EventRecord
-	size   int // bytes of their payloads
+	first  [1]EventRecord // where the usual single event needs no allocation of its own
+	size   int            // bytes of their payloads
 	over   atomic.Bool
 }
 
@@ -45,10 +46,8 @@ func (c *Context[S]) alive() {
 	}
 }
 
-// Refuse is how a handler says no. The caller gets it as *shard.Error with CodeRefused and the formatted words as Detail.
+// Refuse is how a handler says no. The caller gets it as *shard.Error with CodeRefused and the words, formatted as by
+// fmt.Sprintf, as Detail.
 func Refuse(format string, args ...any) error {
-	if len(args) == 0 {
-		return &shard.Error{Code: shard.CodeRefused, Detail: format}
-	}
 	return &shard.Error{Code: shard.CodeRefused, Detail: fmt.Sprintf(format, args...)}
 }
