@@ -1,0 +1,152 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// scanBytes bounds one read transaction of Scan: a long one would keep pages from being used again.
+const scanBytes = 1 << 20
+
+// Read returns durable records first to last of a copy, as many as fit into maxBytes of encoding and at least one. They
+// share no memory with the journal. A record that fails its checksum is a *DamagedError and makes the copy damaged.
+func (j *Journal) Read(copy shard.CopyID, first, last shard.LSN, maxBytes int) ([]replication.Record, error) {
+	places, err := j.places(copy, first, last, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	var buf []byte
+	err = j.view(func(tx *bolt.Tx) error {
+		r := entryReader{cursor: tx.Bucket(logBucket).Cursor()}
+		for _, p := range places {
+			var err error
+			if buf, err = r.append(buf, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, j.spoil(copy, fmt.Sprintf("records from %d on: %v", first, err))
+	}
+	records := make([]replication.Record, 0, len(places))
+	for lsn := first; len(buf) > 0; lsn++ {
+		h, err := parseHeader(buf)
+		if err != nil || h.copy != copy || h.kind != kindRecord || h.length > len(buf)-headerSize {
+			return nil, j.spoil(copy, fmt.Sprintf("record %d is not where it was written", lsn))
+		}
+		rec, _, err := replication.DecodeRecord(buf[headerSize : headerSize+h.length])
+		if err != nil || rec.LSN != lsn {
+			return nil, j.spoil(copy, fmt.Sprintf("record %d: %v", lsn, err))
+		}
+		records, buf = append(records, rec), buf[headerSize+h.length:]
+	}
+	return records, nil
+}
+
+// Scan calls fn with every record that is durable when it starts, in LSN order. It stops at fn's first error and
+// returns it. fn may keep the record.
+func (j *Journal) Scan(copy shard.CopyID, fn func(*replication.Record) error) error {
+	j.mu.Lock()
+	l := j.mu.copies[copy]
+	if l == nil {
+		j.mu.Unlock()
+		return fmt.Errorf("%w: scan copy %d", ErrNoCopy, copy)
+	}
+	last := l.durable.last.LSN
+	j.mu.Unlock()
+	for next := shard.LSN(1); next <= last; {
+		records, err := j.Read(copy, next, last, scanBytes)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			if err := fn(&records[i]); err != nil {
+				return err
+			}
+		}
+		next += shard.LSN(len(records))
+	}
+	return nil
+}
+
+// places copies the part of the index that a read needs.
+func (j *Journal) places(copy shard.CopyID, first, last shard.LSN, maxBytes int) ([]place, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	l := j.mu.copies[copy]
+	if l == nil {
+		return nil, fmt.Errorf("%w: read copy %d", ErrNoCopy, copy)
+	}
+	if l.damaged != nil {
+		return nil, l.damaged
+	}
+	if first < 1 || last < first || int(last) > len(l.places) {
+		return nil, fmt.Errorf("journal: read records %d to %d of copy %d, which holds 1 to %d", first, last, copy, len(l.places))
+	}
+	n := 0
+	all := l.places[first-1 : last]
+	for size := 0; n < len(all); n++ {
+		if size += int(all[n].size); size > maxBytes && n > 0 {
+			break
+		}
+	}
+	return append([]place(nil), all[:n]...), nil
+}
+
+// spoil marks a copy as damaged, once, and returns the damage.
+func (j *Journal) spoil(copy shard.CopyID, why string) error {
+	err := &DamagedError{Path: j.path, Copy: copy, Why: why}
+	j.mu.Lock()
+	if l := j.mu.copies[copy]; l != nil && l.damaged == nil {
+		l.damaged = err
+	}
+	j.mu.Unlock()
+	j.opt.Logger.Error("copy is damaged", "copy", copy, "error", why)
+	return err
+}
+
+// entryReader reads entries by their places within one transaction.
+type entryReader struct {
+	cursor *bolt.Cursor
+	key    uint64 // of value, 0 before the first
+	value  []byte
+}
+
+// append adds the whole entry to dst.
+func (r *entryReader) append(dst []byte, p place) ([]byte, error) {
+	need := int(p.size)
+	offset := int(p.offset)
+	for key := p.key; need > 0; key++ {
+		if err := r.seek(key); err != nil {
+			return dst, err
+		}
+		if offset >= len(r.value) {
+			return dst, fmt.Errorf("key %d holds %d bytes", key, len(r.value))
+		}
+		part := r.value[offset:min(len(r.value), offset+need)]
+		dst = append(dst, part...)
+		need -= len(part)
+		offset = 1 // behind the mark of a continuation
+	}
+	return dst, nil
+}
+
+func (r *entryReader) seek(key uint64) error {
+	if r.key == key {
+		return nil
+	}
+	var want [8]byte
+	binary.BigEndian.PutUint64(want[:], key)
+	k, v := r.cursor.Seek(want[:])
+	if len(k) != 8 || binary.BigEndian.Uint64(k) != key {
+		return fmt.Errorf("key %d is missing", key)
+	}
+	r.key, r.value = key, v
+	return nil
+}
