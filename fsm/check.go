@@ -1,0 +1,102 @@
+package fsm
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"muster/shard"
+)
+
+// Check reports a broken invariant of the state, nil when it is sound. It looks at everything: tests call it after each
+// entry, and Restore before a snapshot is used.
+func (s *State) Check() error {
+	if err := s.checkMembers(); err != nil {
+		return err
+	}
+	copies := map[shard.CopyID]bool{}
+	for _, name := range slices.Sorted(maps.Keys(s.View.Types)) {
+		t := s.View.Types[name]
+		if t.Spec.Name != name || len(t.Placements) != int(t.Spec.Shards) {
+			return fmt.Errorf("type %s: %d placements for %d shards of %s", name, len(t.Placements), t.Spec.Shards, t.Spec.Name)
+		}
+		for n, p := range t.Placements {
+			if p == nil {
+				continue
+			}
+			if want := (shard.ID{Type: name, Number: shard.Number(n)}); p.Shard != want {
+				return fmt.Errorf("shard %s stands at the place of %s", p.Shard, want)
+			}
+			if err := s.checkPlacement(t.Spec, p, copies); err != nil {
+				return fmt.Errorf("shard %s: %w", p.Shard, err)
+			}
+		}
+	}
+	return s.Barriers.Check()
+}
+
+func (s *State) checkMembers() error {
+	if (s.View.Group == "") != (len(s.founders) == 0) {
+		return fmt.Errorf("group %q with %d founders", s.View.Group, len(s.founders))
+	}
+	for i, l := range s.lives {
+		m, known := s.View.Members[l.Node]
+		switch {
+		case i > 0 && s.lives[i-1].Session >= l.Session:
+			return fmt.Errorf("life %d after %d", l.Session, s.lives[i-1].Session)
+		case !known || m.Session != l.Session || l.Session > s.View.LastSession || l.Confirmed > s.View.LastSession:
+			return fmt.Errorf("node %s: life of session %d, member has %d, newest is %d", l.Node, l.Session, m.Session, s.View.LastSession)
+		}
+	}
+	registered := 0
+	directories := map[shard.DirectoryID]shard.NodeID{}
+	for _, id := range slices.Sorted(maps.Keys(s.View.Members)) {
+		m := s.View.Members[id]
+		if other := directories[m.Directory]; other != "" || m.ID != id {
+			return fmt.Errorf("member %s (%s): directory of %q", id, m.ID, other)
+		}
+		directories[m.Directory] = id
+		if m.Session != 0 {
+			registered++
+		}
+	}
+	if registered != len(s.lives) {
+		return fmt.Errorf("%d members have registered, %d lives", registered, len(s.lives))
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.View.Sessions)) {
+		live := s.View.Sessions[id]
+		if m := s.View.Members[live.Node]; m.Session != id || live.ID != id || m.Directory != live.Directory {
+			return fmt.Errorf("session %d of node %s is live, its member has %d", id, live.Node, m.Session)
+		}
+	}
+	return nil
+}
+
+func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[shard.CopyID]bool) error {
+	if err := p.Check(); err != nil {
+		return err
+	}
+	for _, c := range p.Copies {
+		if c.ID == 0 || c.ID > s.lastCopy || copies[c.ID] || c.State < shard.CopyMinted || c.State > shard.CopyLost {
+			return fmt.Errorf("copy %d (%s), the newest is %d: not unique or not minted", c.ID, c.State, s.lastCopy)
+		}
+		copies[c.ID] = true
+	}
+	live, up := s.View.Sessions[p.Session]
+	led, isCopy := p.Copy(p.Primary)
+	switch {
+	case p.WriteQuorum != spec.WriteQuorum() || len(p.Copies) > spec.Replicas+1 || spec.Volatile != (len(p.Copies) == 0):
+		return fmt.Errorf("%d copies, write quorum %d, of a type with %d replicas", len(p.Copies), p.WriteQuorum, spec.Replicas)
+	case p.Session != 0 && (!up || live.Node != p.Node):
+		return fmt.Errorf("its primary's session %d is not a live one of node %s", p.Session, p.Node)
+	case p.Primary != 0 && (!isCopy || led.Directory != live.Directory):
+		return fmt.Errorf("its primary copy %d is not in the directory of session %d", p.Primary, p.Session)
+	case p.Version < 1 || (p.Epoch == 0) != (p.Status == shard.Forming):
+		return fmt.Errorf("%s in epoch %d, version %d", p.Status, p.Epoch, p.Version)
+	case p.ActiveEpoch > p.Epoch || p.Changed > s.View.Index:
+		return fmt.Errorf("active epoch %d of %d, changed at %d of %d", p.ActiveEpoch, p.Epoch, p.Changed, s.View.Index)
+	case p.Status != shard.Forming && slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyMinted }):
+		return fmt.Errorf("%s with a copy that is not created", p.Status)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package fsm
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"muster/shard"
+)
+
+const maxRoles = 16 // roles one node may declare
+
+// Register opens a session for a node's process, and ends the older one of the same directory.
+//
+// The process holds the lock of its data directory. So when it says Fenced, and names the machine that the older session
+// was opened on, that session's process is gone and need not be waited for. Any other claim on a node id whose session is
+// live is refused with CodeInUse.
+//
+// The same Nonce again gets the same session, and may declare more types. Its lease counts from the first time that a
+// Register with the Nonce was sent, not from the repetition. A Nonce whose session has ended is refused with
+// CodeSessionEnded: the process goes on under a new one.
+//
+// What the directory cannot hold any more becomes lost in the same entry: every copy on the node in another directory, and
+// every copy of this directory when LastSession shows that it was rolled back to an older state. A directory must store its
+// session durably before it renews it for the first time: that renewal is how the group knows which number it must find.
+type Register struct {
+	Node      shard.NodeID      `cbor:"1,keyasint"`
+	Directory shard.DirectoryID `cbor:"2,keyasint"`
+	Machine   shard.MachineID   `cbor:"3,keyasint"`
+	Addr      string            `cbor:"4,keyasint"`
+	Zone      string            `cbor:"5,keyasint,omitempty"`
+	Roles     []string          `cbor:"6,keyasint,omitempty"`
+	Hosts     []shard.Spec      `cbor:"7,keyasint,omitempty"` // the types the node is ready to own shards of
+	Nonce     string            `cbor:"8,keyasint"`           // names this process's session before it has a number
+	// LastSession is the newest session the directory has stored; 0 for a fresh directory.
+	LastSession shard.SessionID `cbor:"9,keyasint,omitempty"`
+	Voter       bool            `cbor:"10,keyasint,omitempty"`
+	Fenced      bool            `cbor:"11,keyasint,omitempty"`
+}
+
+// Validate implements Command.
+func (c *Register) Validate() *shard.Error {
+	if err := c.Node.Validate(); err != nil {
+		return shard.As(err)
+	}
+	if fault := cmp.Or(validToken("directory id", string(c.Directory)), validToken("machine id", string(c.Machine)),
+		validToken("nonce", c.Nonce), validAddr(c.Addr)); fault != nil {
+		return fault
+	}
+	if len(c.Roles) > maxRoles || len(c.Hosts) > MaxTypes {
+		return shard.Errorf(shard.CodeInvalid, "node %s: %d roles and %d types, at most %d and %d", c.Node, len(c.Roles), len(c.Hosts), maxRoles, MaxTypes)
+	}
+	names := c.Roles
+	if c.Zone != "" {
+		names = append(slices.Clone(names), c.Zone)
+	}
+	for _, name := range names {
+		if err := shard.ValidName(name); err != nil {
+			return shard.As(err)
+		}
+	}
+	seen := map[shard.TypeName]bool{}
+	for _, spec := range c.Hosts {
+		if err := spec.Validate(); err != nil {
+			return shard.As(err)
+		}
+		if seen[spec.Name] {
+			return shard.Errorf(shard.CodeInvalid, "node %s declares type %s twice", c.Node, spec.Name)
+		}
+		seen[spec.Name] = true
+	}
+	return nil
+}
+
+func (c *Register) apply(d *draft) Verdict {
+	m, known := d.member(c.Node)
+	if l := d.life(m.Session); known && l != nil && l.Nonce == c.Nonce && m.Directory == c.Directory {
+		return c.again(d, m)
+	}
+	if fault := c.admit(d, m, known); fault != nil {
+		return refused(fault)
+	}
+	if fault := c.newTypes(d); fault != nil {
+		return refused(fault)
+	}
+	rolledBack := c.rolledBack(d, m)
+	if _, live := d.session(m.Session); live {
+		d.endSession(m.Session, shard.CauseRestarted)
+	}
+	if known && (rolledBack || m.Directory != c.Directory) {
+		d.loseCopies(func(copy shard.Copy) bool {
+			return copy.Node == c.Node && (rolledBack || copy.Directory != c.Directory)
+		})
+	}
+	id := c.openSession(d, m, rolledBack)
+	d.putMember(c.member(id))
+	d.register(c.Hosts)
+	return Verdict{Session: id}
+}
+
+// again answers a Register that was applied before.
+func (c *Register) again(d *draft, m shard.Member) Verdict {
+	if _, live := d.session(m.Session); !live {
+		return refusef(shard.CodeSessionEnded, "session %d of node %s has ended", m.Session, c.Node)
+	}
+	if fault := c.newTypes(d); fault != nil {
+		return refused(fault)
+	}
+	if next := c.member(m.Session); !sameMember(m, next) {
+		d.putMember(next)
+	}
+	d.register(c.Hosts)
+	return Verdict{Session: m.Session, Again: true}
+}
+
+// admit decides whether the process may take the node id.
+func (c *Register) admit(d *draft, m shard.Member, known bool) *shard.Error {
+	if !known && d.memberCount() >= MaxMembers {
+		return shard.Errorf(shard.CodeOverloaded, "the group has %d members, the most there can be", MaxMembers)
+	}
+	if other := d.memberWith(c.Directory); other != "" && other != c.Node {
+		return &shard.Error{Code: shard.CodeInUse, Node: other, Detail: "the data directory belongs to node " + string(other)}
+	}
+	if c.LastSession > d.lastSession() {
+		return shard.Errorf(shard.CodeConflict, "node %s knows session %d, the group's newest is %d: the group was set back", c.Node, c.LastSession, d.lastSession())
+	}
+	if _, live := d.session(m.Session); !live {
+		return nil
+	}
+	switch inUse := (&shard.Error{Code: shard.CodeInUse, Node: m.ID, Addr: m.Addr}); {
+	case m.Directory != c.Directory:
+		inUse.Detail = "id " + string(m.ID) + " is in use by a node with another data directory"
+		return inUse
+	case m.Machine != c.Machine || !c.Fenced:
+		inUse.Detail = "id " + string(m.ID) + " is in use, and this process cannot prove that the other one is gone"
+		return inUse
+	case c.rolledBack(d, m):
+		// A copy of an older Register that was long under way looks just like a directory that was rolled back. Only the
+		// latter comes again when the session has run out.
+		inUse.Detail = "id " + string(m.ID) + " is in use by a later process of the same data directory"
+		return inUse
+	}
+	return nil
+}
+
+// rolledBack reports whether the directory has forgotten a session it once stored.
+func (c *Register) rolledBack(d *draft, m shard.Member) bool {
+	l := d.life(m.Session)
+	return l != nil && m.Directory == c.Directory && c.LastSession < l.Confirmed
+}
+
+// openSession mints the session and gives it the life that replaces the one before.
+func (c *Register) openSession(d *draft, m shard.Member, rolledBack bool) shard.SessionID {
+	id := d.lastSession() + 1
+	next := life{Session: id, Node: c.Node, Nonce: c.Nonce, Confirmed: c.LastSession}
+	if l := d.life(m.Session); l != nil {
+		if m.Directory == c.Directory && !rolledBack {
+			next.Confirmed = max(next.Confirmed, l.Confirmed)
+		}
+		d.next.lives = slices.DeleteFunc(d.next.lives, func(l life) bool { return l.Session == m.Session })
+	}
+	d.takeLives()
+	d.next.lives = append(d.next.lives, next)
+	d.delta.LastSession = id
+	d.delta.Sessions = append(d.delta.Sessions, shard.Session{ID: id, Node: c.Node, Directory: c.Directory})
+	d.sessions[id] = true
+	return id
+}
+
+func (c *Register) member(session shard.SessionID) shard.Member {
+	m := shard.Member{
+		ID: c.Node, Addr: c.Addr, Directory: c.Directory, Machine: c.Machine, Session: session,
+		Zone: c.Zone, Voter: c.Voter, Roles: slices.Compact(slices.Sorted(slices.Values(c.Roles))),
+	}
+	for _, spec := range c.Hosts {
+		m.Hosts = append(m.Hosts, spec.Name)
+	}
+	slices.Sort(m.Hosts)
+	return m
+}
+
+func sameMember(a, b shard.Member) bool {
+	return a.Addr == b.Addr && a.Directory == b.Directory && a.Machine == b.Machine && a.Session == b.Session &&
+		a.Zone == b.Zone && a.Voter == b.Voter && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Hosts, b.Hosts)
+}
+
+// newTypes reports why the declared types cannot all be registered.
+func (c *Register) newTypes(d *draft) *shard.Error {
+	count, shards := len(d.next.View.Types)+len(d.types), uint64(0)
+	for _, t := range d.next.View.Types {
+		shards += uint64(t.Spec.Shards)
+	}
+	for _, spec := range d.delta.Types {
+		shards += uint64(spec.Shards)
+	}
+	for _, spec := range c.Hosts {
+		switch have, known := d.typeNamed(spec.Name); {
+		case !known:
+			count, shards = count+1, shards+uint64(spec.Shards)
+		case have != spec:
+			return shard.Errorf(shard.CodeMismatch, "type %s is registered with other options: %+v, not %+v", spec.Name, have, spec)
+		}
+	}
+	if count > MaxTypes || shards > MaxShards {
+		return shard.Errorf(shard.CodeOverloaded, "%d types with %d shards, at most %d and %d", count, shards, MaxTypes, MaxShards)
+	}
+	return nil
+}
+
+// register adds the types that are new.
+func (d *draft) register(specs []shard.Spec) {
+	for _, spec := range specs {
+		if _, known := d.typeNamed(spec.Name); !known {
+			d.types[spec.Name] = len(d.delta.Types)
+			d.delta.Types = append(d.delta.Types, spec)
+		}
+	}
+}
+
+// memberWith returns the member that has the directory, "" when none has.
+func (d *draft) memberWith(directory shard.DirectoryID) shard.NodeID {
+	for _, m := range d.delta.Members {
+		if m.Directory == directory {
+			return m.ID
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.next.View.Members)) {
+		if m, _ := d.member(id); m.Directory == directory {
+			return id
+		}
+	}
+	return ""
+}

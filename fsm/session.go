@@ -1,0 +1,101 @@
+package fsm
+
+import (
+	"muster/barrier"
+	"muster/shard"
+)
+
+// Renew extends the leases of sessions. It is in the log so that every voter knows how far each lease reaches, and it
+// changes nothing in the map. An item of a session that is not live is refused with CodeSessionEnded. One whose number is
+// not above the newest is refused with CodeConflict: a lease counts from the first sending of a number, so a repetition
+// must not extend it. A node that lost an answer renews under the next number.
+type Renew struct {
+	Items []Renewal `cbor:"1,keyasint"`
+}
+
+// Renewal is one session's wish to live on. Number rises with each from 1.
+type Renewal struct {
+	Session shard.SessionID `cbor:"1,keyasint"`
+	Number  uint64          `cbor:"2,keyasint"`
+}
+
+// Validate implements Command.
+func (c *Renew) Validate() *shard.Error { return validItems(len(c.Items)) }
+
+func (c *Renew) apply(d *draft) Verdict { return each(c.Items, d.renew) }
+
+func (d *draft) renew(r Renewal) *shard.Error {
+	_, live := d.session(r.Session)
+	l := d.life(r.Session)
+	switch {
+	case !live || l == nil:
+		return shard.Errorf(shard.CodeSessionEnded, "session %d has ended", r.Session)
+	case r.Number <= l.Renewal:
+		return shard.Errorf(shard.CodeConflict, "session %d: renewal %d does not follow %d", r.Session, r.Number, l.Renewal)
+	}
+	l.Renewal, l.Confirmed = r.Number, r.Session
+	return nil
+}
+
+// Expire ends a session whose lease has run out by the leader's clock. It is refused with CodeConflict when the log holds a
+// later renewal than the leader had seen. Shards the session led or was elected for begin recovery in the same entry. A
+// session that has ended already stays so.
+type Expire struct {
+	Session     shard.SessionID `cbor:"1,keyasint"`
+	LastRenewal uint64          `cbor:"2,keyasint,omitempty"` // the newest the leader had applied when the lease ran out
+}
+
+// Validate implements Command.
+func (c *Expire) Validate() *shard.Error { return validSession(c.Session) }
+
+func (c *Expire) apply(d *draft) Verdict {
+	if _, live := d.session(c.Session); !live {
+		return d.ended(c.Session)
+	}
+	if l := d.life(c.Session); l != nil && l.Renewal > c.LastRenewal {
+		return refusef(shard.CodeConflict, "session %d renewed with %d after %d", c.Session, l.Renewal, c.LastRenewal)
+	}
+	d.endSession(c.Session, shard.CauseSessionExpired)
+	return Verdict{}
+}
+
+// Depart ends a session because its process says good-bye: it has stopped serving and will send nothing more.
+type Depart struct {
+	Session shard.SessionID `cbor:"1,keyasint"`
+}
+
+// Validate implements Command.
+func (c *Depart) Validate() *shard.Error { return validSession(c.Session) }
+
+func (c *Depart) apply(d *draft) Verdict {
+	if _, live := d.session(c.Session); !live {
+		return d.ended(c.Session)
+	}
+	d.endSession(c.Session, shard.CauseLeft)
+	return Verdict{}
+}
+
+// ended answers a command that wants a session over which is not live.
+func (d *draft) ended(id shard.SessionID) Verdict {
+	if id > d.lastSession() {
+		return refusef(shard.CodeConflict, "there is no session %d, the newest is %d", id, d.lastSession())
+	}
+	return Verdict{}
+}
+
+// endSession ends a live session: its shards begin recovery and it leaves every barrier.
+func (d *draft) endSession(id shard.SessionID, cause shard.Cause) {
+	d.sessions[id] = false
+	d.delta.Ended = append(d.delta.Ended, id)
+	d.next.Barriers = d.next.Barriers.EndSession(barrier.Session(id))
+	for _, p := range d.placements(func(p *shard.Placement) bool { return p.Session == id }) {
+		d.recover(p, cause)
+	}
+}
+
+func validSession(id shard.SessionID) *shard.Error {
+	if id == 0 {
+		return shard.Errorf(shard.CodeInvalid, "session 0 is no session")
+	}
+	return nil
+}
