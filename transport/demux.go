@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,82 +18,99 @@ const (
 
 var errForeign = errors.New("the first bytes are neither Raft's nor gRPC's")
 
-// conn is an accepted connection after its handshake. Reads begin with the bytes the demultiplexer looked at.
+// A visitor is an accepted connection as the system gave it, counted by the census until closed.
 //
 // Until the protocol on top says that it has settled, by clearing the deadline, no later deadline than the handshake's
 // takes effect: without that, each stage would grant a silent peer its own five seconds.
-type conn struct {
-	net.Conn                      // the TLS connection when there is one, otherwise the raw one
-	host     string               // the peer's IP address
-	state    *tls.ConnectionState // nil in plaintext
-	limit    time.Time            // when the handshake must be over
-	census   *census
-	pending  bool // owned by census
-	once     sync.Once
-
-	mu struct {
-		sync.Mutex
-		settled bool
-		head    []byte // looked at, not yet read
-	}
-}
-
-// Read implements net.Conn.
-func (c *conn) Read(b []byte) (int, error) {
-	c.mu.Lock()
-	if len(c.mu.head) > 0 {
-		n := copy(b, c.mu.head)
-		c.mu.head = c.mu.head[n:]
-		c.mu.Unlock()
-		return n, nil
-	}
-	c.mu.Unlock()
-	return c.Conn.Read(b)
+type visitor struct {
+	net.Conn
+	host    string    // the peer's IP address
+	limit   time.Time // when the handshake must be over
+	census  *census
+	pending bool // owned by census
+	once    sync.Once
+	settled atomic.Bool
 }
 
 // Close implements net.Conn.
-func (c *conn) Close() error {
+func (v *visitor) Close() error {
 	err := net.ErrClosed
-	c.once.Do(func() {
-		c.census.gone(c)
-		err = c.Conn.Close()
+	v.once.Do(func() {
+		v.census.gone(v)
+		err = v.Conn.Close()
 	})
 	return err
 }
 
 // SetDeadline implements net.Conn. The zero time settles the connection.
-func (c *conn) SetDeadline(t time.Time) error {
-	c.mu.Lock()
-	settling := t.IsZero() && !c.mu.settled
-	if settling {
-		c.mu.settled = true
-	} else if !c.mu.settled && t.After(c.limit) {
-		t = c.limit
+func (v *visitor) SetDeadline(t time.Time) error {
+	switch {
+	case v.settled.Load():
+	case t.IsZero():
+		v.settled.Store(true)
+		v.census.settled(v)
+	case t.After(v.limit):
+		t = v.limit
 	}
-	c.mu.Unlock()
-	if settling {
-		c.census.settled(c)
+	return v.Conn.SetDeadline(t)
+}
+
+// conn is what a visitor turned out to be, once TLS and the first byte are known. Reads begin with the bytes the
+// demultiplexer looked at.
+type conn struct {
+	net.Conn                      // the visitor, or TLS over it
+	state    *tls.ConnectionState // nil in plaintext
+	head     []byte               // looked at, not yet read; owned by the reader
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(b, c.head)
+		c.head = c.head[n:]
+		return n, nil
 	}
-	return c.Conn.SetDeadline(t)
+	return c.Conn.Read(b)
+}
+
+// abort closes a connection without a farewell: TLS would spend up to five seconds on telling a peer that does not read.
+func abort(c net.Conn) {
+	if secure := tlsUnder(c); secure != nil {
+		secure.NetConn().Close()
+	}
+	c.Close()
+}
+
+func tlsUnder(c net.Conn) *tls.Conn {
+	switch t := c.(type) {
+	case *raftStream:
+		return tlsUnder(t.Conn)
+	case *conn:
+		return tlsUnder(t.Conn)
+	case *tls.Conn:
+		return t
+	}
+	return nil
 }
 
 // greet runs the handshake of one accepted connection and hands it to the lane it asked for. It owns the connection until then.
-func (p *Port) greet(c *conn) {
-	c.SetDeadline(c.limit)
-	err := p.shake(c)
+func (p *Port) greet(v *visitor) {
+	v.SetDeadline(v.limit)
+	err := p.shake(v)
 	if err == nil {
 		return
 	}
-	c.Close()
+	v.Close()
 	p.counters.refused.Add(1)
-	p.log.Debug("connection refused", "peer", c.host, "error", err)
+	p.log.Debug("connection refused", "peer", v.host, "error", err)
 }
 
-func (p *Port) shake(c *conn) error {
+func (p *Port) shake(v *visitor) error {
+	c := &conn{Conn: v}
 	if p.serverTLS != nil {
-		ctx, cancel := context.WithDeadline(context.Background(), c.limit)
+		ctx, cancel := context.WithDeadline(context.Background(), v.limit)
 		defer cancel()
-		secure := tls.Server(c.Conn, p.serverTLS)
+		secure := tls.Server(v, p.serverTLS)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return err
 		}
@@ -105,16 +123,16 @@ func (p *Port) shake(c *conn) error {
 	}
 	switch head[0] {
 	case raftByte:
-		return p.raft.receive(c)
+		return p.raft.receive(c, v.limit)
 	case preface[0]:
-		return p.receiveHTTP(c, head)
+		return p.receiveHTTP(c, head, v.limit)
 	default:
 		return errForeign
 	}
 }
 
 // receiveHTTP checks the whole preface here: gRPC would wait for its end, and log a sentence for each stranger.
-func (p *Port) receiveHTTP(c *conn, head []byte) error {
+func (p *Port) receiveHTTP(c *conn, head []byte, limit time.Time) error {
 	for have := 1; have < len(preface); {
 		n, err := c.Conn.Read(head[have:])
 		have += n
@@ -125,10 +143,8 @@ func (p *Port) receiveHTTP(c *conn, head []byte) error {
 			return err
 		}
 	}
-	c.mu.Lock()
-	c.mu.head = head
-	c.mu.Unlock()
-	if !p.calls.offer(c, c.limit) {
+	c.head = head
+	if !p.calls.offer(c, limit) {
 		return net.ErrClosed
 	}
 	return nil

@@ -45,19 +45,19 @@ type census struct {
 		pending map[string]int
 		open    map[string]int
 		waiting int // sum of pending
-		conns   map[*conn]struct{}
+		conns   map[*visitor]struct{}
 	}
 }
 
 func newCensus(limits Limits) *census {
 	c := &census{limits: limits}
 	c.mu.pending, c.mu.open = map[string]int{}, map[string]int{}
-	c.mu.conns = map[*conn]struct{}{}
+	c.mu.conns = map[*visitor]struct{}{}
 	return c
 }
 
 // admit counts a new connection as open and pending, or says which limit forbids it.
-func (c *census) admit(nc *conn) (full string, ok bool) {
+func (c *census) admit(v *visitor) (full string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -65,59 +65,59 @@ func (c *census) admit(nc *conn) (full string, ok bool) {
 		return "closed", false
 	case c.mu.waiting >= c.limits.Pending:
 		return "Pending", false
-	case c.mu.pending[nc.host] >= c.limits.PendingPerAddress:
+	case c.mu.pending[v.host] >= c.limits.PendingPerAddress:
 		return "PendingPerAddress", false
 	case len(c.mu.conns) >= c.limits.Conns:
 		return "Conns", false
-	case c.mu.open[nc.host] >= c.limits.ConnsPerAddress:
+	case c.mu.open[v.host] >= c.limits.ConnsPerAddress:
 		return "ConnsPerAddress", false
 	}
-	c.mu.conns[nc] = struct{}{}
-	c.mu.open[nc.host]++
-	c.mu.pending[nc.host]++
+	c.mu.conns[v] = struct{}{}
+	c.mu.open[v.host]++
+	c.mu.pending[v.host]++
 	c.mu.waiting++
-	nc.pending = true
+	v.pending = true
 	return "", true
 }
 
 // settled counts the connection as no longer pending. Repeating it is harmless.
-func (c *census) settled(nc *conn) {
+func (c *census) settled(v *visitor) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.settle(nc)
+	c.settle(v)
 }
 
-func (c *census) settle(nc *conn) {
-	if nc.pending {
-		nc.pending = false
+func (c *census) settle(v *visitor) {
+	if v.pending {
+		v.pending = false
 		c.mu.waiting--
-		decrement(c.mu.pending, nc.host)
+		decrement(c.mu.pending, v.host)
 	}
 }
 
 // gone forgets a closed connection. Repeating it is harmless.
-func (c *census) gone(nc *conn) {
+func (c *census) gone(v *visitor) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.mu.conns[nc]; !known {
+	if _, known := c.mu.conns[v]; !known {
 		return
 	}
-	c.settle(nc)
-	delete(c.mu.conns, nc)
-	decrement(c.mu.open, nc.host)
+	c.settle(v)
+	delete(c.mu.conns, v)
+	decrement(c.mu.open, v.host)
 }
 
 // closeAll closes every connection and admits no more.
 func (c *census) closeAll() {
 	c.mu.Lock()
 	c.mu.closed = true
-	all := make([]*conn, 0, len(c.mu.conns))
-	for nc := range c.mu.conns {
-		all = append(all, nc)
+	all := make([]*visitor, 0, len(c.mu.conns))
+	for v := range c.mu.conns {
+		all = append(all, v)
 	}
 	c.mu.Unlock()
-	for _, nc := range all {
-		nc.Close()
+	for _, v := range all {
+		v.Close()
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,17 +53,6 @@ type Port struct {
 
 type counters struct{ accepted, refused, full, strangers atomic.Uint64 }
 
-// stops is what ends a port, step by step.
-type stops struct {
-	drain    chan struct{} // closed first: streams should end
-	drainer  sync.Once
-	drained  chan struct{} // closed when no call runs any more, or the bound was reached
-	closing  chan struct{} // closed when the listener goes away
-	closer   sync.Once
-	closed   chan struct{} // closed when nothing of the port is left
-	greeters sync.WaitGroup
-}
-
 // Listen binds the port; nothing is accepted before Serve, though the system lets callers connect.
 //
 // With a TLS configuration every connection is mutual TLS 1.3: it needs Certificates (or GetCertificate and
@@ -93,8 +81,7 @@ func Listen(cfg Config) (*Port, error) {
 	if cfg.TLS != nil {
 		p.serverTLS = serverTLS(cfg.TLS)
 	}
-	p.stops.drain, p.stops.drained = make(chan struct{}), make(chan struct{})
-	p.stops.closing, p.stops.closed = make(chan struct{}), make(chan struct{})
+	p.stops.init()
 	p.census = newCensus(p.limits)
 	p.raft = newRaftLayer(p)
 	p.peers = newPeers(p, cfg)
@@ -113,7 +100,10 @@ func bind(cfg Config) (net.Listener, error) {
 	if _, _, err := net.SplitHostPort(where); err != nil {
 		return nil, shard.Invalid("address %q is not HOST:PORT", where)
 	}
-	l, err := net.Listen("tcp", where)
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: tcpKeepAlive, Interval: tcpKeepAlive, Count: 3,
+	}}
+	l, err := lc.Listen(context.Background(), "tcp", where)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", where, err)
 	}
@@ -178,16 +168,20 @@ func (p *Port) Server() *grpc.Server { return p.server }
 // RaftLayer returns the stream layer for Raft's network transport, the same at every call.
 func (p *Port) RaftLayer() *RaftLayer { return p.raft }
 
-// Serve accepts connections until Close. It fails only when the listener does.
+// Serve accepts connections until Close, and returns nil then. It fails only when the listener does. Call it once.
 func (p *Port) Serve() error {
+	if !p.stops.serve() {
+		return nil
+	}
 	served := make(chan error, 1)
 	go func() { served <- p.server.Serve(p.calls) }()
 	err := p.accept()
 	p.calls.Close()
-	if serveErr := <-served; err == nil && !errors.Is(serveErr, net.ErrClosed) {
+	serveErr := <-served
+	close(p.stops.served)
+	if err == nil && !errors.Is(serveErr, net.ErrClosed) && !errors.Is(serveErr, grpc.ErrServerStopped) {
 		err = serveErr
 	}
-	p.stops.greeters.Wait()
 	return err
 }
 
@@ -219,98 +213,17 @@ func (p *Port) accept() error {
 
 func (p *Port) admit(raw net.Conn) {
 	p.counters.accepted.Add(1)
-	c := &conn{
+	v := &visitor{
 		Conn: raw, host: hostOf(raw.RemoteAddr()), limit: time.Now().Add(p.limits.Handshake), census: p.census,
 	}
-	if full, ok := p.census.admit(c); !ok {
+	if full, ok := p.census.admit(v); !ok {
 		raw.Close()
 		if p.counters.full.Add(1)%1024 == 1 {
-			p.log.Warn("connection refused, a limit is reached", "peer", c.host, "limit", full)
+			p.log.Warn("connection refused, a limit is reached", "peer", v.host, "limit", full)
 		}
 		return
 	}
-	p.stops.greeters.Go(func() { p.greet(c) })
-}
-
-func (p *Port) isClosing() bool {
-	select {
-	case <-p.stops.closing:
-		return true
-	default:
-		return false
-	}
-}
-
-// Draining is closed when the port begins to drain. A handler of a long stream ends when it sees it.
-func (p *Port) Draining() <-chan struct{} { return p.stops.drain }
-
-// Drain ends the serving of calls: it closes Draining, refuses new calls, waits for those that run until ctx ends or
-// Limits.Drain has passed, and cuts the rest. Raft's streams and calls to other nodes go on. Later calls wait for the first.
-func (p *Port) Drain(ctx context.Context) error {
-	p.stops.drainer.Do(func() {
-		close(p.stops.drain)
-		graceful := make(chan struct{})
-		go func() {
-			p.server.GracefulStop()
-			close(graceful)
-		}()
-		timer := time.NewTimer(p.limits.Drain)
-		defer timer.Stop()
-		select {
-		case <-graceful:
-		case <-ctx.Done():
-			p.stopCalls(graceful)
-		case <-timer.C:
-			p.stopCalls(graceful)
-		}
-		close(p.stops.drained)
-	})
-	select {
-	case <-p.stops.drained:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("drain %s: %w", p.node, ctx.Err())
-	}
-}
-
-// stopCalls cuts what did not end by itself. A handler that ignores its context would hold Stop for ever, as it waits for
-// handlers: it gets a second and is then left behind.
-func (p *Port) stopCalls(graceful <-chan struct{}) {
-	stopped := make(chan struct{})
-	go func() {
-		p.server.Stop()
-		<-graceful
-		close(stopped)
-	}()
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case <-stopped:
-	case <-timer.C:
-		p.log.Error("a call handler did not return after its context ended")
-	}
-}
-
-// Close drains the port, then closes the listener, Raft's streams and every connection, and waits for Serve's goroutines.
-// It is safe to call more than once and before Serve.
-func (p *Port) Close(ctx context.Context) error {
-	err := p.Drain(ctx)
-	p.stops.closer.Do(func() {
-		close(p.stops.closing)
-		p.listener.Close()
-		p.raft.Close()
-		p.calls.Close()
-		p.census.closeAll()
-		p.peers.close()
-		p.stops.greeters.Wait()
-		close(p.stops.closed)
-	})
-	select {
-	case <-p.stops.closed:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("close port of %s: %w", p.node, ctx.Err())
-	}
+	p.stops.greeters.Go(func() { p.greet(v) })
 }
 
 // Stats is a snapshot of a port's counters.

@@ -81,7 +81,7 @@ func (r *RaftLayer) Cut() {
 	r.mu.streams = map[net.Conn]struct{}{}
 	r.mu.Unlock()
 	for c := range streams {
-		c.Close()
+		abort(c)
 	}
 }
 
@@ -127,7 +127,7 @@ func (r *RaftLayer) open(c net.Conn) error {
 }
 
 // receive reads the opening words of an accepted stream, whose first byte is gone, and hands it to Accept.
-func (r *RaftLayer) receive(c *conn) error {
+func (r *RaftLayer) receive(c *conn, limit time.Time) error {
 	h, err := readHello(c.Conn)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (r *RaftLayer) receive(c *conn) error {
 	if err != nil {
 		return err
 	}
-	if !r.lane.offer(stream, c.limit) {
+	if !r.lane.offer(stream, limit) {
 		stream.Close()
 		return net.ErrClosed
 	}
@@ -241,6 +241,7 @@ func (r *RaftLayer) count() int {
 	return len(r.mu.streams)
 }
 
+// raftStream takes itself off the list of what Cut closes.
 type raftStream struct {
 	net.Conn
 	layer *RaftLayer
