@@ -43,10 +43,9 @@ func (p Party) named() Party {
 	return p
 }
 
-// supersedes reports whether p, an arrival under the name of q, is the later one.
-func (p Party) supersedes(q Party) bool {
-	return p.Session > q.Session || p.Session == q.Session && p.Request > q.Request
-}
+// supersedes reports whether p, which arrives under the name of q, takes its place. Within a session the higher request is
+// the later call. Of two sessions the one that comes now is: the other's process is gone or has given up.
+func (p Party) supersedes(q Party) bool { return p.Session != q.Session || p.Request > q.Request }
 
 // Arrival asks to enter the barrier Name, which takes Parties parties.
 type Arrival struct {

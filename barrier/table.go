@@ -56,15 +56,20 @@ func (t *Table) Arrive(a Arrival) (*Table, Outcome, *Release, *Refusal) {
 	if refusal := t.tooOld(a.Name, a.Party); refusal != nil {
 		return t, Outcome{}, nil, refusal
 	}
-	round, refusal := t.roundFor(a)
+	open, refusal := t.roundFor(a)
 	if refusal != nil {
 		return t, Outcome{}, nil, refusal
 	}
+	round, replaced := open.with(a.Party)
 	if len(round.Arrived) == round.Parties {
 		release := &Release{round.Name, round.Generation, round.Arrived}
 		return t.release(release), release.Outcome(), release, nil
 	}
-	return t.withRound(round), round.outcome(), nil, nil
+	next := t.withRound(round)
+	if replaced.Session != 0 && replaced.Session != a.Session {
+		next.remember(replaced.Session, fate{a.Name, a.Participant, replaced.Request, nil})
+	}
+	return next, round.outcome(), nil, nil
 }
 
 // validate checks what needs no table.
@@ -101,32 +106,22 @@ func (f fate) answer(a Arrival) (Outcome, *Refusal) {
 	return f.release.Outcome(), nil
 }
 
-// roundFor returns a fresh copy of the round of that name, opened if need be, with the party in it.
+// roundFor returns the open round that the arrival may enter, a new one if need be.
 func (t *Table) roundFor(a Arrival) (*Round, *Refusal) {
-	open := t.rounds[a.Name]
-	if open == nil {
+	open, exists := t.rounds[a.Name]
+	switch {
+	case !exists && len(t.rounds) >= MaxOpen:
+		return nil, refuse(Full, "barrier %s: %d barriers are open, the most there can be", a.Name, MaxOpen)
+	case !exists:
 		open = &Round{Name: a.Name, Generation: t.last + 1, Parties: a.Parties, First: a.Participant}
-	}
-	if open.Parties != a.Parties {
+	case open.Parties != a.Parties:
 		return nil, refuse(Mismatch, "barrier %s waits for %d parties, as %s said first, not for %d",
 			a.Name, open.Parties, open.First, a.Parties)
 	}
-	next := *open
-	next.Arrived = slices.Clone(open.Arrived)
-	if i := open.find(a.Participant); i >= 0 {
-		if a.supersedes(next.Arrived[i]) {
-			next.Arrived[i] = a.Party // the party came back: the release is now for this call
-		}
-		return &next, nil
-	}
-	switch {
-	case len(open.Arrived) == 0 && len(t.rounds) >= MaxOpen:
-		return nil, refuse(Full, "barrier %s: %d barriers are open, the most there can be", a.Name, MaxOpen)
-	case t.waiting >= MaxWaiting:
+	if t.waiting >= MaxWaiting && open.find(a.Participant) < 0 {
 		return nil, refuse(Full, "barrier %s: %d parties wait, the most there can be", a.Name, MaxWaiting)
 	}
-	next.Arrived = append(next.Arrived, a.Party)
-	return &next, nil
+	return open, nil
 }
 
 // Withdraw takes an arrival back. The outcome is Released when the round had opened before: that is success, not a
@@ -242,7 +237,7 @@ func (t *Table) without(name Name, leaves func(Party) bool) *Table {
 	if open == nil {
 		return next
 	}
-	rest := *open
+	rest := *open // the round keeps its generation: it has not opened
 	rest.Arrived = slices.DeleteFunc(slices.Clone(open.Arrived), leaves)
 	next.waiting -= len(open.Arrived) - len(rest.Arrived)
 	next.rounds[name] = &rest
@@ -276,6 +271,21 @@ func (t *Table) clone() *Table {
 	next.rounds = maps.Clone(t.rounds)
 	next.sessions = maps.Clone(t.sessions)
 	return &next
+}
+
+// with returns the round with the party in it, and the call of the same participant that it replaced, if any.
+func (r *Round) with(p Party) (next *Round, replaced Party) {
+	next = new(Round)
+	*next = *r
+	next.Arrived = slices.Clone(r.Arrived)
+	i := r.find(p.Participant)
+	switch {
+	case i < 0:
+		next.Arrived = append(next.Arrived, p)
+	case p.supersedes(next.Arrived[i]):
+		replaced, next.Arrived[i] = next.Arrived[i], p // the party came back: the release is now for this call
+	}
+	return next, replaced
 }
 
 func (r *Round) find(p Participant) int {
