@@ -1,0 +1,245 @@
+// Package client speaks with a group from outside: a program that is no member asks its entities, reads its state, waits at
+// its barriers and sets its required quorum.
+//
+//	c, err := client.Connect(ctx, "10.0.0.1:7420", "10.0.0.2:7420", "10.0.0.3:7420")
+//	b, err := Deposit.Ask(ctx, c, "alice", DepositCmd{Amount: 100})
+//
+// Any node answers for the whole group, so one address is enough and more are insurance: a call goes to the node that
+// answered last, and to the next address when that one cannot be reached.
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+const (
+	connectPatience = 2 * time.Second // for one address to accept a connection
+	leaderHops      = 3               // how often a call follows the name of the leader
+)
+
+// Config is what a client connects with. Only Addrs is needed.
+type Config struct {
+	Addrs []string      // HOST:PORT of nodes of one group
+	Group shard.GroupID // refuse nodes of any other group; "" takes the group of the first node that answers
+	TLS   *tls.Config   // nil: plaintext
+}
+
+// A Client is a connection to a group. It is an entity.Sender. Safe for concurrent use.
+//
+// Whether a failed call may be sent to another node is decided here alone: a call that changes something is repeated
+// only when it is certain that it was not applied, a read whenever another node may know better.
+type Client struct {
+	cfg   Config
+	group shard.GroupID
+	mu    struct {
+		sync.Mutex
+		closed bool
+		addrs  []string // the one that answered last comes first
+		conns  map[string]*grpc.ClientConn
+	}
+}
+
+// Connect finds a node that answers at one of the addresses. It fails with CodeUnavailable when none does.
+func Connect(ctx context.Context, addrs ...string) (*Client, error) {
+	return Open(ctx, Config{Addrs: addrs})
+}
+
+// Open is Connect with all options.
+func Open(ctx context.Context, cfg Config) (*Client, error) {
+	if len(cfg.Addrs) == 0 {
+		return nil, shard.Invalid("connect: no address")
+	}
+	c := &Client{cfg: cfg, group: cfg.Group}
+	c.mu.addrs = slices.Clone(cfg.Addrs)
+	c.mu.conns = map[string]*grpc.ClientConn{}
+	if c.group == "" {
+		if err := c.each(ctx, c.askGroup, worthAnother); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("connect: %w", err)
+		}
+		c.drop() // from now on every connection names the group
+	}
+	if _, err := c.State(ctx, false); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return c, nil
+}
+
+// askGroup learns which group the node belongs to.
+func (c *Client) askGroup(ctx context.Context, conn *grpc.ClientConn) error {
+	hello, err := wire.NewGroupClient(conn).Hello(ctx, &wire.HelloRequest{})
+	if err != nil {
+		return err
+	}
+	if hello.Group == "" {
+		return &shard.Error{Code: shard.CodeUnavailable, Node: shard.NodeID(hello.Node), Detail: "node " + hello.Node + " is not in a group yet"}
+	}
+	c.group = shard.GroupID(hello.Group)
+	return nil
+}
+
+// Group returns the group this client is connected to.
+func (c *Client) Group() shard.GroupID { return c.group }
+
+// Close ends all connections. Calls under way fail; their outcome is unknown.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.mu.closed = true
+	c.mu.Unlock()
+	return c.drop()
+}
+
+func (c *Client) drop() error {
+	c.mu.Lock()
+	conns := c.mu.conns
+	c.mu.conns = map[string]*grpc.ClientConn{}
+	c.mu.Unlock()
+	var faults []error
+	for _, conn := range conns {
+		faults = append(faults, conn.Close())
+	}
+	return errors.Join(faults...)
+}
+
+// each makes the call at one node after the other, until one answers or again says that its error is final. It follows a
+// node's hint where the leader is.
+func (c *Client) each(ctx context.Context, call func(context.Context, *grpc.ClientConn) error, again func(*shard.Error) bool) error {
+	queue := c.order()
+	var faults []string
+	last := shard.Errorf(shard.CodeUnavailable, "no address")
+	for hops := 0; len(queue) > 0; {
+		addr := queue[0]
+		queue = queue[1:]
+		fault := c.at(ctx, addr, call)
+		if fault == nil {
+			return nil
+		}
+		last = fault
+		faults = append(faults, addr+": "+fault.Error())
+		if ctx.Err() != nil || !again(fault) {
+			break
+		}
+		if fault.Code == shard.CodeNotLeader && fault.Addr != "" && hops < leaderHops {
+			hops++
+			queue = slices.Insert(queue, 0, fault.Addr)
+		}
+	}
+	if len(faults) > 1 && last.Code == shard.CodeUnavailable {
+		return &shard.Error{Code: last.Code, Outcome: last.Outcome, Detail: "no node answers: " + strings.Join(faults, "; ")}
+	}
+	return last
+}
+
+// at makes the call at one address. Until the connection is ready nothing was sent, so that failure is certain to have
+// changed nothing.
+func (c *Client) at(ctx context.Context, addr string, call func(context.Context, *grpc.ClientConn) error) *shard.Error {
+	conn, err := c.conn(addr)
+	if err != nil {
+		return transport.Typed(err)
+	}
+	if err := ready(ctx, conn); err != nil {
+		return shard.Errorf(shard.CodeUnavailable, "%s cannot be reached: %v", addr, err)
+	}
+	if fault := transport.Typed(call(ctx, conn)); fault != nil {
+		return fault
+	}
+	c.prefer(addr)
+	return nil
+}
+
+func (c *Client) order() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.mu.addrs)
+}
+
+// prefer makes addr the first to be asked, if it is one of the client's own.
+func (c *Client) prefer(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.mu.addrs, addr); i > 0 {
+		c.mu.addrs = slices.Insert(slices.Delete(c.mu.addrs, i, i+1), 0, addr)
+	}
+}
+
+func (c *Client) conn(addr string) (*grpc.ClientConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return nil, shard.Errorf(shard.CodeClosed, "the client is closed")
+	}
+	if conn := c.mu.conns[addr]; conn != nil {
+		return conn, nil
+	}
+	conn, err := transport.Dial(addr, transport.ClientOptions{TLS: c.cfg.TLS, Group: c.group})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.conns[addr] = conn
+	return conn, nil
+}
+
+// ready waits until the connection is up. It gives up at the first failed attempt, so that the next address gets its turn.
+func ready(ctx context.Context, conn *grpc.ClientConn) error {
+	if conn.GetState() == connectivity.Ready {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	conn.ResetConnectBackoff()
+	conn.Connect()
+	for tried := false; ; {
+		state := conn.GetState()
+		switch {
+		case state == connectivity.Ready:
+			return nil
+		case state == connectivity.Shutdown:
+			return errors.New("closed")
+		case state == connectivity.TransientFailure && tried:
+			return errors.New("connection refused or broken")
+		case state == connectivity.Idle:
+			conn.Connect()
+		case state == connectivity.Connecting:
+			tried = true
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			return ctx.Err()
+		}
+	}
+}
+
+// worthAnother says for a read whether another node may answer it.
+func worthAnother(e *shard.Error) bool {
+	switch e.Code {
+	case shard.CodeInvalid, shard.CodeUnknownType, shard.CodeUnknownCommand, shard.CodeRefused, shard.CodeMismatch, shard.CodeConflict:
+		return false
+	}
+	return true
+}
+
+// notSent says for a change whether it is certain that this node did nothing, and another may.
+func notSent(e *shard.Error) bool {
+	if e.Outcome != shard.NotApplied {
+		return false
+	}
+	switch e.Code {
+	case shard.CodeUnavailable, shard.CodeClosed, shard.CodeNotLeader, shard.CodeNoLeader, shard.CodeWrongGroup:
+		return true
+	}
+	return false
+}
