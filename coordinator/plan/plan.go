@@ -1,0 +1,285 @@
+// Package plan decides what the leader of a group should do next: end sessions whose leases ran out, recover their shards,
+// and place new ones. A view of the group goes in, the next safe steps come out, each with its reason; so does, for every
+// shard that is not served, the reason why nothing is done.
+//
+// Nothing here acts. A Step is a command to propose or seals to send; the coordinator does it and comes back. Every
+// command is a compare-and-set on the epoch and version it was planned for, so a plan made from an old view is harmless.
+// Time comes in with the Input. The same calls give the same steps, on every machine.
+//
+// The whole of it: Next walks the sessions (sessions.go), then the shards: those without a primary are sealed and get one
+// elected (recovery.go), elected ones are activated (activation.go), new ones get nodes (placement.go, allocation.go).
+package plan
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+// Limits of one Step.
+const (
+	MaxBatch = 4_096 // shards of one command, or seals of one call
+)
+
+// Times are the intervals the driver goes by.
+type Times struct {
+	Lease     time.Duration // a session without a renewal for so long is over
+	Grace     time.Duration // a new leader lets sessions renew with it for so long before it ends the first
+	SealAgain time.Duration // a copy that has not answered is asked again
+	Gather    time.Duration // once enough copies answered, the others get so long to show a better log
+	Establish time.Duration // an elected copy that is not ready to serve by then gives way
+	Place     time.Duration // a new type, or a forming shard, waits so long for all the nodes it wants
+	Settle    time.Duration // a new type waits so long for voters that are down though enough others are up
+	Retry     time.Duration // a proposal without visible effect is repeated
+}
+
+// DefaultTimes returns the intervals of the product. Grace is two renewals long: with Raft's usual election it costs a
+// failover nothing, for the lease runs on meanwhile, and without it a slow election would end every session at once.
+func DefaultTimes() Times {
+	return Times{
+		Lease: 2 * time.Second, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
+		Gather: 50 * time.Millisecond, Establish: 5 * time.Second, Place: 10 * time.Second, Settle: time.Second,
+		Retry: 500 * time.Millisecond,
+	}
+}
+
+// Input is what Next decides from.
+type Input struct {
+	Now   time.Duration // the leader's monotonic clock; it never goes back while the Driver lives
+	State *fsm.State
+	// Renewed tells when this voter stored a live session's newest renewal, or its registration when it has not renewed
+	// yet, and that renewal's number. For one stored before this process started it is the start of the process.
+	Renewed     func(shard.SessionID) (at time.Duration, number uint64)
+	LeaderSince time.Duration // when this voter became the leader
+}
+
+// Step is one thing to do: propose Command, or send Seal to Node. One with neither is a skip: its notes say why nothing is
+// done about a shard.
+type Step struct {
+	Command fsm.Command
+	Node    shard.NodeID
+	Seal    []shard.SealItem
+	Notes   []Note // why, one for each session or shard concerned; none for seals
+}
+
+// Driver is a leader's memory of what is under way: who answered a Seal, what was asked and proposed, and since when. It
+// holds nothing that a new leader could not find out again, so each leadership starts with a new Driver.
+//
+// A Driver belongs to one goroutine.
+type Driver struct {
+	Times Times // may be changed before the first call
+
+	shards map[shard.ID]*memory // of shards that are not served, and of those somebody reported on
+	fresh  map[shard.TypeName]*fresh
+	expiry map[shard.SessionID]time.Duration // when Expire was proposed last
+}
+
+// memory is what the driver remembers of one shard. What belongs to an epoch is forgotten with it; left and led outlive
+// failed epochs, for they are about the session that served last.
+type memory struct {
+	epoch   shard.Epoch
+	version shard.ConfigVersion
+	status  shard.Status
+	since   time.Duration // when the driver first saw epoch, version and status together
+
+	active shard.Epoch   // the epoch that was served last; left and led belong to it
+	left   time.Duration // when the driver first saw the shard without that epoch's primary
+	led    shard.CopyID  // a copy that has answered a Seal since, as one that led before
+
+	answers  []shard.Sealed // of epoch, by copy
+	asked    map[shard.CopyID]time.Duration
+	enough   time.Duration // when answers first sufficed for an election; unset when 0
+	proposed time.Duration // when the last command was proposed; unset when 0
+	report   shard.Report  // the newest of its primary
+}
+
+// NewDriver returns the driver of a leadership that begins.
+func NewDriver() *Driver {
+	return &Driver{
+		Times:  DefaultTimes(),
+		shards: map[shard.ID]*memory{},
+		fresh:  map[shard.TypeName]*fresh{},
+		expiry: map[shard.SessionID]time.Duration{},
+	}
+}
+
+// Sealed notes a copy's answer to a Seal. Answers of another epoch than the one under way are dropped.
+func (d *Driver) Sealed(s shard.Sealed) {
+	m := d.shards[s.Shard]
+	if m == nil || s.Epoch != m.epoch || m.status != shard.Recovering || s.Fault != nil {
+		return
+	}
+	if s.Led {
+		m.led = s.Copy
+	}
+	i, known := slices.BinarySearchFunc(m.answers, s.Copy, func(a shard.Sealed, id shard.CopyID) int { return cmp.Compare(a.Copy, id) })
+	if !known && len(m.answers) <= shard.MaxReplicas {
+		m.answers = slices.Insert(m.answers, i, s)
+	}
+}
+
+// Report notes that a primary is established or cannot go on. Reports of other kinds are none of the driver's: they are
+// proposed as they are.
+func (d *Driver) Report(r shard.Report) {
+	if r.Kind != shard.ReportEstablished && r.Kind != shard.ReportRecover {
+		return
+	}
+	m := d.shards[r.Shard]
+	if m == nil {
+		m = &memory{}
+		d.shards[r.Shard] = m
+	}
+	if r.Epoch >= m.report.Epoch {
+		m.report = r
+	}
+}
+
+// Next returns every step that is due, in the order in which they should be taken: sessions first, for their end opens
+// recoveries, then what brings shards back, then new ones. Steps of a kind are batched.
+func (d *Driver) Next(in Input) []Step {
+	b := &batch{in: in, d: d, view: in.State.View}
+	if b.view.Group == "" {
+		return nil
+	}
+	b.sessions()
+	for _, name := range slices.Sorted(maps.Keys(b.view.Types)) {
+		b.ofType(b.view.Types[name])
+	}
+	d.forget(b.view)
+	return b.steps()
+}
+
+// batch gathers the steps of one Next.
+type batch struct {
+	in    Input
+	d     *Driver
+	view  *shard.View
+	loads *loads // counted when first needed
+
+	expire   []Step
+	recover  map[shard.Cause]*lot[fsm.Recovery]
+	seals    map[shard.NodeID][]shard.SealItem
+	elect    lot[fsm.Election]
+	activate lot[fsm.Activation]
+	place    lot[fsm.Placing]
+	skips    []Step
+}
+
+// lot is the items of one kind of command, with their reasons.
+type lot[T any] struct {
+	items []T
+	notes []Note
+}
+
+func (l *lot[T]) add(item T, n Note) {
+	l.items, l.notes = append(l.items, item), append(l.notes, n)
+}
+
+// steps cuts a lot into commands of at most MaxBatch items.
+func (l *lot[T]) steps(command func([]T) fsm.Command) []Step {
+	var out []Step
+	for len(l.items) > 0 {
+		n := min(len(l.items), MaxBatch)
+		out = append(out, Step{Command: command(l.items[:n:n]), Notes: l.notes[:n:n]})
+		l.items, l.notes = l.items[n:], l.notes[n:]
+	}
+	return out
+}
+
+func (b *batch) skip(n Note) { b.skips = append(b.skips, Step{Notes: []Note{n}}) }
+
+// ofType looks at every shard of a type.
+func (b *batch) ofType(t *shard.TypeView) {
+	var unplaced []shard.ID
+	for i, p := range t.Placements {
+		if p == nil {
+			unplaced = append(unplaced, shard.ID{Type: t.Spec.Name, Number: shard.Number(i)})
+			continue
+		}
+		b.ofShard(t.Spec, p)
+	}
+	b.placeFresh(t.Spec, unplaced)
+}
+
+// ofShard looks at one shard that is placed.
+func (b *batch) ofShard(spec shard.Spec, p *shard.Placement) {
+	if p.Status == shard.Active {
+		b.ofActive(p, b.d.shards[p.Shard])
+		return
+	}
+	m := b.d.recall(p, b.in.Now)
+	switch p.Status {
+	case shard.Forming:
+		b.ofForming(spec, p, m)
+	case shard.Recovering:
+		b.ofRecovering(spec, p, m)
+	case shard.Establishing:
+		b.ofEstablishing(spec, p, m)
+	}
+}
+
+// recall returns the shard's memory, having forgotten what belongs to an older placement.
+func (d *Driver) recall(p *shard.Placement, now time.Duration) *memory {
+	m := d.shards[p.Shard]
+	if m == nil {
+		m = &memory{}
+		d.shards[p.Shard] = m
+	}
+	if m.status == 0 || m.status == shard.Active || m.active != p.ActiveEpoch {
+		m.active, m.left, m.led = p.ActiveEpoch, now, 0
+	}
+	if m.epoch != p.Epoch || m.version != p.Version || m.status != p.Status {
+		*m = memory{
+			epoch: p.Epoch, version: p.Version, status: p.Status, since: now,
+			active: m.active, left: m.left, led: m.led, report: m.report, asked: map[shard.CopyID]time.Duration{},
+		}
+	}
+	return m
+}
+
+// forget drops what is remembered of shards that are served, or that somebody reported on and nobody knows.
+func (d *Driver) forget(v *shard.View) {
+	for id, m := range d.shards { //lint:maporder each entry is judged by itself
+		p := v.Placement(id)
+		if p == nil || (p.Status == shard.Active && m.report.Epoch <= p.Epoch) {
+			delete(d.shards, id)
+		}
+	}
+	for id := range d.expiry { //lint:maporder each entry is judged by itself
+		if v.Ended(id) {
+			delete(d.expiry, id)
+		}
+	}
+}
+
+// due reports whether a command about the shard may be proposed now, and notes that it is.
+func (b *batch) due(m *memory) bool {
+	if m.proposed != 0 && b.in.Now < m.proposed+b.d.Times.Retry {
+		return false
+	}
+	m.proposed = b.in.Now
+	return true
+}
+
+// steps returns what was gathered.
+func (b *batch) steps() []Step {
+	out := b.expire
+	for _, cause := range slices.Sorted(maps.Keys(b.recover)) {
+		out = append(out, b.recover[cause].steps(func(i []fsm.Recovery) fsm.Command {
+			return &fsm.BeginRecovery{Items: i, Cause: cause}
+		})...)
+	}
+	for _, node := range slices.Sorted(maps.Keys(b.seals)) {
+		for items := range slices.Chunk(b.seals[node], MaxBatch) {
+			out = append(out, Step{Node: node, Seal: items})
+		}
+	}
+	out = append(out, b.elect.steps(func(i []fsm.Election) fsm.Command { return &fsm.Elect{Items: i} })...)
+	out = append(out, b.activate.steps(func(i []fsm.Activation) fsm.Command { return &fsm.Activate{Items: i} })...)
+	out = append(out, b.place.steps(func(i []fsm.Placing) fsm.Command { return &fsm.Place{Items: i} })...)
+	return append(out, b.skips...)
+}

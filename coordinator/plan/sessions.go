@@ -1,0 +1,38 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+// sessions ends those whose lease ran out.
+//
+// A renewal counts from when this voter stored it, which is later than when its node sent it, so a node knows before the
+// leader does that its lease is over. Expire names the newest renewal seen here; the state machine refuses it when
+// the log holds a later one.
+func (b *batch) sessions() {
+	for _, id := range slices.Sorted(maps.Keys(b.view.Sessions)) {
+		at, number := b.in.Renewed(id)
+		over := max(at+b.d.Times.Lease, b.in.LeaderSince+b.d.Times.Grace)
+		if b.in.Now < over {
+			continue
+		}
+		if last, proposed := b.d.expiry[id]; proposed && b.in.Now < last+b.d.Times.Retry {
+			continue
+		}
+		b.d.expiry[id] = b.in.Now
+		b.expire = append(b.expire, Step{
+			Command: &fsm.Expire{Session: id, LastRenewal: number},
+			Notes:   []Note{{Reason: LeaseRanOut, Session: id, Node: b.view.Sessions[id].Node}},
+		})
+	}
+}
+
+// sessionOf returns the live session of the directory that holds the copy.
+func sessionOf(v *shard.View, c shard.Copy) (shard.Session, bool) {
+	s, live := v.Sessions[v.Members[c.Node].Session]
+	return s, live && s.Directory == c.Directory
+}
