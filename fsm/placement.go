@@ -129,7 +129,7 @@ func current(p *shard.Placement, id shard.ID, epoch shard.Epoch, version shard.C
 	case p == nil:
 		return &shard.Error{Code: shard.CodeConflict, Shard: id, Detail: "it is not placed yet"}
 	case p.Epoch != epoch || p.Version != version:
-		return conflict(p, "epoch %d, version %d was expected, it has version %d", epoch, version, p.Version)
+		return conflict(p, "this was planned for %d.%d, it is at %d.%d", epoch, version, p.Epoch, p.Version)
 	}
 	return nil
 }

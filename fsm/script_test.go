@@ -1,0 +1,395 @@
+package fsm_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"muster/barrier"
+	"muster/fsm"
+	"muster/shard"
+)
+
+const scripts = "../testdata/fsm"
+
+// TestScripts runs the stories in testdata/fsm. Under `run` each line is an entry of its own, under `entry` all lines are
+// one entry; what an entry changed is printed below. After each entry the whole of group.apply's checks hold.
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, scripts, func(t *testing.T, path string) {
+		g := newGroup(t)
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			g.t = t
+			var out strings.Builder
+			var together []fsm.Command
+			for line := range strings.Lines(d.Input) {
+				if said, done := g.tell(strings.Fields(line)); done {
+					out.WriteString(said)
+				} else if c := g.parse(line); d.Cmd == "entry" {
+					together = append(together, c)
+				} else {
+					out.WriteString(under(line, g.run(c)))
+				}
+			}
+			if len(together) > 0 {
+				out.WriteString(g.run(together...))
+			}
+			return out.String()
+		})
+	})
+}
+
+// TestEveryCommandHasAScript walks the command table: each command is used by a script, survives the round trip as a blank
+// one would, and is refused as a blank one, since no command makes sense empty.
+func TestEveryCommandHasAScript(t *testing.T) {
+	used := map[string]bool{}
+	paths, err := filepath.Glob(filepath.Join(scripts, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if words := strings.Fields(line); len(words) > 1 {
+				used[words[0]] = true
+			}
+		}
+	}
+	for _, name := range fsm.Names() {
+		if !used[name] {
+			t.Errorf("no script in testdata/fsm uses the command %s", name)
+		}
+		if got := fsm.NameOf(fsm.Blank(name)); got != name {
+			t.Errorf("%s is called %s", name, got)
+		}
+	}
+}
+
+// tell answers the lines that are no commands.
+func (g *group) tell(words []string) (string, bool) {
+	switch words[0] {
+	case "type":
+		g.specs[words[1]] = g.spec(words)
+		return "", true
+	case "gate":
+		gate := g.state.Gate()
+		return fmt.Sprintf("%d of %d required are up, met: %t, missing: %v\n", gate.Have, gate.Required, gate.Met, gate.Missing), true
+	case "shards":
+		var out strings.Builder
+		for _, p := range g.state.View.Whole().Placements {
+			out.WriteString(describe(&p))
+		}
+		return out.String(), true
+	}
+	return "", false
+}
+
+func (g *group) spec(words []string) shard.Spec {
+	s := shard.Spec{Name: shard.TypeName(words[1]), Shards: 1, AckTimeout: shard.DefaultAckTimeout}
+	for _, w := range words[2:] {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "shards":
+			s.Shards = uint32(g.number(value))
+		case "replicas":
+			s.Replicas = int(g.number(value))
+		case "min-acks":
+			s.MinAcks = int(g.number(value))
+		case "role":
+			s.Role = value
+		case "volatile":
+			s.Volatile = true
+		default:
+			g.t.Fatalf("type: no option %q", w)
+		}
+	}
+	return s
+}
+
+func (g *group) number(s string) uint64 {
+	g.t.Helper()
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return n
+}
+
+// parse reads one command line. Batched commands separate their items by commas.
+func (g *group) parse(line string) fsm.Command {
+	words := strings.Fields(line)
+	name, rest := words[0], words[1:]
+	items := strings.Split(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), name)), ",")
+	switch name {
+	case "genesis":
+		c := &fsm.Genesis{Group: shard.GroupID(rest[0])}
+		for _, node := range rest[1:] {
+			c.Voters = append(c.Voters, founder(node))
+		}
+		return c
+	case "register":
+		return g.parseRegister(rest)
+	case "renew":
+		c := &fsm.Renew{}
+		for _, i := range items {
+			session, number, _ := strings.Cut(strings.TrimSpace(i), "/")
+			c.Items = append(c.Items, fsm.Renewal{Session: shard.SessionID(g.number(session)), Number: g.number(number)})
+		}
+		return c
+	case "expire":
+		return &fsm.Expire{Session: shard.SessionID(g.number(rest[0])), LastRenewal: g.number(strings.TrimPrefix(rest[1], "renewed="))}
+	case "depart":
+		return &fsm.Depart{Session: shard.SessionID(g.number(rest[0]))}
+	case "require-quorum":
+		n, err := strconv.Atoi(rest[0])
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		return &fsm.RequireQuorum{Members: n}
+	case "arrive":
+		parties, err := strconv.Atoi(rest[1])
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		participant, session, request := g.party(rest[2])
+		return &fsm.Arrive{Name: rest[0], Parties: parties, Participant: participant, Session: session, Request: request}
+	case "withdraw":
+		participant, session, request := g.party(rest[1])
+		return &fsm.Withdraw{Name: rest[0], Participant: participant, Session: session, Request: request}
+	}
+	return g.parseShards(name, items)
+}
+
+func (g *group) parseRegister(words []string) *fsm.Register {
+	node := words[0]
+	c := &fsm.Register{Node: shard.NodeID(node), Directory: "dir-" + shard.DirectoryID(node), Machine: "machine-" + shard.MachineID(node),
+		Addr: node + ":7420", Nonce: "first"}
+	for _, w := range words[1:] {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "directory":
+			c.Directory = shard.DirectoryID(value)
+		case "machine":
+			c.Machine = shard.MachineID(value)
+		case "nonce":
+			c.Nonce = value
+		case "zone":
+			c.Zone = value
+		case "roles":
+			c.Roles = strings.Split(value, ",")
+		case "stored":
+			c.LastSession = shard.SessionID(g.number(value))
+		case "fenced":
+			c.Fenced = true
+		case "hosts":
+			for _, name := range strings.Split(value, ",") {
+				c.Hosts = append(c.Hosts, g.specs[name])
+			}
+		default:
+			g.t.Fatalf("register: no option %q", w)
+		}
+	}
+	return c
+}
+
+// parseShards reads the commands about shards. An item begins with SHARD@EPOCH.VERSION, or SHARD alone for a copy's report.
+func (g *group) parseShards(name string, items []string) fsm.Command {
+	c := fsm.Blank(name)
+	if r, ok := c.(*fsm.BeginRecovery); ok {
+		cause, first, _ := strings.Cut(items[0], " ")
+		r.Cause, items[0] = shard.Cause(cause), first
+	}
+	for _, item := range items {
+		words := strings.Fields(item)
+		at, position, _ := strings.Cut(words[0], "@")
+		id, err := shard.ParseID(at)
+		if err != nil {
+			g.t.Fatalf("%s %s: %v", name, item, err)
+		}
+		var epoch shard.Epoch
+		var version shard.ConfigVersion
+		if _, err := fmt.Sscanf(position, "%d.%d", &epoch, &version); err != nil && position != "" {
+			g.t.Fatalf("%s %s: %v", name, item, err)
+		}
+		switch c := c.(type) {
+		case *fsm.Place:
+			c.Items = append(c.Items, fsm.Placing{Shard: id, Epoch: epoch, Version: version, Nodes: nodes(words[1:])})
+		case *fsm.CopyReady:
+			c.Items = append(c.Items, g.copyItem(id, words))
+		case *fsm.CopyLost:
+			c.Items = append(c.Items, g.copyItem(id, words))
+		case *fsm.BeginRecovery:
+			c.Items = append(c.Items, fsm.Recovery{Shard: id, Epoch: epoch, Version: version})
+		case *fsm.Elect:
+			e := g.election(words)
+			e.Shard, e.Epoch, e.Version = id, epoch, version
+			c.Items = append(c.Items, e)
+		case *fsm.Activate:
+			session := shard.SessionID(g.number(strings.TrimPrefix(words[1], "session=")))
+			c.Items = append(c.Items, fsm.Activation{Shard: id, Epoch: epoch, Version: version, Session: session})
+		default:
+			g.t.Fatalf("no command %q", name)
+		}
+	}
+	return c
+}
+
+func nodes(words []string) []shard.NodeID {
+	var ids []shard.NodeID
+	for _, w := range words {
+		ids = append(ids, shard.NodeID(w))
+	}
+	return ids
+}
+
+// copyItem reads SHARD COPY@NODE, or COPY@DIRECTORY when that is not the node's usual one.
+func (g *group) copyItem(id shard.ID, words []string) fsm.CopyItem {
+	number, directory, _ := strings.Cut(words[1], "@")
+	if !strings.Contains(directory, "-") {
+		directory = "dir-" + directory
+	}
+	return fsm.CopyItem{Shard: id, Copy: shard.CopyID(g.number(number)), Directory: shard.DirectoryID(directory)}
+}
+
+func (g *group) election(words []string) fsm.Election {
+	var e fsm.Election
+	for _, w := range words[1:] {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "copy":
+			e.Copy = shard.CopyID(g.number(value))
+		case "session":
+			e.Session = shard.SessionID(g.number(value))
+		case "answered":
+			for _, id := range strings.Split(value, "+") {
+				e.Answered = append(e.Answered, shard.CopyID(g.number(id)))
+			}
+		}
+	}
+	return e
+}
+
+func (g *group) party(s string) (string, shard.SessionID, uint64) {
+	name, call, _ := strings.Cut(s, "@")
+	session, request, _ := strings.Cut(call, "/")
+	return name, shard.SessionID(g.number(session)), g.number(request)
+}
+
+// run applies one entry and says what it changed.
+func (g *group) run(commands ...fsm.Command) string {
+	result := g.apply(encode(g.t, commands...))
+	var out strings.Builder
+	if result.Fault != nil {
+		fmt.Fprintf(&out, "entry refused: %v\n", result.Fault)
+	}
+	for i, v := range result.Verdicts {
+		out.WriteString(judge(commands[i], v))
+	}
+	out.WriteString(changes(&result.Delta))
+	for _, r := range result.Releases {
+		fmt.Fprintf(&out, "barrier %s opens, generation %d: %v\n", r.Name, r.Generation, r.Outcome().Participants)
+	}
+	if out.Len() == 0 {
+		return "nothing changes\n"
+	}
+	return out.String()
+}
+
+// under puts what happened beside the line that caused it, or below when it is more than one line.
+func under(line, happened string) string {
+	words := strings.Fields(line)
+	head := strings.Join(words[:min(2, len(words))], " ")
+	if strings.Count(happened, "\n") == 1 {
+		return head + " → " + happened
+	}
+	return head + "\n  " + strings.TrimSuffix(strings.ReplaceAll(happened, "\n", "\n  "), "  ")
+}
+
+func judge(c fsm.Command, v fsm.Verdict) string {
+	var out strings.Builder
+	if v.Fault != nil {
+		fmt.Fprintf(&out, "refused: %v\n", v.Fault)
+	}
+	for i, f := range v.Faults {
+		if f != nil {
+			fmt.Fprintf(&out, "item %d refused: %v\n", i+1, f)
+		}
+	}
+	if v.Again {
+		fmt.Fprintf(&out, "session %d, again\n", v.Session)
+	}
+	if b := v.Barrier; b != nil {
+		fmt.Fprintf(&out, "%s: %s", fsm.NameOf(c), b.State)
+		if b.State == barrier.Waiting {
+			fmt.Fprintf(&out, " (%d of %d)", b.Arrived, b.Parties)
+		}
+		out.WriteString("\n")
+	}
+	return out.String()
+}
+
+// changes prints a delta for a person.
+func changes(d *shard.Delta) string {
+	var out strings.Builder
+	if d.Group != "" {
+		fmt.Fprintf(&out, "group %s\n", d.Group)
+	}
+	for _, id := range d.Ended {
+		fmt.Fprintf(&out, "session %d ends\n", id)
+	}
+	for _, m := range d.Members {
+		fmt.Fprintf(&out, "member %s: %s", m.ID, m.Directory)
+		if m.Session != 0 {
+			fmt.Fprintf(&out, ", session %d", m.Session)
+		}
+		if len(m.Hosts) > 0 {
+			fmt.Fprintf(&out, ", hosts %v", m.Hosts)
+		}
+		out.WriteString("\n")
+	}
+	for _, s := range d.Types {
+		fmt.Fprintf(&out, "type %s: %d shards, write quorum %d of %d\n", s.Name, s.Shards, s.WriteQuorum(), s.Replicas+1)
+	}
+	placements := slices.Clone(d.Placements)
+	slices.SortFunc(placements, func(a, b shard.Placement) int { return a.Shard.Compare(b.Shard) })
+	for i := range placements {
+		out.WriteString(describe(&placements[i]))
+	}
+	if d.Required != nil {
+		fmt.Fprintf(&out, "required quorum: %d\n", *d.Required)
+	}
+	return out.String()
+}
+
+func describe(p *shard.Placement) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s: %s, epoch %d.%d", p.Shard, p.Status, p.Epoch, p.Version)
+	if p.Primary != 0 {
+		fmt.Fprintf(&out, ", primary %d", p.Primary)
+	}
+	if p.Session != 0 {
+		fmt.Fprintf(&out, " on %s by session %d", p.Node, p.Session)
+	}
+	if len(p.Copies) > 0 {
+		out.WriteString(", copies")
+	}
+	for _, c := range p.Copies {
+		fmt.Fprintf(&out, " %d@%s", c.ID, c.Node)
+		if c.State != shard.CopyReady {
+			fmt.Fprintf(&out, "(%s)", c.State)
+		}
+	}
+	if p.Stalled != 0 {
+		fmt.Fprintf(&out, ", %d stalled", p.Stalled)
+	}
+	fmt.Fprintf(&out, " (%s)\n", p.Cause)
+	return out.String()
+}
