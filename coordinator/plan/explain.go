@@ -100,5 +100,9 @@ func (d *Driver) Explain(in Input, id shard.ID) []Line {
 	for _, a := range m.answers {
 		lines = append(lines, Line{Text: fmt.Sprintf("copy %d has promised epoch %d with its log at %s", a.Copy, a.Epoch, a.Last)})
 	}
+	b := &batch{in: in, d: d, view: in.State.View}
+	if c := b.canvass(p, m); c.note.Reason == AwaitBest {
+		lines = append(lines, Line{AwaitBest, fmt.Sprintf("copy %d has the best log, and its node is down since", c.note.Copy)})
+	}
 	return lines
 }

@@ -1,0 +1,414 @@
+package plan_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"muster/coordinator/plan"
+	"muster/fsm"
+	"muster/shard"
+)
+
+// TestScripts runs the stories in testdata/plan: a group's state, its leader's driver, and nodes that answer at once
+// unless a script says otherwise. Everything but the nodes is real.
+//
+// Each script opens with what it shows. Under `run` the lines are:
+//
+//	type NAME shards=N [replicas=N] [acks=N] [role=R] [volatile]    nodes that come up from now on host it
+//	found NODE…            the voters of the group
+//	up NODE… [zone=Z] [roles=R,S]   a process starts, or starts again: a new session
+//	wiped NODE             likewise, with an empty data directory
+//	silent NODE…           stops renewing, answering and reporting      mute NODE…   answers no Seal
+//	stuck NODE…            creates and establishes nothing              well NODE…   none of these any more
+//	depart NODE            says good-bye
+//	log SHARD NODE LSN@EPOCH [led]  what the node's copy will answer to a Seal; led: that it led before
+//	lost SHARD NODE        the node finds its copy's data rotten
+//	gaveup SHARD           the primary reports that it cannot go on
+//	lead                   another voter becomes leader now: a new driver
+//	wait DURATION          the leader looks every 50 ms and carries out what it finds; new reasons are printed once
+//	show SHARD…, explain SHARD, spread TYPE
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "../../testdata/plan", func(t *testing.T, path string) {
+		w := newWorld(t)
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			w.t = t
+			for line := range strings.Lines(d.Input) {
+				w.line(strings.Fields(line))
+			}
+			out := w.out.String()
+			w.out.Reset()
+			return out
+		})
+	})
+}
+
+// world is a group under test.
+type world struct {
+	t       *testing.T
+	out     strings.Builder
+	now     time.Duration
+	state   *fsm.State
+	driver  *plan.Driver
+	led     time.Duration // since when
+	specs   []shard.Spec
+	nodes   map[shard.NodeID]*node
+	renewed map[shard.SessionID]time.Duration
+	logs    map[shard.CopyID]shard.Sealed
+	said    map[string]string // the last skip printed, by shard
+}
+
+type node struct {
+	directory           shard.DirectoryID
+	zone                string
+	roles               []string
+	starts, wipes       int
+	session             shard.SessionID
+	renewals            uint64
+	silent, mute, stuck bool
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{
+		t: t, now: time.Minute, led: time.Minute, state: fsm.New(), driver: plan.NewDriver(),
+		nodes: map[shard.NodeID]*node{}, renewed: map[shard.SessionID]time.Duration{},
+		logs: map[shard.CopyID]shard.Sealed{}, said: map[string]string{},
+	}
+}
+
+func (w *world) line(f []string) {
+	w.t.Helper()
+	verbs := map[string]func([]string){
+		"type": w.define, "found": w.found, "up": w.up, "wiped": w.wiped, "depart": w.depart, "log": w.log, "lost": w.lost,
+		"gaveup": w.gaveUp, "lead": w.lead, "wait": w.wait, "show": w.show, "explain": w.explain, "spread": w.spread,
+		"silent": w.set(func(n *node) { n.silent = true }), "mute": w.set(func(n *node) { n.mute = true }),
+		"stuck": w.set(func(n *node) { n.stuck = true }),
+		"well":  w.set(func(n *node) { n.silent, n.mute, n.stuck = false, false, false }),
+	}
+	if len(f) == 0 {
+		return
+	}
+	verb, known := verbs[f[0]]
+	if !known {
+		w.t.Fatalf("there is no verb %q", f[0])
+	}
+	verb(f[1:])
+}
+
+// options splits words into plain ones and KEY=VALUE ones.
+func options(f []string) (plain []string, set map[string]string) {
+	set = map[string]string{}
+	for _, s := range f {
+		if key, value, found := strings.Cut(s, "="); found {
+			set[key] = value
+		} else {
+			plain = append(plain, s)
+		}
+	}
+	return plain, set
+}
+
+func (w *world) number(s string) int {
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+func (w *world) define(f []string) {
+	plain, set := options(f)
+	w.specs = append(w.specs, shard.Spec{
+		Name: shard.TypeName(plain[0]), Shards: uint32(w.number(set["shards"])), Replicas: w.number(set["replicas"]),
+		MinAcks: w.number(set["acks"]), AckTimeout: shard.DefaultAckTimeout, Volatile: slices.Contains(plain, "volatile"), Role: set["role"],
+	})
+}
+
+func (w *world) found(f []string) {
+	c := &fsm.Genesis{Group: "g"}
+	for _, id := range f {
+		n := w.node(id)
+		c.Voters = append(c.Voters, fsm.Founder{Node: shard.NodeID(id), Addr: id + ":1", Directory: n.directory})
+	}
+	w.apply(c)
+}
+
+func (w *world) node(id string) *node {
+	n := w.nodes[shard.NodeID(id)]
+	if n == nil {
+		n = &node{directory: shard.DirectoryID("dir-" + id)}
+		w.nodes[shard.NodeID(id)] = n
+	}
+	return n
+}
+
+func (w *world) set(change func(*node)) func([]string) {
+	return func(f []string) {
+		for _, id := range f {
+			change(w.node(id))
+		}
+	}
+}
+
+func (w *world) up(f []string) {
+	ids, set := options(f)
+	for _, id := range ids {
+		n := w.node(id)
+		if set["zone"] != "" {
+			n.zone = set["zone"]
+		}
+		if set["roles"] != "" {
+			n.roles = strings.Split(set["roles"], ",")
+		}
+		w.start(id, n)
+	}
+}
+
+func (w *world) start(id string, n *node) {
+	n.starts++
+	n.silent, n.mute, n.stuck, n.renewals = false, false, false, 0
+	verdicts := w.apply(&fsm.Register{
+		Node: shard.NodeID(id), Directory: n.directory, Machine: "m", Addr: id + ":1", Zone: n.zone, Roles: n.roles, Hosts: w.specs,
+		Nonce: fmt.Sprintf("%s-%d", id, n.starts), LastSession: n.session, Voter: w.state.View.Members[shard.NodeID(id)].Voter, Fenced: true,
+	})
+	if verdicts[0].Fault == nil {
+		n.session = verdicts[0].Session
+		w.renewed[n.session] = w.now
+	}
+}
+
+func (w *world) wiped(f []string) {
+	n := w.node(f[0])
+	n.wipes++
+	n.directory, n.session = shard.DirectoryID(fmt.Sprintf("dir-%s-%d", f[0], n.wipes)), 0
+	w.start(f[0], n)
+}
+
+func (w *world) depart(f []string) {
+	w.apply(&fsm.Depart{Session: w.node(f[0]).session})
+	w.node(f[0]).silent = true
+}
+
+func (w *world) shard(s string) *shard.Placement {
+	id, err := shard.ParseID(s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p := w.state.View.Placement(id)
+	if p == nil {
+		w.t.Fatalf("%s is not placed", s)
+	}
+	return p
+}
+
+func (w *world) copyOn(p *shard.Placement, id string) shard.Copy {
+	i := slices.IndexFunc(p.Copies, func(c shard.Copy) bool { return string(c.Node) == id })
+	if i < 0 {
+		w.t.Fatalf("%s has no copy on %s", p.Shard, id)
+	}
+	return p.Copies[i]
+}
+
+func (w *world) log(f []string) {
+	c := w.copyOn(w.shard(f[0]), f[1])
+	lsn, epoch, _ := strings.Cut(f[2], "@")
+	w.logs[c.ID] = shard.Sealed{
+		Last: shard.Position{Epoch: shard.Epoch(w.number(epoch)), LSN: shard.LSN(w.number(lsn))}, Led: slices.Contains(f, "led"),
+	}
+}
+
+func (w *world) lost(f []string) {
+	p := w.shard(f[0])
+	c := w.copyOn(p, f[1])
+	w.apply(&fsm.CopyLost{Items: []fsm.CopyItem{{Shard: p.Shard, Copy: c.ID, Directory: c.Directory}}})
+}
+
+func (w *world) gaveUp(f []string) {
+	p := w.shard(f[0])
+	w.driver.Report(shard.Report{Kind: shard.ReportRecover, Shard: p.Shard, Copy: p.Primary, Epoch: p.Epoch, Version: p.Version})
+}
+
+func (w *world) lead([]string) { w.driver, w.led = plan.NewDriver(), w.now }
+
+func (w *world) wait(f []string) {
+	d, err := time.ParseDuration(f[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	const look = 50 * time.Millisecond
+	for end := w.now + d; w.now < end; w.now += look {
+		w.live()
+		for _, s := range w.driver.Next(w.input()) {
+			w.take(s)
+		}
+	}
+}
+
+func (w *world) input() plan.Input {
+	return plan.Input{Now: w.now, State: w.state, LeaderSince: w.led, Renewed: func(id shard.SessionID) (time.Duration, uint64) {
+		number, _ := w.state.Renewal(id)
+		return w.renewed[id], number
+	}}
+}
+
+// live is what nodes do by themselves: renew, create copies, report that they are established.
+func (w *world) live() {
+	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
+		n := w.nodes[id]
+		if n.silent || w.state.View.Ended(n.session) {
+			continue
+		}
+		if w.now >= w.renewed[n.session]+400*time.Millisecond {
+			n.renewals++
+			w.apply(&fsm.Renew{Items: []fsm.Renewal{{Session: n.session, Number: n.renewals}}})
+			w.renewed[n.session] = w.now
+		}
+		if !n.stuck {
+			w.report(n)
+		}
+	}
+}
+
+func (w *world) report(n *node) {
+	ready := &fsm.CopyReady{}
+	for _, name := range slices.Sorted(maps.Keys(w.state.View.Types)) {
+		for _, p := range w.state.View.Types[name].Placements {
+			if p == nil {
+				continue
+			}
+			if c, found := p.CopyOn(n.directory); found && c.State == shard.CopyMinted {
+				ready.Items = append(ready.Items, fsm.CopyItem{Shard: p.Shard, Copy: c.ID, Directory: c.Directory})
+			}
+			if p.Status == shard.Establishing && p.Session == n.session {
+				w.driver.Report(shard.Report{Kind: shard.ReportEstablished, Shard: p.Shard, Copy: p.Primary, Epoch: p.Epoch, Version: p.Version})
+			}
+		}
+	}
+	if len(ready.Items) > 0 {
+		w.apply(ready)
+	}
+}
+
+// take carries out one step and prints it.
+func (w *world) take(s plan.Step) {
+	switch {
+	case s.Command != nil:
+		w.printNotes(fsm.NameOf(s.Command), s.Notes)
+		w.apply(s.Command)
+	case s.Node != "":
+		w.printf("seal on %s: %d", s.Node, len(s.Seal))
+		w.answer(s)
+	default:
+		for _, n := range s.Notes {
+			n.Wait = 0
+			if text := n.String(); w.said[n.Shard.String()] != text {
+				w.said[n.Shard.String()] = text
+				w.printf("skip %s", text)
+			}
+		}
+	}
+}
+
+func (w *world) answer(s plan.Step) {
+	n := w.nodes[s.Node]
+	if n.silent || n.mute {
+		return
+	}
+	for _, i := range s.Seal {
+		a := w.logs[i.Copy]
+		a.Shard, a.Copy, a.Epoch = i.Shard, i.Copy, i.Epoch
+		w.driver.Sealed(a)
+	}
+}
+
+func (w *world) printNotes(what string, notes []plan.Note) {
+	const most = 6
+	for i, n := range notes {
+		if i == most && len(notes) > most+1 {
+			w.printf("%s … and %d more", what, len(notes)-most)
+			return
+		}
+		w.printf("%s %s", what, n)
+		delete(w.said, n.Shard.String())
+	}
+}
+
+func (w *world) printf(format string, args ...any) {
+	fmt.Fprintf(&w.out, "%6.2fs %s\n", (w.now - time.Minute).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// apply runs an entry and prints what was refused.
+func (w *world) apply(commands ...fsm.Command) []fsm.Verdict {
+	w.t.Helper()
+	entry, err := fsm.Encode(commands...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	next, result := fsm.Apply(w.state, w.state.Index()+1, entry)
+	w.state = next
+	if err := next.Check(); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, v := range result.Verdicts {
+		if v.Fault != nil {
+			w.printf("refused: %v", v.Fault)
+		}
+		for _, fault := range v.Faults {
+			if fault != nil {
+				w.printf("refused: %v", fault)
+			}
+		}
+	}
+	return result.Verdicts
+}
+
+func (w *world) show(f []string) {
+	for _, s := range f {
+		p := w.shard(s)
+		fmt.Fprintf(&w.out, "%s epoch %d %s", p.Shard, p.Epoch, p.Status)
+		if p.Node != "" {
+			fmt.Fprintf(&w.out, " on %s", p.Node)
+		}
+		fmt.Fprintf(&w.out, " (%s)", p.Cause)
+		for _, c := range p.Copies {
+			fmt.Fprintf(&w.out, " %d:%s:%s", c.ID, c.Node, c.State)
+		}
+		w.out.WriteByte('\n')
+	}
+}
+
+func (w *world) explain(f []string) {
+	id, err := shard.ParseID(f[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, l := range w.driver.Explain(w.input(), id) {
+		if l.Reason != "" {
+			fmt.Fprintf(&w.out, "[%s] ", l.Reason)
+		}
+		fmt.Fprintln(&w.out, l.Text)
+	}
+}
+
+// spread prints how many primaries and copies of a type each node has.
+func (w *world) spread(f []string) {
+	primaries, copies := map[shard.NodeID]int{}, map[shard.NodeID]int{}
+	for _, p := range w.state.View.Types[shard.TypeName(f[0])].Placements {
+		primaries[p.Node]++
+		for _, c := range p.Copies {
+			copies[c.Node]++
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
+		fmt.Fprintf(&w.out, "%s: %d primaries, %d copies\n", id, primaries[id], copies[id])
+	}
+}
