@@ -9,15 +9,16 @@ import (
 
 // stops is what ends a port, step by step.
 type stops struct {
-	drain    chan struct{} // closed first: streams should end
-	drainer  sync.Once
-	drained  chan struct{} // closed when no call runs any more, or the bound was reached
-	closing  chan struct{} // closed when the listener goes away
-	closer   sync.Once
-	closed   chan struct{} // closed when nothing of the port is left
-	served   chan struct{} // closed when the accept loop has ended, if there was one
-	greeters sync.WaitGroup
-	mu       struct {
+	drain     chan struct{} // closed first: streams should end
+	drainer   sync.Once
+	drained   chan struct{} // closed when no call runs any more, or the bound was reached
+	closing   chan struct{} // closed when the listener goes away
+	closer    sync.Once
+	closed    chan struct{} // closed when nothing of the port is left
+	served    chan struct{} // closed when the accept loop has ended, if there was one
+	abandoned chan struct{} // closed when a handler is left behind that does not return
+	greeters  sync.WaitGroup
+	mu        struct {
 		sync.Mutex
 		serving bool
 		closed  bool // Serve comes too late
@@ -26,7 +27,7 @@ type stops struct {
 
 func (s *stops) init() {
 	s.drain, s.drained, s.served = make(chan struct{}), make(chan struct{}), make(chan struct{})
-	s.closing, s.closed = make(chan struct{}), make(chan struct{})
+	s.closing, s.closed, s.abandoned = make(chan struct{}), make(chan struct{}), make(chan struct{})
 }
 
 // serve reports whether the accept loop may start; close whether it did.
@@ -100,6 +101,7 @@ func (p *Port) stopCalls(graceful <-chan struct{}) {
 	case <-stopped:
 	case <-timer.C:
 		p.log.Error("a call handler did not return after its context ended")
+		close(p.stops.abandoned)
 	}
 }
 

@@ -177,10 +177,13 @@ func (p *Port) Serve() error {
 	go func() { served <- p.server.Serve(p.calls) }()
 	err := p.accept()
 	p.calls.Close()
-	serveErr := <-served
-	close(p.stops.served)
-	if err == nil && !errors.Is(serveErr, net.ErrClosed) && !errors.Is(serveErr, grpc.ErrServerStopped) {
-		err = serveErr
+	defer close(p.stops.served)
+	select {
+	case serveErr := <-served:
+		if err == nil && !errors.Is(serveErr, net.ErrClosed) && !errors.Is(serveErr, grpc.ErrServerStopped) {
+			err = serveErr
+		}
+	case <-p.stops.abandoned:
 	}
 	return err
 }

@@ -57,6 +57,7 @@ var methods = map[string]access{
 	wire.Group_Form_FullMethodName:     {anyGroup, servers},
 	wire.Group_Propose_FullMethodName:  {groupMember, []Role{RoleServer, RoleAdmin}},
 	wire.Group_Renew_FullMethodName:    {groupMember, servers},
+	wire.Group_Report_FullMethodName:   {groupMember, servers},
 	wire.Group_Watch_FullMethodName:    {groupNamed, everyone},
 	wire.Group_Arrive_FullMethodName:   {groupNamed, everyone},
 	wire.Group_Inspect_FullMethodName:  {groupNamed, everyone},
