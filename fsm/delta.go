@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"fmt"
+
 	"muster/barrier"
 	"muster/shard"
 )
@@ -21,12 +23,27 @@ func DecodeDelta(b []byte) (*shard.Delta, error) {
 	if err := openVersioned(b, d); err != nil {
 		return nil, err
 	}
-	for i := range d.Placements {
-		if err := d.Placements[i].Check(); err != nil {
-			return nil, shard.Errorf(shard.CodeInvalid, "delta %d: %v", d.Index, err)
-		}
+	if err := checkDelta(d); err != nil {
+		return nil, shard.Errorf(shard.CodeInvalid, "delta %d: %v", d.Index, err)
 	}
 	return d, nil
+}
+
+// checkDelta bounds what With would allocate and checks every placement.
+func checkDelta(d *shard.Delta) error {
+	shards := uint64(0)
+	for _, spec := range d.Types {
+		shards += uint64(spec.Shards)
+	}
+	if len(d.Types) > MaxTypes || shards > MaxShards {
+		return fmt.Errorf("%d types with %d shards, at most %d and %d", len(d.Types), shards, MaxTypes, MaxShards)
+	}
+	for i := range d.Placements {
+		if err := d.Placements[i].Check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // EncodeRounds writes the open barriers for DecodeRounds.

@@ -1,5 +1,24 @@
 package fsm
 
+import (
+	"crypto/sha256"
+
+	"muster/shard"
+)
+
+// SnapshotChanged is the state's snapshot, its checksum right, after change has meddled with its map and counters.
+func SnapshotChanged(s *State, change func(whole *shard.Delta, lastCopy *shard.CopyID)) []byte {
+	from := saved{*s.View.Whole(), s.founders, s.lives, s.lastCopy, s.Barriers.Save()}
+	change(&from.Whole, &from.LastCopy)
+	body, err := encoding.Marshal(from)
+	if err != nil {
+		panic(err)
+	}
+	out := append(append([]byte(snapshotMagic), snapshotVersion), body...)
+	sum := sha256.Sum256(out)
+	return append(out, sum[:]...)
+}
+
 // EncodeUnchecked is Encode without its checks, to show that nodes make them again.
 func EncodeUnchecked(commands ...Command) []byte {
 	envelopes := make([]envelope, len(commands))

@@ -11,17 +11,17 @@ import (
 
 // group is a replicated state under test, with one node that follows it by deltas alone.
 type group struct {
-	t        *testing.T
+	t        testing.TB
 	state    *fsm.State
 	follower *shard.View
 	specs    map[string]shard.Spec // by name, for scripts
 }
 
-func newGroup(t *testing.T) *group {
+func newGroup(t testing.TB) *group {
 	return &group{t: t, state: fsm.New(), follower: shard.NewView(), specs: map[string]shard.Spec{}}
 }
 
-func encode(t *testing.T, commands ...fsm.Command) []byte {
+func encode(t testing.TB, commands ...fsm.Command) []byte {
 	t.Helper()
 	entry, err := fsm.Encode(commands...)
 	if err == nil {

@@ -84,9 +84,12 @@ func (d *draft) candidates(spec shard.Spec, i Placing) ([]shard.Member, *shard.E
 	}
 	members := make([]shard.Member, len(i.Nodes))
 	for k, node := range i.Nodes {
-		m, known := d.member(node)
-		if _, up := d.up(node); !known || !up || !Eligible(m, spec) {
-			return nil, &shard.Error{Code: shard.CodeConflict, Shard: i.Shard, Node: node, Detail: fmt.Sprintf("node %s is not up or may not host the type", node)}
+		m, _ := d.member(node)
+		if _, up := d.up(node); !up {
+			return nil, &shard.Error{Code: shard.CodeConflict, Shard: i.Shard, Node: node, Detail: fmt.Sprintf("node %s is not up", node)}
+		}
+		if !Eligible(m, spec) {
+			return nil, &shard.Error{Code: shard.CodeConflict, Shard: i.Shard, Node: node, Detail: fmt.Sprintf("node %s may not host the type", node)}
 		}
 		members[k] = m
 	}

@@ -119,8 +119,11 @@ func (d *draft) electable(p *shard.Placement, i Election, s shard.Session) *shar
 	spec, _ := d.typeNamed(p.Shard.Type)
 	if spec.Volatile {
 		m, _ := d.member(s.Node)
-		if i.Copy != 0 || !Eligible(m, spec) {
-			return conflict(p, "node %s may not host the type, or a copy was named where there is none", s.Node)
+		switch {
+		case i.Copy != 0:
+			return conflict(p, "a volatile shard has no copy %d", i.Copy)
+		case !Eligible(m, spec):
+			return conflict(p, "node %s may not host the type", s.Node)
 		}
 		return nil
 	}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -127,20 +128,21 @@ func (c *Register) admit(d *draft, m shard.Member, known bool) *shard.Error {
 	if _, live := d.session(m.Session); !live {
 		return nil
 	}
-	switch inUse := (&shard.Error{Code: shard.CodeInUse, Node: m.ID, Addr: m.Addr}); {
+	why := ""
+	switch {
 	case m.Directory != c.Directory:
-		inUse.Detail = "id " + string(m.ID) + " is in use by a node with another data directory"
-		return inUse
+		why = "with another data directory"
 	case m.Machine != c.Machine || !c.Fenced:
-		inUse.Detail = "id " + string(m.ID) + " is in use, and this process cannot prove that the other one is gone"
-		return inUse
+		why = "and this process cannot prove that the other one is gone"
 	case c.rolledBack(d, m):
 		// A copy of an older Register that was long under way looks just like a directory that was rolled back. Only the
 		// latter comes again when the session has run out.
-		inUse.Detail = "id " + string(m.ID) + " is in use by a later process of the same data directory"
-		return inUse
+		why = "by a later process of the same data directory"
+	default:
+		return nil
 	}
-	return nil
+	return &shard.Error{Code: shard.CodeInUse, Node: m.ID, Addr: m.Addr,
+		Detail: fmt.Sprintf("id %s is in use at %s by session %d, %s", m.ID, m.Addr, m.Session, why)}
 }
 
 // rolledBack reports whether the directory has forgotten a session it once stored.

@@ -67,6 +67,9 @@ func (from *saved) state() (*State, error) {
 	if !from.Whole.Reset {
 		return nil, fmt.Errorf("it does not hold a whole map")
 	}
+	if err := checkDelta(&from.Whole); err != nil {
+		return nil, err
+	}
 	view, err := shard.NewView().With(&from.Whole)
 	if err != nil {
 		return nil, err

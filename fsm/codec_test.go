@@ -1,0 +1,255 @@
+package fsm_test
+
+import (
+	"crypto/sha256"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"muster/barrier"
+	"muster/fsm"
+	"muster/shard"
+)
+
+// full returns one of each command with every field set, so that a field the encoding forgets is missed.
+func full() []fsm.Command {
+	id := shard.ID{Type: "orders", Number: 3}
+	spec := shard.Spec{Name: "orders", Shards: 8, Replicas: 2, MinAcks: 1, AckTimeout: 5e9, Role: "data"}
+	return []fsm.Command{
+		&fsm.Genesis{Group: "g1", Voters: []fsm.Founder{founder("n1"), founder("n2")}},
+		&fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Zone: "z", Roles: []string{"data"},
+			Hosts: []shard.Spec{spec, {Name: "cache", Shards: 1, AckTimeout: 1, Volatile: true}}, Nonce: "x", LastSession: 4, Voter: true, Fenced: true},
+		&fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 2}, {Session: 3, Number: 1 << 60}}},
+		&fsm.Expire{Session: 1, LastRenewal: 2},
+		&fsm.Depart{Session: 1},
+		&fsm.Place{Items: []fsm.Placing{{Shard: id, Epoch: 1, Version: 2, Nodes: []shard.NodeID{"n1", "n2"}}}},
+		&fsm.CopyReady{Items: []fsm.CopyItem{{Shard: id, Copy: 4, Directory: "d"}}},
+		&fsm.CopyLost{Items: []fsm.CopyItem{{Shard: id, Copy: 4, Directory: "d"}}},
+		&fsm.BeginRecovery{Cause: shard.CauseAsked, Items: []fsm.Recovery{{Shard: id, Epoch: 1, Version: 2}}},
+		&fsm.Elect{Items: []fsm.Election{{Shard: id, Epoch: 1, Version: 2, Copy: 4, Session: 5, Answered: []shard.CopyID{4, 6}}}},
+		&fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: 1, Version: 2, Session: 5}}},
+		&fsm.RequireQuorum{Members: 3},
+		&fsm.Arrive{Name: "start", Parties: 3, Participant: "a", Session: 1, Request: 2},
+		&fsm.Withdraw{Name: "start", Participant: "a", Session: 1, Request: 2},
+	}
+}
+
+// TestRoundTrip walks the command table: each command comes back whole, alone and all in one entry.
+func TestRoundTrip(t *testing.T) {
+	commands := full()
+	for i, name := range fsm.Names() {
+		if i >= len(commands) || fsm.NameOf(commands[i]) != name {
+			t.Fatalf("full has no %s at its place in the table", name)
+		}
+		if f := unset(reflect.ValueOf(commands[i]).Elem(), name); f != "" {
+			t.Errorf("full leaves %s empty: its round trip shows nothing", f)
+		}
+		read, err := fsm.Decode(encode(t, commands[i]))
+		if err != nil || !reflect.DeepEqual(read, commands[i:i+1]) {
+			t.Errorf("%s: read %+v, %v", name, read, err)
+		}
+		if fault := fsm.Blank(name).Validate(); fault == nil && name != "require-quorum" {
+			t.Errorf("an empty %s is valid", name)
+		}
+	}
+	read, err := fsm.Decode(encode(t, commands...))
+	if err != nil || !reflect.DeepEqual(read, commands) {
+		t.Errorf("all in one: %+v, %v", read, err)
+	}
+}
+
+// unset names a field that is zero, looking into the first element of lists.
+func unset(v reflect.Value, path string) string {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := unset(v.Field(i), path+"."+v.Type().Field(i).Name); f != "" && !strings.HasSuffix(f, ".Volatile") {
+				return f
+			}
+		}
+	case reflect.Slice:
+		if v.Len() == 0 {
+			return path
+		}
+		return unset(v.Index(0), path)
+	default:
+		if v.IsZero() {
+			return path
+		}
+	}
+	return ""
+}
+
+// TestVerdictRoundTrip sends a verdict with every field over the wire.
+func TestVerdictRoundTrip(t *testing.T) {
+	fault := &shard.Error{Code: shard.CodeMoved, Outcome: shard.Unknown, Shard: shard.ID{Type: "t", Number: 1}, Epoch: 2, Node: "n", Addr: "a", Detail: "d"}
+	for _, v := range []fsm.Verdict{
+		{},
+		{Fault: fault},
+		{Faults: []*shard.Error{nil, fault, nil}},
+		{Session: 7, Again: true},
+		{Barrier: &barrier.Outcome{State: barrier.Released, Generation: 3, Parties: 2, Arrived: 2, Participants: []barrier.Participant{"a", "b"}}},
+	} {
+		b, err := fsm.EncodeVerdict(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := fsm.DecodeVerdict(b)
+		if err != nil || !reflect.DeepEqual(read, v) {
+			t.Errorf("%+v came back as %+v, %v", v, read, err)
+		}
+	}
+}
+
+// TestEntryLimits sees each limit of an entry refused when it is made and when it is met in the log.
+func TestEntryLimits(t *testing.T) {
+	many := make([]fsm.Command, fsm.MaxCommands+1)
+	for i := range many {
+		many[i] = &fsm.Depart{Session: 1}
+	}
+	items := &fsm.Renew{Items: make([]fsm.Renewal, fsm.MaxItems+1)}
+	for what, commands := range map[string][]fsm.Command{"no command": nil, "too many commands": many, "too many items": {items}} {
+		if _, err := fsm.Encode(commands...); err == nil {
+			t.Errorf("%s: encoded", what)
+		}
+		g := formed(t)
+		if result := g.apply(fsm.EncodeUnchecked(commands...)); result.Fault == nil {
+			t.Errorf("%s: applied, %+v", what, result)
+		}
+	}
+	g := formed(t)
+	if result := g.apply(make([]byte, fsm.MaxEntry+1)); result.Fault == nil {
+		t.Error("an entry beyond the limit was applied")
+	}
+}
+
+// TestUnreadableEntries meets entries that no one of this version wrote. Malformed ones change nothing but the index; one of a
+// later version is not applied at all, and says so.
+func TestUnreadableEntries(t *testing.T) {
+	good := encode(t, &fsm.Depart{Session: 1})
+	for what, entry := range map[string][]byte{
+		"empty": {}, "version 0": {0, 0x80}, "only a version": {1}, "not a list": {1, 0xa0}, "cut short": good[:len(good)-1],
+		"bytes left over": append(good[:len(good):len(good)], 0), "no command": {1, 0x80}, "unknown kind": {1, 0x81, 0xa2, 1, 0x18, 99, 2, 0xa0},
+		"no body": {1, 0x81, 0xa1, 1, 5}, "null body": {1, 0x81, 0xa2, 1, 5, 2, 0xf6}, "unknown field": {1, 0x81, 0xa2, 1, 5, 2, 0xa1, 9, 1},
+		"field twice": {1, 0x81, 0xa2, 1, 5, 2, 0xa2, 1, 1, 1, 2}, "a list that lies": {1, 0x9a, 0xff, 0xff, 0xff, 0xff},
+	} {
+		g := formed(t)
+		before := g.state.View.Whole()
+		result := g.apply(entry)
+		before.Index++
+		if shard.CodeOf(result.Fault) != shard.CodeInvalid || !reflect.DeepEqual(before, g.state.View.Whole()) {
+			t.Errorf("%s: %+v", what, result)
+		}
+	}
+	g := formed(t)
+	next, result := fsm.Apply(g.state, g.state.Index()+1, []byte{fsm.Version + 1, 1, 2, 3})
+	if !result.Newer || next != g.state {
+		t.Errorf("an entry of a later version: %+v", result)
+	}
+	if next, result = fsm.Apply(g.state, g.state.Index(), good); result.Fault == nil || next != g.state {
+		t.Errorf("an entry applied again: %+v", result)
+	}
+}
+
+// TestDamagedSnapshot flips each bit and cuts at each byte of a snapshot: every one is noticed.
+func TestDamagedSnapshot(t *testing.T) {
+	b := formed(t).state.Snapshot()
+	for i := range b {
+		if _, err := fsm.Restore(b[:i]); err == nil {
+			t.Errorf("restored from %d of %d bytes", i, len(b))
+		}
+		for bit := range 8 {
+			b[i] ^= 1 << bit
+			if _, err := fsm.Restore(b); err == nil {
+				t.Errorf("restored with bit %d of byte %d flipped", bit, i)
+			}
+			b[i] ^= 1 << bit
+		}
+	}
+	later := append([]byte(nil), b[:len(b)-sha256.Size]...)
+	later[len("muster-fsm")]++
+	if _, err := fsm.Restore(sealed(later)); shard.CodeOf(err) != shard.CodeInternal {
+		t.Errorf("a snapshot of a later version: %v", err)
+	}
+}
+
+// sealed adds the checksum that a snapshot ends with.
+func sealed(content []byte) []byte {
+	sum := sha256.Sum256(content)
+	return append(content[:len(content):len(content)], sum[:]...)
+}
+
+// TestRestoreRefusesUnsound breaks one invariant after the other in a snapshot whose checksum is right.
+func TestRestoreRefusesUnsound(t *testing.T) {
+	type change = func(d *shard.Delta, lastCopy *shard.CopyID)
+	for what, meddle := range map[string]change{
+		"nothing":                       func(*shard.Delta, *shard.CopyID) {},
+		"not a whole map":               func(d *shard.Delta, _ *shard.CopyID) { d.Reset = false },
+		"no group":                      func(d *shard.Delta, _ *shard.CopyID) { d.Group = "" },
+		"a copy not minted":             func(_ *shard.Delta, last *shard.CopyID) { *last = 2 },
+		"a copy twice":                  func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Copies[1].ID = 3 },
+		"two copies on a node":          func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Copies[1].Node = "n3" },
+		"led by an ended session":       func(d *shard.Delta, _ *shard.CopyID) { d.Sessions = d.Sessions[1:] },
+		"led by another node's session": func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Session, d.Placements[0].ActiveSession = 2, 2 },
+		"a primary whose copy is lost":  func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Copies[0].State = shard.CopyLost },
+		"a copy of no state":            func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Copies[1].State = 9 },
+		"active with a minted copy":     func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Copies[1].State = shard.CopyMinted },
+		"epoch 0":                       func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Epoch, d.Placements[0].ActiveEpoch = 0, 0 },
+		"version 0":                     func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Version = 0 },
+		"active before its epoch":       func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].ActiveEpoch = 2 },
+		"changed in the future":         func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Changed = 99 },
+		"another write quorum":          func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].WriteQuorum = 1 },
+		"a shard out of range":          func(d *shard.Delta, _ *shard.CopyID) { d.Placements[0].Shard.Number = 2 },
+		"a directory twice":             func(d *shard.Delta, _ *shard.CopyID) { d.Members[0].Directory = "dir-n2" },
+		"a life without a member":       func(d *shard.Delta, _ *shard.CopyID) { d.Members = d.Members[1:] },
+		"a session from the future":     func(d *shard.Delta, _ *shard.CopyID) { d.Sessions[0].ID = 9 },
+		"too many shards":               func(d *shard.Delta, _ *shard.CopyID) { d.Types = slices.Repeat(d.Types, fsm.MaxTypes+1) },
+	} {
+		_, err := fsm.Restore(fsm.SnapshotChanged(formed(t).state, meddle))
+		if (err == nil) != (what == "nothing") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestDeltaRefuses reads deltas that are no deltas, or that hold a placement no state could have.
+func TestDeltaRefuses(t *testing.T) {
+	bad := fsm.EncodeDelta(&shard.Delta{Index: 1, Placements: []shard.Placement{{Status: shard.Active}}})
+	for what, b := range map[string][]byte{"empty": {}, "other version": {9, 0xa0}, "cut short": bad[:len(bad)-1], "impossible placement": bad} {
+		if d, err := fsm.DecodeDelta(b); shard.CodeOf(err) != shard.CodeInvalid {
+			t.Errorf("%s: %+v, %v", what, d, err)
+		}
+	}
+}
+
+// TestRoundsRoundTrip sends the open barriers over the wire.
+func TestRoundsRoundTrip(t *testing.T) {
+	g := formed(t)
+	g.apply(encode(t, &fsm.Arrive{Name: "start", Parties: 3, Participant: "a", Session: 1, Request: 2}))
+	read, err := fsm.DecodeRounds(fsm.EncodeRounds(g.state.Barriers.Open()))
+	if err != nil || !reflect.DeepEqual(read, g.state.Barriers.Open()) || len(read) != 2 {
+		t.Errorf("read %+v, %v", read, err)
+	}
+}
+
+// formed returns a group of three nodes with an active shard and somebody in a barrier.
+func formed(t testing.TB) *group {
+	g := newGroup(t)
+	orders := shard.Spec{Name: "orders", Shards: 2, Replicas: 2, MinAcks: 1, AckTimeout: 1}
+	id := shard.ID{Type: "orders"}
+	commands := []fsm.Command{&fsm.Genesis{Group: "g", Voters: []fsm.Founder{founder("n1"), founder("n2"), founder("n3")}}}
+	for _, n := range []string{"n1", "n2", "n3"} {
+		commands = append(commands, &fsm.Register{Node: shard.NodeID(n), Directory: shard.DirectoryID("dir-" + n), Machine: "m",
+			Addr: n + ":1", Nonce: n, Hosts: []shard.Spec{orders}})
+	}
+	commands = append(commands,
+		&fsm.Place{Items: []fsm.Placing{{Shard: id, Nodes: []shard.NodeID{"n1", "n2", "n3"}}}},
+		&fsm.CopyReady{Items: []fsm.CopyItem{{Shard: id, Copy: 1, Directory: "dir-n1"}, {Shard: id, Copy: 2, Directory: "dir-n2"}, {Shard: id, Copy: 3, Directory: "dir-n3"}}},
+		&fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: 1, Version: 1, Session: 1}}},
+		&fsm.Arrive{Name: "gate", Parties: 2, Session: 2, Request: 1})
+	if result := g.apply(encode(t, commands...)); result.Fault != nil || g.state.View.Placement(id).Status != shard.Active {
+		t.Fatalf("%+v", result)
+	}
+	return g
+}

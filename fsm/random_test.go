@@ -1,0 +1,231 @@
+package fsm_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+// TestRandomLogs writes logs at random, partly from what the state holds and partly stale or plain wrong, and applies each
+// on one node, on a second one that is restored from a snapshot half-way, and on a follower that sees deltas only. All
+// must agree byte for byte after every entry, and the history of each shard must keep the promises of a placement. Over
+// all logs each command has to take effect at least once, or the test shows nothing.
+func TestRandomLogs(t *testing.T) {
+	effects := map[string]int{}
+	for seed := range uint64(60) {
+		r := &randomLog{group: newGroup(t), dice: rand.New(rand.NewPCG(seed, 7)), effects: effects,
+			leaders: map[leadership]shard.SessionID{}, lost: map[shard.CopyID]bool{}}
+		r.play(120)
+		if t.Failed() {
+			t.Fatalf("this was seed %d", seed)
+		}
+	}
+	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed") {
+		if effects[name] == 0 {
+			t.Errorf("no random log had an effective %s", name)
+		}
+	}
+}
+
+type leadership struct {
+	shard shard.ID
+	epoch shard.Epoch
+}
+
+type randomLog struct {
+	*group
+	dice    *rand.Rand
+	effects map[string]int
+	leaders map[leadership]shard.SessionID
+	lost    map[shard.CopyID]bool
+	request uint64
+}
+
+func (r *randomLog) play(entries int) {
+	var second *fsm.State
+	r.step(encode(r.t, &fsm.Genesis{Group: "g", Voters: []fsm.Founder{founder("n0"), founder("n1"), founder("n2")}}))
+	for i := range entries {
+		if i == entries/2 {
+			var err error
+			if second, err = fsm.Restore(r.state.Snapshot()); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		entry := r.entry()
+		index := r.state.Index() + 1
+		r.step(entry)
+		if second == nil {
+			continue
+		}
+		second, _ = fsm.Apply(second, index, entry)
+		if !bytes.Equal(second.Snapshot(), r.state.Snapshot()) {
+			r.t.Fatalf("entry %d: the restored node holds other bytes", index)
+		}
+	}
+}
+
+// step applies an entry and judges what it did to each placement.
+func (r *randomLog) step(entry []byte) {
+	before := r.state
+	result := r.apply(entry)
+	commands, _ := fsm.Decode(entry)
+	for i, v := range result.Verdicts {
+		if v.Fault == nil && (len(v.Faults) == 0 || slices.Contains(v.Faults, nil)) {
+			r.effects[fsm.NameOf(commands[i])]++
+		}
+	}
+	r.effects["released"] += len(result.Releases)
+	for i := range result.Delta.Placements {
+		r.judge(before.View.Placement(result.Delta.Placements[i].Shard), &result.Delta.Placements[i])
+	}
+}
+
+func (r *randomLog) judge(old, p *shard.Placement) {
+	if old != nil && (p.Epoch < old.Epoch || p.Version < old.Version || p.ActiveEpoch < old.ActiveEpoch) {
+		r.t.Errorf("I2: %+v after %+v", p, old)
+	}
+	if p.Session != 0 {
+		at := leadership{p.Shard, p.Epoch}
+		if other, led := r.leaders[at]; led && other != p.Session {
+			r.t.Errorf("I1: %s epoch %d is led by sessions %d and %d", p.Shard, p.Epoch, other, p.Session)
+		}
+		r.leaders[at] = p.Session
+	}
+	for _, c := range p.Copies {
+		if r.lost[c.ID] && c.State != shard.CopyLost {
+			r.t.Errorf("copy %d of %s was lost and is %s", c.ID, p.Shard, c.State)
+		}
+		if c.State == shard.CopyLost {
+			r.lost[c.ID] = true
+		}
+	}
+	if old != nil && old.Status == shard.Recovering && p.Status == shard.Active && p.Epoch == old.Epoch && old.Session == 0 {
+		r.effects["activated at once"]++ // several commands of one entry
+	}
+	if p.Stalled != 0 {
+		r.effects["stalled"]++
+	}
+	if p.Cause == shard.CauseReplaced {
+		r.effects["re-placed"]++
+	}
+}
+
+// entry makes one to three commands; a few entries are damaged.
+func (r *randomLog) entry() []byte {
+	var commands []fsm.Command
+	for range 1 + r.dice.IntN(3) {
+		commands = append(commands, r.command())
+	}
+	entry := encode(r.t, commands...)
+	if r.dice.IntN(30) == 0 {
+		entry[1+r.dice.IntN(len(entry)-1)] ^= 1 << r.dice.IntN(8)
+	}
+	return entry
+}
+
+func (r *randomLog) command() fsm.Command {
+	switch r.dice.IntN(24) {
+	case 0, 1, 2, 3:
+		return r.register()
+	case 4, 5:
+		return &fsm.Renew{Items: []fsm.Renewal{{Session: r.session(), Number: uint64(r.dice.IntN(9))}}}
+	case 6:
+		session := r.session()
+		number, _ := r.state.Renewal(session)
+		return &fsm.Expire{Session: session, LastRenewal: number - min(number, uint64(r.dice.IntN(2)))}
+	case 7:
+		return &fsm.Depart{Session: r.session()}
+	case 8:
+		return &fsm.RequireQuorum{Members: r.dice.IntN(5)}
+	case 9, 10:
+		r.request++
+		return &fsm.Arrive{Name: "b", Parties: 2, Session: r.session(), Request: r.request - min(r.request-1, uint64(r.dice.IntN(3)))}
+	case 11:
+		return &fsm.Withdraw{Name: "b", Session: r.session(), Request: r.request + 1 - min(r.request, uint64(r.dice.IntN(3)))}
+	}
+	return r.aboutShard()
+}
+
+func (r *randomLog) register() fsm.Command {
+	node := fmt.Sprintf("n%d", r.dice.IntN(4))
+	c := &fsm.Register{Node: shard.NodeID(node), Directory: shard.DirectoryID("dir-" + node), Machine: "m", Addr: node + ":1", Fenced: true,
+		Nonce: fmt.Sprint(r.dice.IntN(40)), LastSession: r.state.View.Members[shard.NodeID(node)].Session,
+		Hosts: []shard.Spec{
+			{Name: "a", Shards: 2, Replicas: 2, MinAcks: 1, AckTimeout: 1},
+			{Name: "v", Shards: 1, Volatile: true, AckTimeout: 1},
+		}}
+	switch r.dice.IntN(12) {
+	case 0:
+		c.Directory += "-new"
+	case 1:
+		c.LastSession = shard.SessionID(r.dice.IntN(20))
+	case 2:
+		c.Hosts = c.Hosts[:1]
+	}
+	return c
+}
+
+func (r *randomLog) session() shard.SessionID {
+	newest := int(r.state.View.LastSession)
+	return shard.SessionID(max(1, newest-r.dice.IntN(4)))
+}
+
+// aboutShard makes a command that suits the shard's state, most of the time.
+func (r *randomLog) aboutShard() fsm.Command {
+	id := shard.ID{Type: "a", Number: shard.Number(r.dice.IntN(2))}
+	if r.dice.IntN(4) == 0 {
+		id = shard.ID{Type: "v"}
+	}
+	var p shard.Placement
+	if now := r.state.View.Placement(id); now != nil {
+		p = *now
+	}
+	if r.dice.IntN(10) == 0 {
+		p.Epoch += shard.Epoch(r.dice.IntN(3)) - 1
+	}
+	var nodes []shard.NodeID
+	for _, n := range r.dice.Perm(4)[:1+r.dice.IntN(3)] {
+		nodes = append(nodes, shard.NodeID(fmt.Sprintf("n%d", n)))
+	}
+	copies := []fsm.CopyItem{{Shard: id, Copy: 1}}
+	var answered []shard.CopyID
+	for _, c := range p.Copies {
+		copies = append(copies, fsm.CopyItem{Shard: id, Copy: c.ID, Directory: c.Directory})
+		if r.dice.IntN(3) > 0 {
+			answered = append(answered, c.ID)
+		}
+	}
+	fits := map[shard.Status]int{0: 0, shard.Forming: 1, shard.Recovering: 2, shard.Establishing: 3, shard.Active: 4}[p.Status]
+	if r.dice.IntN(4) == 0 {
+		fits = r.dice.IntN(7)
+	}
+	switch fits {
+	case 0:
+		return &fsm.Place{Items: []fsm.Placing{{Shard: id, Epoch: p.Epoch, Version: p.Version, Nodes: nodes}}}
+	case 1:
+		return &fsm.CopyReady{Items: copies}
+	case 2:
+		return r.elect(&p, answered)
+	case 3:
+		return &fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: p.Epoch, Version: p.Version, Session: p.Session}}}
+	case 4:
+		return &fsm.BeginRecovery{Cause: shard.CauseAsked, Items: []fsm.Recovery{{Shard: id, Epoch: p.Epoch, Version: p.Version}}}
+	default:
+		return &fsm.CopyLost{Items: copies[:1+r.dice.IntN(len(copies))/3]}
+	}
+}
+
+func (r *randomLog) elect(p *shard.Placement, answered []shard.CopyID) fsm.Command {
+	e := fsm.Election{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: r.session(), Answered: answered}
+	if len(answered) > 0 {
+		e.Copy = answered[r.dice.IntN(len(answered))]
+		c, _ := p.Copy(e.Copy)
+		e.Session = r.state.View.Members[c.Node].Session
+	}
+	return &fsm.Elect{Items: []fsm.Election{e}}
+}
