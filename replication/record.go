@@ -1,8 +1,16 @@
 package replication
 
-import "muster/shard"
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
 
-// Kind tells what a record is to the shard.
+	"muster/shard"
+)
+
+// Kind tells what a record is to the shard. The numbers are part of the stored format.
 type Kind uint8
 
 const (
@@ -10,6 +18,9 @@ const (
 	KindCommand                    // what one command did to one entity: its events and its reply
 	KindSnapshot                   // confirmed state of one entity up to Seq
 )
+
+// MaxRecordSize bounds the encoding of a record, in bytes. A larger one is refused when proposed and when decoded.
+const MaxRecordSize = 8 << 20
 
 // Record is one entry of a shard's log. The protocol looks at Position alone; the rest belongs to the region above it.
 //
@@ -23,3 +34,127 @@ type Record struct {
 	Floor   uint64          // the lowest number Request.Session still awaits
 	Body    []byte          // opaque: entity.Outcome for a command, the encoded state for a snapshot
 }
+
+// The encoding, in the journal and on the wire alike:
+//
+//	length  uint32 little endian: bytes after this field
+//	version 1 byte: recordVersion
+//	kind    1 byte
+//	epoch, lsn, seq, session, number, floor, len(entity): uvarint, in their shortest form
+//	entity, body
+//	crc     uint32 little endian: CRC-32C of everything before it, the length included
+//
+// The sum stands last so that the bytes before it can be written in one pass.
+const (
+	recordVersion = 1
+	lengthSize    = 4
+	crcSize       = 4
+	minRecordSize = lengthSize + 2 + 7 + crcSize // every uvarint one byte, no entity, no body
+)
+
+var (
+	// ErrCorrupt is wrapped by every decoding error of bytes that no version of this program wrote.
+	ErrCorrupt = errors.New("corrupt record")
+	// ErrVersion is wrapped by the decoding error of an intact record of a newer format.
+	ErrVersion = errors.New("record of a newer format")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// EncodedSize is the number of bytes Append adds.
+func (r *Record) EncodedSize() int {
+	size := lengthSize + 2 + crcSize + len(r.Entity) + len(r.Body)
+	for _, v := range r.numbers() {
+		size += uvarintSize(v)
+	}
+	return size
+}
+
+// Append appends the encoding of r to dst and returns it. The record must not be larger than MaxRecordSize.
+func (r *Record) Append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0, recordVersion, byte(r.Kind))
+	for _, v := range r.numbers() {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	dst = append(dst, r.Entity...)
+	dst = append(dst, r.Body...)
+	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-start-lengthSize+crcSize))
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func (r *Record) numbers() [7]uint64 {
+	return [7]uint64{
+		uint64(r.Epoch), uint64(r.LSN), uint64(r.Seq),
+		uint64(r.Request.Session), r.Request.Number, r.Floor, uint64(len(r.Entity)),
+	}
+}
+
+// DecodeRecord reads one record and returns it with the bytes after it. Body aliases b. It never allocates by a length
+// it was told. An error wraps ErrCorrupt or ErrVersion, and the bytes after a bad record mean nothing.
+func DecodeRecord(b []byte) (Record, []byte, error) {
+	frame, rest, err := cutFrame(b)
+	if err != nil {
+		return Record{}, b, err
+	}
+	r := Record{Kind: Kind(frame[lengthSize+1])}
+	fields := frame[lengthSize+2 : len(frame)-crcSize]
+	var v [7]uint64
+	for i := range v {
+		n := 0
+		if v[i], n = binary.Uvarint(fields); n <= 0 {
+			return Record{}, b, fmt.Errorf("%w: field %d ends early", ErrCorrupt, i)
+		}
+		fields = fields[n:]
+	}
+	if v[6] > uint64(len(fields)) {
+		return Record{}, b, fmt.Errorf("%w: entity of %d bytes in %d", ErrCorrupt, v[6], len(fields))
+	}
+	r.Position = shard.Position{Epoch: shard.Epoch(v[0]), LSN: shard.LSN(v[1])}
+	r.Seq, r.Floor = shard.Seq(v[2]), v[5]
+	r.Request = shard.RequestID{Session: shard.SessionID(v[3]), Number: v[4]}
+	r.Entity, r.Body = shard.EntityID(fields[:v[6]]), fields[v[6]:len(fields):len(fields)]
+	if r.EncodedSize() != len(frame) {
+		return Record{}, b, fmt.Errorf("%w: a number not in its shortest form", ErrCorrupt)
+	}
+	return r, rest, nil
+}
+
+// cutFrame splits off the first record's bytes and verifies length, sum and version, in this order: a version is only
+// worth reading in bytes that are intact.
+func cutFrame(b []byte) (frame, rest []byte, err error) {
+	if len(b) < minRecordSize {
+		return nil, b, fmt.Errorf("%w: %d bytes are too few", ErrCorrupt, len(b))
+	}
+	size := uint64(binary.LittleEndian.Uint32(b)) + lengthSize
+	if size < minRecordSize || size > MaxRecordSize || size > uint64(len(b)) {
+		return nil, b, fmt.Errorf("%w: length %d in %d bytes", ErrCorrupt, size, len(b))
+	}
+	frame, rest = b[:size], b[size:]
+	sum := binary.LittleEndian.Uint32(frame[size-crcSize:])
+	switch got := crc32.Checksum(frame[:size-crcSize], castagnoli); {
+	case got != sum:
+		return nil, b, fmt.Errorf("%w: checksum %08x, stored %08x", ErrCorrupt, got, sum)
+	case frame[lengthSize] > recordVersion:
+		return nil, b, fmt.Errorf("%w: version %d, this program knows %d", ErrVersion, frame[lengthSize], recordVersion)
+	case frame[lengthSize] == 0:
+		return nil, b, fmt.Errorf("%w: version 0", ErrCorrupt)
+	}
+	return frame, rest, nil
+}
+
+// DecodeRecords appends the records that stand back to back in b to dst. On an error it returns dst as it was given:
+// half a batch is none.
+func DecodeRecords(dst []Record, b []byte) ([]Record, error) {
+	given := dst
+	for len(b) > 0 {
+		r, rest, err := DecodeRecord(b)
+		if err != nil {
+			return given, fmt.Errorf("record %d of the batch: %w", len(dst)-len(given), err)
+		}
+		dst, b = append(dst, r), rest
+	}
+	return dst, nil
+}
+
+func uvarintSize(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }

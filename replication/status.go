@@ -1,0 +1,141 @@
+package replication
+
+import (
+	"fmt"
+
+	"muster/shard"
+)
+
+// Role is what a copy is for its shard at the moment.
+type Role uint8
+
+const (
+	Replica      Role = iota + 1 // follows, or waits to hear from a primary
+	Establishing                 // leads an epoch that is not active yet
+	Primary                      // leads the active epoch and serves
+)
+
+func (r Role) String() string {
+	return [...]string{"unknown", "replica", "establishing", "primary"}[r%4]
+}
+
+// Status describes a copy for people and for the reports its owner repeats.
+type Status struct {
+	Copy        shard.CopyID
+	Role        Role
+	Promised    shard.Epoch
+	Version     shard.ConfigVersion // of the leadership, 0 for a replica
+	Last        shard.Position
+	Durable     shard.LSN
+	Confirmed   shard.LSN
+	Established bool           // w copies hold the epoch-start record
+	Primary     shard.CopyID   // who leads the promised epoch, 0 for not heard of yet
+	Peers       []Progress     // what a primary knows of the others
+	Awaited     []shard.CopyID // whose word is missing for the newest record to be confirmed; empty when it is
+}
+
+// Progress is how far a peer has come.
+type Progress struct {
+	Copy    shard.CopyID
+	Matched shard.LSN // it holds this much durably
+	Sent    shard.LSN // it was sent this much
+	Silent  int       // ticks since it answered, while it owes an answer
+	Refused Why       // why it last refused, 0 for not
+}
+
+// Status returns a description that shares nothing with the copy.
+func (c *Copy) Status() Status {
+	s := Status{
+		Copy: c.id, Role: Replica, Promised: c.log.promised, Last: c.log.last,
+		Durable: c.log.durable, Confirmed: c.log.confirmed, Primary: c.following.primary,
+	}
+	l := c.leading
+	if l == nil {
+		return s
+	}
+	s.Role, s.Primary, s.Version, s.Established = Establishing, c.id, l.Version, l.established
+	if l.active {
+		s.Role = Primary
+	}
+	for _, p := range l.peers {
+		s.Peers = append(s.Peers, Progress{p.copy, p.match, p.next - 1, p.silent, p.refused})
+	}
+	s.Awaited = c.awaited()
+	return s
+}
+
+// awaited lists the copies that do not hold the newest record, the primary too while its own sync runs. It is empty when
+// nothing waits.
+func (c *Copy) awaited() []shard.CopyID {
+	l := c.leading
+	if l.established && c.log.confirmed == c.log.last.LSN {
+		return nil
+	}
+	var missing []shard.CopyID
+	if c.log.durable < c.log.last.LSN {
+		missing = append(missing, c.id)
+	}
+	for _, p := range l.peers {
+		if p.match < c.log.last.LSN {
+			missing = append(missing, p.copy)
+		}
+	}
+	return missing
+}
+
+// Check reports a broken invariant of the copy. It reads everything and changes nothing: simulators call it after each
+// step.
+func (c *Copy) Check() error {
+	if err := c.log.check(); err != nil {
+		return fmt.Errorf("copy %d of %s: %w", c.id, c.shard, err)
+	}
+	if err := c.checkRole(); err != nil {
+		return fmt.Errorf("copy %d of %s: %w", c.id, c.shard, err)
+	}
+	return nil
+}
+
+func (c *Copy) checkRole() error {
+	f, l := &c.following, c.leading
+	switch {
+	case f.epoch != 0 && f.epoch != c.log.promised:
+		return fmt.Errorf("follows epoch %d, promised %d", f.epoch, c.log.promised)
+	case f.matched > c.log.last.LSN || f.acked > min(f.matched, c.log.durable):
+		return fmt.Errorf("matched %d, acked %d, log ends at %s, durable to %d", f.matched, f.acked, c.log.last, c.log.durable)
+	case l == nil:
+		return nil
+	case l.Epoch != c.log.promised || l.Epoch != c.log.last.Epoch || f.epoch != 0:
+		return fmt.Errorf("leads epoch %d, promised %d, log ends at %s", l.Epoch, c.log.promised, c.log.last)
+	case l.active && !l.established:
+		return fmt.Errorf("serves epoch %d before it is established", l.Epoch)
+	}
+	for _, p := range l.peers {
+		if p.match >= p.next || p.next > c.log.last.LSN+1 {
+			return fmt.Errorf("peer %d matches %d, next %d, log ends at %s", p.copy, p.match, p.next, c.log.last)
+		}
+	}
+	return nil
+}
+
+func (l *log) check() error {
+	switch {
+	case l.durable > l.last.LSN || l.confirmed > l.last.LSN:
+		return fmt.Errorf("durable to %d, confirmed to %d, but the log ends at %s", l.durable, l.confirmed, l.last)
+	case l.kept > l.promised || l.last.Epoch > l.promised:
+		return fmt.Errorf("promised epoch %d, durably %d, but the log ends at %s", l.promised, l.kept, l.last)
+	case (l.last.LSN == 0) != (l.last.Epoch == 0) || l.history.At(l.last.LSN) != l.last.Epoch:
+		return fmt.Errorf("the history %v does not lead to %s", l.history, l.last)
+	}
+	return checkHistory(l.history, l.last)
+}
+
+func checkHistory(h shard.History, last shard.Position) error {
+	before := shard.EpochStart{}
+	for i, s := range h {
+		if s.Epoch <= before.Epoch || s.First <= before.First || s.First > last.LSN || (i == 0 && s.First != 1) {
+			return fmt.Errorf("the history %v does not rise from 1 to %s", h, last)
+		}
+		before = s
+	}
+	return nil
+}
