@@ -248,5 +248,27 @@ func (d *Directory) founder() bool {
 	return slices.ContainsFunc(id.Founders, func(f Founder) bool { return f.Directory == id.Directory })
 }
 
+// form notes that this directory is one of the group's founders.
+func (d *Directory) form(group shard.GroupID, founders []Founder) error {
+	return d.update(func(id *identity) { id.Group, id.Founders = group, founders })
+}
+
+// confirm notes that the group granted the session to this directory. The session may be used only afterwards: should the
+// directory ever come back without the note, it was rolled back, and the group can tell.
+func (d *Directory) confirm(group shard.GroupID, s shard.SessionID) error {
+	return d.update(func(id *identity) { id.Group, id.Session = group, s })
+}
+
+// peers are the addresses where voters were last seen.
+func (d *Directory) peers() []string { return d.now.Load().Peers }
+
+// remember notes where the voters are now, so that a restart finds the group when the seeds are gone.
+func (d *Directory) remember(peers []string) error {
+	if slices.Equal(d.peers(), peers) {
+		return nil
+	}
+	return d.update(func(id *identity) { id.Peers = peers })
+}
+
 // Close gives up the lock. It comes after everything else that uses the directory.
 func (d *Directory) Close() error { return d.lock.Close() }

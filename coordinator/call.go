@@ -1,0 +1,199 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"muster/fsm"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+const (
+	mostHops    = 3                      // not-leader answers followed for one request
+	leaderPause = 50 * time.Millisecond  // before asking again when nobody was known to lead
+	repeatPause = 100 * time.Millisecond // before a command is repeated whose outcome is unknown
+)
+
+// leaderCall is one request for the leader: local when this node leads, remote otherwise.
+type leaderCall struct {
+	local  func(context.Context, *voter) error
+	remote func(context.Context, wire.GroupClient) error
+}
+
+// atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails
+// with CodeNoLeader, not applied, when the deadline passes before the request was taken, and otherwise as the call did.
+func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
+	hint, hops := "", 0
+	for {
+		news := c.leaders.listen()
+		err := c.try(ctx, hint, call)
+		fault := transport.Typed(err)
+		switch {
+		case fault == nil:
+			return nil
+		case fault.Outcome == shard.Unknown || fault.Code != shard.CodeNotLeader && fault.Code != shard.CodeNoLeader:
+			return fault
+		case fault.Addr != "" && hops < mostHops:
+			hint = fault.Addr
+			hops++
+			continue
+		case hops >= mostHops:
+			return shard.Errorf(shard.CodeNoLeader, "%d nodes in turn said that they do not lead", hops+1)
+		}
+		hint = ""
+		select {
+		case <-ctx.Done():
+			return shard.Errorf(shard.CodeNoLeader, "no node is known to lead the group")
+		case <-c.life.done():
+			return shard.Errorf(shard.CodeClosed, "this node is shutting down")
+		case <-news:
+		case <-time.After(leaderPause):
+		}
+	}
+}
+
+func (c *Coordinator) try(ctx context.Context, hint string, call leaderCall) error {
+	v := c.voter.Load()
+	if v != nil && v.leads() {
+		return call.local(ctx, v)
+	}
+	addr := hint
+	if addr == "" || addr == c.cfg.Addr {
+		_, addr, _ = c.Leader()
+	}
+	if (addr == "" || addr == c.cfg.Addr) && !c.Voter() {
+		addr = c.contact() // a member asks anyone: the answer names the leader
+	}
+	if addr == "" || addr == c.cfg.Addr {
+		return shard.Errorf(shard.CodeNoLeader, "no node is known to lead the group")
+	}
+	err := call.remote(ctx, wire.NewGroupClient(c.cfg.Port.Peer(addr)))
+	if err != nil && !c.Voter() {
+		c.contacts.failed()
+	}
+	return err
+}
+
+// contacts rotates through the nodes that may know the leader.
+type contacts struct{ turn atomic.Uint32 }
+
+func (k *contacts) failed() { k.turn.Add(1) }
+
+// contact is another node that may be a voter, another one after each failure; "" when none is known.
+func (c *Coordinator) contact() string {
+	var all []string
+	for _, m := range c.View().Members {
+		if m.Voter {
+			all = append(all, m.Addr)
+		}
+	}
+	all = append(append(all, c.cfg.Seeds...), c.cfg.Directory.peers()...)
+	all = slices.DeleteFunc(distinct(all), func(a string) bool { return a == c.cfg.Addr })
+	if len(all) == 0 {
+		return ""
+	}
+	return all[int(c.contacts.turn.Load())%len(all)]
+}
+
+// Propose runs the commands, in order and in one entry, in the replicated state: here when this node leads, at the leader
+// otherwise. The verdicts are the commands' answers, one each, a refusal among them; the index is that of the entry. An error
+// means that no verdict is known; its outcome says whether the commands may have taken effect. Without a deadline in ctx it
+// waits Times.Propose.
+func (c *Coordinator) Propose(ctx context.Context, commands ...fsm.Command) (verdicts []fsm.Verdict, index shard.Index, err error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	entry, err := fsm.Encode(commands...)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = c.atLeader(ctx, leaderCall{
+		local: func(ctx context.Context, v *voter) error {
+			verdicts, index, err = v.propose(ctx, commands...)
+			return err
+		},
+		remote: func(ctx context.Context, g wire.GroupClient) error {
+			verdicts, index, err = proposeAt(ctx, g, entry, len(commands))
+			return err
+		},
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return verdicts, index, nil
+}
+
+func proposeAt(ctx context.Context, g wire.GroupClient, entry []byte, commands int) ([]fsm.Verdict, shard.Index, error) {
+	reply, err := g.Propose(ctx, &wire.ProposeRequest{Commands: entry})
+	if err != nil {
+		return nil, 0, transport.Typed(err)
+	}
+	if reply.Fault != nil {
+		return nil, 0, transport.ErrorOf(reply.Fault)
+	}
+	if len(reply.Verdicts) != commands {
+		return nil, 0, shard.Unknownf(shard.CodeInternal, "%d verdicts for %d commands", len(reply.Verdicts), commands)
+	}
+	verdicts := make([]fsm.Verdict, commands)
+	for i, b := range reply.Verdicts {
+		if verdicts[i], err = fsm.DecodeVerdict(b); err != nil {
+			return nil, 0, shard.Unknownf(shard.CodeInternal, "verdict: %v", err)
+		}
+	}
+	return verdicts, shard.Index(reply.Index), nil
+}
+
+// proposeSurely repeats one command until a verdict is known or ctx ends. The command must be one that may be repeated.
+func (c *Coordinator) proposeSurely(ctx context.Context, command fsm.Command) (fsm.Verdict, shard.Index, error) {
+	unknown := false
+	for {
+		attempt, cancel := context.WithTimeout(ctx, c.cfg.Times.Propose)
+		verdicts, index, err := c.Propose(attempt, command)
+		cancel()
+		if err == nil {
+			return verdicts[0], index, nil
+		}
+		fault := shard.As(err)
+		unknown = unknown || fault.Outcome == shard.Unknown
+		if permanent(fault) || !pause(ctx, repeatPause) {
+			if unknown && fault.Outcome == shard.NotApplied {
+				repeated := *fault
+				repeated.Outcome = shard.Unknown // an earlier attempt may have taken effect
+				fault = &repeated
+			}
+			return fsm.Verdict{}, 0, fault
+		}
+	}
+}
+
+// permanent reports whether repeating a request cannot help.
+func permanent(fault *shard.Error) bool {
+	switch fault.Code {
+	case shard.CodeNoLeader, shard.CodeNotLeader, shard.CodeUnavailable, shard.CodeTimeout, shard.CodeOverloaded,
+		shard.CodeBehind, shard.CodeClosed, shard.CodeInternal:
+		return false
+	default:
+		return true
+	}
+}
+
+// bounded gives ctx a deadline when it has none.
+func (c *Coordinator) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := c.life.within(ctx)
+	if _, has := ctx.Deadline(); has {
+		return ctx, end
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Times.Propose)
+	return ctx, func() { cancel(); end() }
+}
+
+// propose runs the commands here, once this node, as the leader, has everything that was committed before its term.
+func (v *voter) propose(ctx context.Context, commands ...fsm.Command) ([]fsm.Verdict, shard.Index, error) {
+	if err := v.leading.awaitReady(ctx); err != nil {
+		return nil, 0, err
+	}
+	return v.proposer.propose(ctx, commands...)
+}

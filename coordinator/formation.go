@@ -1,0 +1,338 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+const (
+	helloTimeout = time.Second
+	formTimeout  = 5 * time.Second
+	formPause    = 100 * time.Millisecond // between two rounds of asking everyone
+	formSayAfter = 5 * time.Second        // then the log says what is waited for, and again as often
+)
+
+// hello is what a seed said of itself.
+type hello struct {
+	addr      string // where it was reached
+	node      shard.NodeID
+	directory shard.DirectoryID
+	group     shard.GroupID
+	hasRaft   bool
+}
+
+// enter settles which group this node belongs to and in what part, and returns when Raft runs if it is to run here.
+//
+// A directory that knows its group goes on in it. One that does not either takes part in forming a group, when its address
+// is among the seeds and none of them is in a group yet, or joins the group that the seeds have.
+func (c *Coordinator) enter(ctx context.Context) error {
+	d := c.cfg.Directory
+	if d.Group() != "" {
+		c.cfg.Port.SetGroup(d.Group())
+		return c.resume(ctx)
+	}
+	if len(c.cfg.Seeds) == 0 {
+		return c.form(ctx, []Founder{c.self()})
+	}
+	return c.converse(ctx)
+}
+
+func (c *Coordinator) self() Founder {
+	return Founder{c.cfg.Node, c.cfg.Addr, c.cfg.Directory.ID()}
+}
+
+// resume goes on in the group that the directory belongs to.
+func (c *Coordinator) resume(ctx context.Context) error {
+	d := c.cfg.Directory
+	if !d.founder() {
+		return nil // a member without a vote
+	}
+	if err := c.openVoter(); err != nil {
+		return err
+	}
+	v := c.voter.Load()
+	switch formed, err := v.store.formed(); {
+	case err != nil:
+		return err
+	case formed == "":
+		return shard.Invalid("data directory %s took part in forming group %s, but its Raft log is gone. It must not vote again "+
+			"under the same identity: start the node with an empty directory, and it joins as a member", d.path, d.Group())
+	case formed != d.Group():
+		return shard.Invalid("data directory %s belongs to group %s, its Raft log to group %s", d.path, d.Group(), formed)
+	}
+	founders := d.now.Load().Founders
+	if founders[0].Directory == d.ID() {
+		return c.form(ctx, founders) // a founding that may have been interrupted; done before, it is harmless
+	}
+	return v.start()
+}
+
+// converse asks the seeds who they are until the answers say what to do.
+func (c *Coordinator) converse(ctx context.Context) error {
+	said := time.Now()
+	for {
+		if c.cfg.Directory.Group() != "" { // a Form came in meanwhile
+			return c.resume(ctx)
+		}
+		heard, missing := c.askSeeds(ctx)
+		done, err := c.judge(ctx, heard, missing)
+		if done || err != nil {
+			return err
+		}
+		if time.Since(said) > formSayAfter {
+			said = time.Now()
+			c.log.Info("waiting to form or find a group", "missing", strings.Join(missing, ", "), "heard", describe(heard))
+		}
+		select {
+		case <-ctx.Done():
+			return shard.Errorf(shard.CodeTimeout, "no group was formed or found in time; not reached: %s", cmp.Or(strings.Join(missing, ", "), "none"))
+		case <-c.formation.accepted: // a Form came in
+		case <-time.After(formPause):
+		}
+	}
+}
+
+// judge decides on one round of answers. It returns done false when more answers are needed.
+func (c *Coordinator) judge(ctx context.Context, heard []hello, missing []string) (done bool, err error) {
+	if i := slices.IndexFunc(heard, func(h hello) bool { return h.group != "" && h.hasRaft }); i >= 0 {
+		// Founders have Raft state only after all of them agreed, so whoever is not in yet was not one of them.
+		return true, c.join(heard[i])
+	}
+	if !c.cfg.founding() {
+		return false, nil
+	}
+	if err := c.unique(heard); err != nil {
+		return true, err
+	}
+	others := slices.DeleteFunc(distinct(c.cfg.Seeds), func(a string) bool { return a == c.cfg.Addr })
+	if len(missing) > 0 || len(heard) < len(others) {
+		return false, nil
+	}
+	founders := []Founder{c.self()}
+	for _, h := range heard {
+		founders = append(founders, Founder{h.node, h.addr, h.directory})
+	}
+	slices.SortFunc(founders, func(a, b Founder) int { return cmp.Compare(a.Node, b.Node) })
+	founders = founders[:c.cfg.Voters]
+	pending := slices.ContainsFunc(heard, func(h hello) bool { return h.group != "" })
+	if pending || founders[0] != c.self() {
+		return false, nil // another one leads the forming, and has begun or will
+	}
+	return true, c.form(ctx, founders)
+}
+
+// describe lists what the seeds said, for the log.
+func describe(heard []hello) string {
+	words := make([]string, len(heard))
+	for i, h := range heard {
+		words[i] = fmt.Sprintf("%s at %s (group %s)", h.node, h.addr, cmp.Or(string(h.group), "none"))
+	}
+	return strings.Join(words, ", ")
+}
+
+// unique refuses two founding nodes under one name.
+func (c *Coordinator) unique(heard []hello) error {
+	seen := map[shard.NodeID]string{c.cfg.Node: c.cfg.Addr}
+	for _, h := range heard {
+		if at, twice := seen[h.node]; twice {
+			return shard.Errorf(shard.CodeInUse, "id %s is in use by %s and by %s: every node needs an id of its own", h.node, at, h.addr)
+		}
+		seen[h.node] = h.addr
+	}
+	return nil
+}
+
+// join becomes a member, without a vote, of the group a seed belongs to.
+func (c *Coordinator) join(h hello) error {
+	c.cfg.Port.SetGroup(h.group)
+	if c.cfg.founding() {
+		c.log.Warn("the group was formed without this node: it joins as a member without a vote", "group", h.group, "seed", h.addr)
+	}
+	return nil
+}
+
+// askSeeds says Hello to every other seed at once.
+func (c *Coordinator) askSeeds(ctx context.Context) (heard []hello, missing []string) {
+	type answer struct {
+		addr  string
+		reply *wire.HelloReply
+	}
+	others := slices.DeleteFunc(distinct(append(slices.Clone(c.cfg.Seeds), c.cfg.Directory.peers()...)), func(a string) bool { return a == c.cfg.Addr })
+	answers := make(chan answer, len(others))
+	for _, addr := range others {
+		go func() { // joined by the loop below
+			ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+			defer cancel()
+			reply, err := wire.NewGroupClient(c.cfg.Port.Peer(addr)).Hello(ctx, &wire.HelloRequest{})
+			if err != nil {
+				reply = nil
+			}
+			answers <- answer{addr, reply}
+		}()
+	}
+	for range others {
+		a := <-answers
+		if a.reply == nil {
+			missing = append(missing, a.addr)
+			continue
+		}
+		heard = append(heard, hello{
+			a.addr, shard.NodeID(a.reply.Node), shard.DirectoryID(a.reply.Directory), shard.GroupID(a.reply.Group), a.reply.HasRaft,
+		})
+	}
+	slices.SortFunc(heard, func(a, b hello) int { return cmp.Compare(a.addr, b.addr) })
+	slices.Sort(missing)
+	return heard, missing
+}
+
+// form leads the forming of a group. Every founder, this one first, makes the group's identity durable before any Raft state
+// exists; only then this one, the lowest, bootstraps. Interrupted anywhere, it is repeated with the same identity.
+func (c *Coordinator) form(ctx context.Context, founders []Founder) error {
+	d := c.cfg.Directory
+	group := d.Group()
+	if group == "" {
+		group = mintGroup()
+	}
+	if err := c.accept(group, founders); err != nil {
+		return err
+	}
+	v := c.voter.Load()
+	has, err := v.hasLog()
+	if err != nil {
+		return err
+	}
+	if !has {
+		if err := c.gatherFounders(ctx, group, founders[1:]); err != nil {
+			return err
+		}
+		if err := v.bootstrap(founders); err != nil {
+			return err
+		}
+		c.log.Info("group formed", "group", group, "voters", len(founders))
+	}
+	return v.start()
+}
+
+// gatherFounders repeats Form to each of the others until all have agreed. A refusal is final: it says that they agreed to
+// something else.
+func (c *Coordinator) gatherFounders(ctx context.Context, group shard.GroupID, others []Founder) error {
+	for _, f := range others {
+		for {
+			err := c.sendForm(ctx, group, f)
+			if err == nil {
+				break
+			}
+			if code := shard.CodeOf(err); code != shard.CodeUnavailable && code != shard.CodeTimeout {
+				return fmt.Errorf("form the group with %s at %s: %w", f.Node, f.Addr, err)
+			}
+			c.log.Debug("a founder did not answer", "node", f.Node, "addr", f.Addr, "error", err)
+			select {
+			case <-ctx.Done():
+				return shard.Errorf(shard.CodeTimeout, "form the group: %s at %s did not answer", f.Node, f.Addr)
+			case <-time.After(formPause):
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) sendForm(ctx context.Context, group shard.GroupID, f Founder) error {
+	ctx, cancel := context.WithTimeout(ctx, formTimeout)
+	defer cancel()
+	req := &wire.FormRequest{Group: string(group)}
+	for _, f := range c.cfg.Directory.now.Load().Founders {
+		req.Founders = append(req.Founders, &wire.Founder{Node: string(f.Node), Addr: f.Addr, Directory: string(f.Directory)})
+	}
+	reply, err := wire.NewGroupClient(c.cfg.Port.Peer(f.Addr)).Form(ctx, req)
+	if err != nil {
+		return transport.Typed(err)
+	}
+	if reply.Fault != nil {
+		return transport.ErrorOf(reply.Fault)
+	}
+	return nil
+}
+
+// accept makes this directory a founder of the group: first in the Raft store, then in its identity, so that an identity
+// never claims a vote its store cannot vouch for.
+func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
+	c.accepting.Lock()
+	defer c.accepting.Unlock()
+	d := c.cfg.Directory
+	if known := d.now.Load(); known.Group != "" {
+		if known.Group == group && slices.Equal(known.Founders, founders) {
+			return nil
+		}
+		return shard.Errorf(shard.CodeWrongGroup, "node %s belongs to group %s already", c.cfg.Node, known.Group)
+	}
+	if err := c.openVoter(); err != nil {
+		return err
+	}
+	v := c.voter.Load()
+	has, err := v.hasLog()
+	switch {
+	case err != nil:
+		return err
+	case has:
+		return shard.Errorf(shard.CodeWrongGroup, "node %s holds Raft state but knows no group: its identity was removed", c.cfg.Node)
+	}
+	if err := v.store.setFormed(group); err != nil {
+		return err
+	}
+	if err := d.form(group, founders); err != nil {
+		return err
+	}
+	c.cfg.Port.SetGroup(group)
+	return nil
+}
+
+// hello says who this node is.
+func (c *Coordinator) hello() *wire.HelloReply {
+	d := c.cfg.Directory
+	reply := &wire.HelloReply{
+		Node: string(c.cfg.Node), Directory: string(d.ID()), Group: string(d.Group()), Addr: c.cfg.Addr, Version: c.cfg.Version,
+	}
+	if v := c.voter.Load(); v != nil {
+		reply.HasRaft, _ = v.hasLog()
+	} else {
+		reply.HasRaft = d.Group() != "" // a member: its group exists
+	}
+	return reply
+}
+
+// receiveForm judges a Form from another founder.
+func (c *Coordinator) receiveForm(req *wire.FormRequest) error {
+	var founders []Founder
+	for _, f := range req.Founders {
+		founders = append(founders, Founder{shard.NodeID(f.Node), f.Addr, shard.DirectoryID(f.Directory)})
+	}
+	d := c.cfg.Directory
+	switch {
+	case req.Group == "" || len(founders) == 0:
+		return shard.Invalid("a Form names its group and founders")
+	case d.Group() == "" && !c.cfg.founding():
+		return shard.Invalid("node %s is not a founding node: its address %s is not among its seeds", c.cfg.Node, c.cfg.Addr)
+	case d.Group() == "" && len(founders) != c.cfg.Voters:
+		return shard.Errorf(shard.CodeMismatch, "node %s expects %d voters, not %d: give every founding node the same", c.cfg.Node, c.cfg.Voters, len(founders))
+	case !slices.Contains(founders, c.self()):
+		return shard.Errorf(shard.CodeMismatch, "node %s at %s is not among the founders as itself", c.cfg.Node, c.cfg.Addr)
+	}
+	for _, f := range founders {
+		if d.Group() == "" && !slices.Contains(c.cfg.Seeds, f.Addr) {
+			return shard.Errorf(shard.CodeMismatch, "founder %s at %s is not among the seeds of node %s", f.Node, f.Addr, c.cfg.Node)
+		}
+	}
+	if err := c.accept(shard.GroupID(req.Group), founders); err != nil {
+		return err
+	}
+	c.formation.once.Do(func() { close(c.formation.accepted) })
+	return nil
+}

@@ -1,0 +1,103 @@
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+const gatherRenewals = 50 * time.Millisecond // how long the first of an entry waits for others
+
+// renewRequest is one session's renewal, waiting for the entry it goes into.
+type renewRequest struct {
+	renewal fsm.Renewal
+	done    chan proposed // of one; its only verdict has the fault of this renewal
+}
+
+// renew puts a renewal into the next entry of renewals. It returns the entry's index and when the node should renew again:
+// the leader spreads that on a grid, so that nodes come to share entries.
+func (l *leading) renew(ctx context.Context, r fsm.Renewal) (shard.Index, time.Duration, error) {
+	if err := l.awaitReady(ctx); err != nil {
+		return 0, 0, err
+	}
+	arrived := l.v.c.clock.now()
+	w := &renewRequest{r, make(chan proposed, 1)}
+	select {
+	case l.renewals <- w:
+	default:
+		return 0, 0, shard.Errorf(shard.CodeOverloaded, "%d renewals wait already", cap(l.renewals))
+	}
+	select {
+	case p := <-w.done:
+		if p.err != nil {
+			return 0, 0, p.err
+		}
+		return p.index, nextRenewal(arrived, l.v.c.cfg.Times.Renew), nil
+	case <-ctx.Done():
+		return 0, 0, shard.Unknownf(shard.CodeTimeout, "the renewal was not applied in time")
+	}
+}
+
+// nextRenewal is how long after arrived the next renewal is due: at the last grid point within a full interval.
+func nextRenewal(arrived, interval time.Duration) time.Duration {
+	grid := interval / 4
+	return (arrived+interval)/grid*grid - arrived
+}
+
+// gather makes entries of renewals for as long as this node leads.
+func (l *leading) gather(work *life) {
+	long := min(gatherRenewals, l.v.c.cfg.Times.Renew/4)
+	for {
+		var batch []*renewRequest
+		select {
+		case w := <-l.renewals:
+			batch = append(batch, w)
+		case <-work.done():
+			return
+		}
+		full := time.NewTimer(long)
+		for len(batch) < fsm.MaxItems && full != nil {
+			select {
+			case w := <-l.renewals:
+				batch = append(batch, w)
+				continue
+			case <-full.C:
+			case <-work.done():
+			}
+			full.Stop()
+			full = nil
+		}
+		l.submitRenewals(work, batch)
+	}
+}
+
+// submitRenewals proposes one entry, which holds nothing else, and gives everyone their answer.
+func (l *leading) submitRenewals(work *life, batch []*renewRequest) {
+	command := &fsm.Renew{}
+	for _, w := range batch {
+		command.Items = append(command.Items, w.renewal)
+	}
+	p, err := l.v.proposer.enqueue(true, command)
+	finish := func() {
+		var verdicts []fsm.Verdict
+		var index shard.Index
+		if err == nil {
+			verdicts, index, err = l.v.proposer.wait(work.ctx, p)
+		}
+		for i, w := range batch {
+			answer := proposed{index: index, err: shard.As(err)}
+			if err == nil && verdicts[0].Fault != nil {
+				answer.err = verdicts[0].Fault
+			} else if err == nil {
+				answer.err = verdicts[0].Faults[i]
+			}
+			w.done <- answer
+		}
+	}
+	if !work.Go(finish) {
+		err = shard.Unknownf(shard.CodeNotLeader, "this node leads no more")
+		finish()
+	}
+}

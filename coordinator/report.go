@@ -1,0 +1,194 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"muster/coordinator/plan"
+	"muster/fsm"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+const (
+	reportsQueued = 65_536          // distinct reports waiting; more are dropped, their senders repeat them
+	reportsSent   = fsm.MaxItems    // in one call
+	reportTimeout = 2 * time.Second // a report that takes longer is repeated by its sender
+	reportGather  = 2 * time.Millisecond
+)
+
+// reports carries what this node finds about its copies to the leader, in batches. The same report twice in a batch is one.
+type reports struct {
+	c    *Coordinator
+	news bell
+	mu   struct {
+		sync.Mutex
+		waiting map[shard.Report]struct{}
+		dropped uint64
+	}
+}
+
+func newReports(c *Coordinator) *reports {
+	r := &reports{c: c}
+	r.mu.waiting = map[shard.Report]struct{}{}
+	return r
+}
+
+func (r *reports) add(one shard.Report) {
+	r.mu.Lock()
+	if len(r.mu.waiting) < reportsQueued {
+		r.mu.waiting[one] = struct{}{}
+	} else {
+		r.mu.dropped++
+	}
+	r.mu.Unlock()
+	r.news.ring()
+}
+
+// take empties what waits, in order of shards, so that runs are alike.
+func (r *reports) take() []shard.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	batch := make([]shard.Report, 0, len(r.mu.waiting))
+	for one := range r.mu.waiting {
+		batch = append(batch, one)
+	}
+	clear(r.mu.waiting)
+	slices.SortFunc(batch, func(a, b shard.Report) int { return a.Shard.Compare(b.Shard) })
+	return batch
+}
+
+func (r *reports) run() {
+	ctx := r.c.life.ctx
+	for {
+		news := r.news.listen()
+		batch := r.take()
+		for chunk := range slices.Chunk(batch, reportsSent) {
+			if err := r.send(ctx, chunk); err != nil {
+				r.c.log.Debug("reports were not taken", "reports", len(chunk), "error", err)
+			}
+		}
+		if len(batch) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
+			pause(ctx, reportGather) // a host that starts reports on all its shards at once
+		}
+	}
+}
+
+func (r *reports) send(ctx context.Context, batch []shard.Report) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	from := reporter{r.c.cfg.Node, r.c.cfg.Directory.ID(), r.c.Session()}
+	return r.c.atLeader(ctx, leaderCall{
+		local: func(ctx context.Context, v *voter) error { return v.takeReports(ctx, from, batch) },
+		remote: func(ctx context.Context, g wire.GroupClient) error {
+			reply, err := g.Report(ctx, reportRequest(from, batch))
+			if err != nil {
+				return transport.Typed(err)
+			}
+			if reply.Fault != nil {
+				return transport.ErrorOf(reply.Fault)
+			}
+			return nil
+		},
+	})
+}
+
+// reporter is the process that found something.
+type reporter struct {
+	node      shard.NodeID
+	directory shard.DirectoryID
+	session   shard.SessionID
+}
+
+func reportRequest(from reporter, batch []shard.Report) *wire.ReportRequest {
+	req := &wire.ReportRequest{Directory: string(from.directory), Session: uint64(from.session)}
+	for _, one := range batch {
+		req.Reports = append(req.Reports, &wire.Report{
+			Kind: uint32(one.Kind), Type: string(one.Shard.Type), Shard: uint32(one.Shard.Number), Copy: uint64(one.Copy),
+			Epoch: uint64(one.Epoch), Version: uint64(one.Version), Detail: one.Detail,
+		})
+	}
+	return req
+}
+
+func reportsOf(req *wire.ReportRequest) []shard.Report {
+	batch := make([]shard.Report, len(req.Reports))
+	for i, w := range req.Reports {
+		batch[i] = shard.Report{
+			Kind: shard.ReportKind(w.Kind), Shard: shard.ID{Type: shard.TypeName(w.Type), Number: shard.Number(w.Shard)},
+			Copy: shard.CopyID(w.Copy), Epoch: shard.Epoch(w.Epoch), Version: shard.ConfigVersion(w.Version), Detail: w.Detail,
+		}
+	}
+	return batch
+}
+
+// takeReports puts reports on copies into the log, and hands those of primaries to the loop. A primary is believed only when
+// it speaks from the session that the placement names.
+func (v *voter) takeReports(ctx context.Context, from reporter, batch []shard.Report) error {
+	if err := v.leading.awaitReady(ctx); err != nil {
+		return err
+	}
+	view := v.machine.state().View
+	var ready, lost []fsm.CopyItem
+	var facts []shard.Report
+	for _, one := range batch {
+		item := fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.directory}
+		switch one.Kind {
+		case shard.ReportReady:
+			ready = append(ready, item)
+		case shard.ReportLost:
+			lost = append(lost, item)
+		case shard.ReportEstablished, shard.ReportRecover:
+			if p := view.Placement(one.Shard); p != nil && p.Session == from.session && p.Epoch == one.Epoch && from.session != 0 {
+				facts = append(facts, one)
+			}
+		default:
+			return shard.Invalid("report of unknown kind %d", one.Kind)
+		}
+	}
+	if len(facts) > 0 {
+		v.leading.tell(func(d *plan.Driver) {
+			for _, one := range facts {
+				d.Report(one)
+			}
+		})
+	}
+	return v.proposeCopies(ctx, ready, lost)
+}
+
+func (v *voter) proposeCopies(ctx context.Context, ready, lost []fsm.CopyItem) error {
+	var commands []fsm.Command
+	if len(ready) > 0 {
+		commands = append(commands, &fsm.CopyReady{Items: ready})
+	}
+	if len(lost) > 0 {
+		commands = append(commands, &fsm.CopyLost{Items: lost})
+	}
+	if len(commands) == 0 {
+		return nil
+	}
+	verdicts, _, err := v.proposer.propose(ctx, commands...)
+	if err != nil {
+		return err
+	}
+	for _, verdict := range verdicts {
+		if err := verdict.Err(); err != nil {
+			return err
+		}
+		for _, f := range verdict.Faults {
+			if f != nil {
+				v.c.log.Debug("a report was refused", "error", f) // its sender's map is behind
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"muster/fsm"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// service answers the calls of other nodes and of clients. It converts; the Coordinator's parts decide.
+//
+// What only the leader can answer is never passed on: the caller is told who leads. Exceptions are Inspect and Arrive when
+// a client calls, which may ask any node.
+type service struct {
+	wire.UnimplementedGroupServer
+	c *Coordinator
+}
+
+// Hello implements the Group service.
+func (s *service) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, error) {
+	return s.c.hello(), nil
+}
+
+// Form implements the Group service.
+func (s *service) Form(_ context.Context, req *wire.FormRequest) (*wire.FormReply, error) {
+	return &wire.FormReply{Fault: transport.FaultOf(s.c.receiveForm(req))}, nil
+}
+
+// seat is this node's seat in the group, or a fault that says where to go.
+func (c *Coordinator) seat() (*voter, error) {
+	if v := c.voter.Load(); v != nil && v.raft.Load() != nil {
+		return v, nil
+	}
+	node, addr, _ := c.Leader()
+	return nil, &shard.Error{Code: shard.CodeNotLeader, Node: node, Addr: addr, Detail: "this node has no vote"}
+}
+
+// Propose implements the Group service.
+func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.ProposeReply, error) {
+	verdicts, index, err := s.propose(ctx, req.Commands)
+	reply := &wire.ProposeReply{Index: uint64(index), Fault: transport.FaultOf(err)}
+	for _, v := range verdicts {
+		b, err := fsm.EncodeVerdict(v)
+		if err != nil {
+			return nil, shard.Unknownf(shard.CodeInternal, "verdict: %v", err)
+		}
+		reply.Verdicts = append(reply.Verdicts, b)
+	}
+	return reply, nil
+}
+
+func (s *service) propose(ctx context.Context, entry []byte) ([]fsm.Verdict, shard.Index, error) {
+	v, err := s.c.seat()
+	if err != nil {
+		return nil, 0, err
+	}
+	commands, err := fsm.Decode(entry)
+	if err != nil {
+		return nil, 0, err
+	}
+	return v.propose(ctx, commands...)
+}
+
+// Renew implements the Group service.
+func (s *service) Renew(ctx context.Context, req *wire.RenewRequest) (*wire.RenewReply, error) {
+	v, err := s.c.seat()
+	if err != nil {
+		return &wire.RenewReply{Fault: transport.FaultOf(err)}, nil
+	}
+	index, next, err := v.leading.renew(ctx, fsm.Renewal{Session: shard.SessionID(req.Session), Number: req.Number})
+	return &wire.RenewReply{Index: uint64(index), NextMicros: next.Microseconds(), Fault: transport.FaultOf(err)}, nil
+}
+
+// Report implements the Group service.
+func (s *service) Report(ctx context.Context, req *wire.ReportRequest) (*wire.ReportReply, error) {
+	v, err := s.c.seat()
+	if err == nil && len(req.Reports) > reportsSent {
+		err = shard.Errorf(shard.CodeOverloaded, "%d reports in one call, the most is %d", len(req.Reports), reportsSent)
+	}
+	if err == nil {
+		from := reporter{transport.CallerNode(ctx), shard.DirectoryID(req.Directory), shard.SessionID(req.Session)}
+		err = v.takeReports(ctx, from, reportsOf(req))
+	}
+	return &wire.ReportReply{Fault: transport.FaultOf(err)}, nil
+}
+
+// Watch implements the Group service.
+func (s *service) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServer[wire.WatchEvent]) error {
+	v, err := s.c.seat()
+	if err != nil {
+		node, addr, term := s.c.Leader()
+		return stream.Send(&wire.WatchEvent{Behind: true, Leader: string(node), LeaderAddr: addr, Term: term})
+	}
+	w := &watcher{v: v, from: shard.Index(req.From), send: stream.Send}
+	return w.run(stream.Context(), s.c.cfg.Port.Draining())
+}
+
+// Arrive implements the Group service. A call that names no session comes from a client: it borrows this node's.
+func (s *service) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.ArriveReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(max(time.Duration(req.TimeoutMicros)*time.Microsecond, 0), longestWait))
+	defer cancel()
+	if req.Session == 0 {
+		out, err := s.c.Arrive(ctx, req.Name, int(req.Parties), req.Participant)
+		if err != nil {
+			return &wire.ArriveReply{Fault: transport.FaultOf(err)}, nil
+		}
+		return replyOf(out), nil
+	}
+	v, err := s.c.seat()
+	if err != nil {
+		return &wire.ArriveReply{Fault: transport.FaultOf(err)}, nil
+	}
+	out, err := v.arrive(ctx, arrival{req.Name, int(req.Parties), req.Participant, shard.SessionID(req.Session), req.Request})
+	if err != nil {
+		return &wire.ArriveReply{Fault: transport.FaultOf(err)}, nil
+	}
+	return replyOf(out), nil
+}
+
+// Inspect implements the Group service. A linearizable request is answered by the leader: here, or there when a client asks.
+func (s *service) Inspect(ctx context.Context, req *wire.InspectRequest) (*wire.InspectReply, error) {
+	if req.Linearizable && transport.CallerNode(ctx) != "" {
+		v, err := s.c.seat()
+		if err == nil && !v.leads() {
+			_, err = v.read(ctx) // says who leads
+		}
+		if err != nil {
+			return &wire.InspectReply{Fault: transport.FaultOf(err)}, nil
+		}
+	}
+	found, err := s.c.Inspect(ctx, req.Linearizable)
+	if err != nil {
+		return &wire.InspectReply{Fault: transport.FaultOf(err)}, nil
+	}
+	return found.reply(s.c.cfg.Version, s.c.cfg.Hosted()), nil
+}

@@ -1,0 +1,291 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"muster/fsm"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// A session is this process's standing in the group: registered once, kept alive by renewals, opened anew when the group
+// has ended it.
+//
+// The lease counts from the moment a renewal was sent, on Boottime, less a margin, and a grant takes effect only when the
+// followed map has reached the entry that holds the renewal: until then the map may not yet show that the lease
+// was lost for a shard. A number is sent once; after a lost answer the next one follows, so that a late repetition can never
+// stretch a lease.
+type session struct {
+	c       *Coordinator
+	process string // names this process; with opened it makes the nonce
+	renewed bell   // rings when a renewal should be sent at once
+	life    *life  // of the renewing; it ends before the node says good-bye
+	mu      struct {
+		sync.Mutex
+		id      shard.SessionID
+		opened  int           // sessions tried so far
+		sent    time.Duration // when the present nonce was first sent; 0: not yet
+		number  uint64        // of the newest renewal sent
+		pending []grant       // not in effect yet
+		until   time.Duration
+	}
+}
+
+// grant extends the lease to until once the map has reached index.
+type grant struct {
+	session shard.SessionID
+	index   shard.Index
+	until   time.Duration
+}
+
+func newSession(c *Coordinator) *session {
+	return &session{c: c, process: uuid.NewString(), life: newLife(c.life.ctx)}
+}
+
+func (s *session) id() shard.SessionID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.id
+}
+
+func (s *session) leaseUntil() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.until
+}
+
+// open registers this process and returns when the map shows it.
+//
+// While another process holds the node id, it is asked again for three leases: a predecessor that died runs out in that
+// time, and one that lives is a mistake the operator must hear of.
+func (s *session) open(ctx context.Context) error {
+	giveUp := time.Now().Add(3 * s.c.cfg.Times.Lease)
+	for {
+		nonce, sent := s.nonce()
+		verdict, index, err := s.c.proposeSurely(ctx, s.c.registration(nonce))
+		if err == nil {
+			err = verdict.Err()
+		}
+		fault := shard.As(err)
+		switch {
+		case fault == nil:
+			return s.adopt(ctx, verdict.Session, index, sent)
+		case fault.Code == shard.CodeInUse && time.Now().Before(giveUp):
+			s.c.log.Info("the node id is still in use", "node", s.c.cfg.Node, "reason", fault.Detail)
+		case fault.Code == shard.CodeInUse:
+			return inUse(s.c.cfg.Node, fault)
+		case fault.Code == shard.CodeSessionEnded:
+			s.retire()
+		default:
+			return fmt.Errorf("register node %s: %w", s.c.cfg.Node, fault)
+		}
+		if !pause(ctx, repeatPause) {
+			return shard.Errorf(shard.CodeTimeout, "register node %s: %v", s.c.cfg.Node, fault)
+		}
+	}
+}
+
+func inUse(node shard.NodeID, fault *shard.Error) error {
+	named := *fault
+	named.Detail = fmt.Sprintf("id %s is in use by %s: %s", node, fault.Addr, fault.Detail)
+	return &named
+}
+
+// nonce names the session that is being opened, and says when it was first sent: the lease counts from there, whichever
+// of the repetitions the group heard.
+func (s *session) nonce() (string, time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.sent == 0 {
+		s.mu.sent = Boottime()
+	}
+	return fmt.Sprintf("%s/%d", s.process, s.mu.opened), s.mu.sent
+}
+
+// retire gives up a session: the next one opens under another nonce.
+func (s *session) retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.opened++
+	s.mu.sent, s.mu.until, s.mu.pending = 0, 0, nil
+}
+
+func (c *Coordinator) registration(nonce string) *fsm.Register {
+	d := c.cfg.Directory
+	return &fsm.Register{
+		Node: c.cfg.Node, Directory: d.ID(), Machine: d.Machine(), Addr: c.cfg.Addr, Zone: c.cfg.Zone, Roles: c.cfg.Roles,
+		Hosts: c.cfg.Hosts, Nonce: nonce, LastSession: d.Session(), Voter: c.Voter(), Fenced: true, // the lock is held
+	}
+}
+
+// adopt makes a granted session this process's. The directory knows it first: the first renewal tells the group that it does.
+func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Index, sent time.Duration) error {
+	d := s.c.cfg.Directory
+	if err := d.confirm(s.c.cfg.Port.Group(), id); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.mu.id, s.mu.number, s.mu.until = id, 0, 0
+	s.mu.pending = []grant{{id, index, s.c.expiry(sent)}}
+	s.mu.Unlock()
+	s.c.log.Info("registered", "node", s.c.cfg.Node, "session", id, "group", s.c.cfg.Port.Group(), "voter", s.c.Voter())
+	s.renewed.ring()
+	s.c.follower.announce()
+	return s.c.follower.reach(ctx, index)
+}
+
+// expiry is the end of a lease whose renewal was sent at the given time, as this node may count on it.
+func (c *Coordinator) expiry(sent time.Duration) time.Duration {
+	return sent + c.cfg.Times.Lease - c.cfg.Times.margin()
+}
+
+// seen puts the grants into effect that the map has reached. The follower calls it for every newer map.
+func (s *session) seen(v *shard.View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.id == 0 {
+		return
+	}
+	if v.Ended(s.mu.id) {
+		s.mu.until, s.mu.pending = 0, nil
+		return
+	}
+	s.mu.pending = slices.DeleteFunc(s.mu.pending, func(g grant) bool {
+		reached := g.index <= v.Index
+		if reached && g.session == s.mu.id {
+			s.mu.until = max(s.mu.until, g.until)
+		}
+		return reached
+	})
+}
+
+// run renews until the node closes.
+func (s *session) run() {
+	ctx := s.life.ctx
+	wait := time.Duration(0)
+	for {
+		ring, leader := s.renewed.listen(), s.c.leaders.listen()
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-ring:
+		case <-leader: // whoever leads now should hear of this session before it runs out
+		}
+		timer.Stop()
+		wait = s.renewOnce(ctx)
+	}
+}
+
+// renewOnce sends one renewal and returns how long to wait before the next.
+func (s *session) renewOnce(ctx context.Context) time.Duration {
+	t := s.c.cfg.Times
+	if view := s.c.View(); view.Ended(s.id()) {
+		return s.reopen(ctx)
+	}
+	id, number := s.next()
+	sent := Boottime()
+	index, next, err := s.c.renew(ctx, fsm.Renewal{Session: id, Number: number})
+	switch fault := shard.As(err); {
+	case fault == nil:
+		s.granted(grant{id, index, s.c.expiry(sent)})
+		return min(max(next-(Boottime()-sent), 0), t.Renew)
+	case fault.Code == shard.CodeSessionEnded:
+		return s.reopen(ctx)
+	default:
+		s.c.log.Debug("a renewal failed", "session", id, "number", number, "error", fault)
+		return min(repeatPause, t.Renew)
+	}
+}
+
+func (s *session) next() (shard.SessionID, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.number++
+	return s.mu.id, s.mu.number
+}
+
+func (s *session) granted(g grant) {
+	s.mu.Lock()
+	if g.session == s.mu.id {
+		s.mu.pending = append(s.mu.pending, g)
+	}
+	s.mu.Unlock()
+	s.seen(s.c.View())
+}
+
+// reopen opens a new session after the group has ended the old one.
+func (s *session) reopen(ctx context.Context) time.Duration {
+	s.c.log.Warn("the group ended this node's session; opening another", "session", s.id())
+	s.retire()
+	err := s.open(ctx)
+	if err == nil || ctx.Err() != nil {
+		return 0
+	}
+	s.c.log.Error("no new session", "error", err)
+	if permanent(shard.As(err)) && shard.CodeOf(err) != shard.CodeInUse {
+		s.c.fail(err)
+	}
+	return s.c.cfg.Times.Lease
+}
+
+// renew has a renewal applied and returns its entry and when the leader wants the next, counted from the sending.
+func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (index shard.Index, next time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Times.Lease/2)
+	defer cancel()
+	stop := c.abandonLeader(cancel)
+	defer stop()
+	err = c.atLeader(ctx, leaderCall{
+		local: func(ctx context.Context, v *voter) error {
+			index, next, err = v.leading.renew(ctx, r)
+			return err
+		},
+		remote: func(ctx context.Context, g wire.GroupClient) error {
+			reply, err := g.Renew(ctx, &wire.RenewRequest{Session: uint64(r.Session), Number: r.Number})
+			if err != nil {
+				return transport.Typed(err)
+			}
+			if reply.Fault != nil {
+				return transport.ErrorOf(reply.Fault)
+			}
+			index, next = shard.Index(reply.Index), time.Duration(reply.NextMicros)*time.Microsecond
+			return nil
+		},
+	})
+	return index, next, err
+}
+
+// abandonLeader calls cancel when another node is known to lead than now: an answer of the old one is not worth waiting for.
+func (c *Coordinator) abandonLeader(cancel context.CancelFunc) (stop func()) {
+	node, _, _ := c.Leader()
+	if node == "" {
+		return func() {}
+	}
+	quit := make(chan struct{})
+	c.life.Go(func() {
+		for {
+			news := c.leaders.listen()
+			if now, _, _ := c.Leader(); now != node && now != "" {
+				cancel()
+				return
+			}
+			select {
+			case <-news:
+			case <-quit:
+				return
+			case <-c.life.done():
+				return
+			}
+		}
+	})
+	return func() { close(quit) }
+}

@@ -1,0 +1,234 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"muster/shard"
+)
+
+const (
+	raftPool       = 3 // idle streams kept to each voter
+	raftIO         = 2 * time.Second
+	shutdownRaft   = 5 * time.Second
+	closeStore     = 5 * time.Second
+	snapshotEvery  = 8192 // entries; renewals alone make about that many in half an hour
+	trailingLogs   = 10_240
+	snapshotsCheck = 2 * time.Minute
+)
+
+// A voter is a node's seat in the Raft group: its store, its copy of the replicated state, and Raft between them.
+//
+// It is opened before the group is formed, so that its promise to take part is durable first, and started after. Who leads
+// is told by leader; what is proposed goes through propose.
+type voter struct {
+	c         *Coordinator
+	log       hclog.Logger
+	store     *store
+	snapshots raft.SnapshotStore
+	machine   *machine
+	proposer  *proposer
+	raft      atomic.Pointer[raft.Raft] // nil until started
+	transport *raft.NetworkTransport
+	notify    chan bool     // Raft blocks on it, so it is drained until after Shutdown
+	drained   chan struct{} // closed when the draining is over
+	leading   *leading
+	caughtUp  atomic.Bool // once it has applied what was committed when it came up
+}
+
+func mintGroup() shard.GroupID { return shard.GroupID(uuid.NewString()) }
+
+// serverID names a voter for Raft. The directory is part of it: a node that lost its disk lost its votes, and under its
+// old name it could vote twice in one term.
+func serverID(node shard.NodeID, directory shard.DirectoryID) raft.ServerID {
+	return raft.ServerID(string(node) + "@" + string(directory))
+}
+
+func nodeOf(id raft.ServerID) (shard.NodeID, shard.DirectoryID) {
+	node, directory, _ := strings.Cut(string(id), "@")
+	return shard.NodeID(node), shard.DirectoryID(directory)
+}
+
+// openVoter opens the store. Doing it again changes nothing.
+func (c *Coordinator) openVoter() error {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	if c.voter.Load() != nil {
+		return nil
+	}
+	log := c.log.Named("raft")
+	s, snapshots, err := openStore(c.cfg.Directory, log)
+	if err != nil {
+		return err
+	}
+	v := &voter{c: c, log: log, store: s, snapshots: snapshots, machine: newMachine(s, c.clock, c.log)}
+	c.voter.Store(v)
+	return nil
+}
+
+// hasLog reports whether Raft has entries or a snapshot here: whether the group was bootstrapped, as far as this node knows.
+func (v *voter) hasLog() (bool, error) {
+	last, err := v.store.LastIndex()
+	if err != nil || last > 0 {
+		return last > 0, err
+	}
+	snapshots, err := v.snapshots.List()
+	if err != nil {
+		return false, fmt.Errorf("raft snapshots: %w", err)
+	}
+	return len(snapshots) > 0, nil
+}
+
+// bootstrap writes the first configuration. Exactly one founder does it. When it was interrupted before, a term may be there
+// without an entry; as no other node has a configuration, nothing can have come of that term.
+func (v *voter) bootstrap(founders []Founder) error {
+	var servers []raft.Server
+	for _, f := range founders {
+		servers = append(servers, raft.Server{ID: serverID(f.Node, f.Directory), Address: raft.ServerAddress(f.Addr)})
+	}
+	if err := v.store.SetUint64([]byte("CurrentTerm"), 0); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	err := raft.BootstrapCluster(v.config(), v.store, v.store, v.snapshots, nil, raft.Configuration{Servers: servers})
+	if err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return nil
+}
+
+func (v *voter) config() *raft.Config {
+	t := v.c.cfg.Times
+	conf := raft.DefaultConfig()
+	conf.LocalID = serverID(v.c.cfg.Node, v.c.cfg.Directory.ID())
+	conf.HeartbeatTimeout = t.Heartbeat
+	conf.ElectionTimeout = t.Election
+	conf.LeaderLeaseTimeout = t.LeaderLease
+	conf.CommitTimeout = t.CommitTimeout
+	conf.SnapshotInterval = snapshotsCheck
+	conf.SnapshotThreshold = snapshotEvery
+	conf.TrailingLogs = trailingLogs
+	conf.ShutdownOnRemove = false
+	conf.NoLegacyTelemetry = true
+	conf.NotifyCh = v.notify
+	conf.Logger = v.log
+	return conf
+}
+
+// start runs Raft and everything that needs it.
+func (v *voter) start() error {
+	v.notify, v.drained = make(chan bool, 1), make(chan struct{})
+	v.leading = newLeading(v)
+	v.proposer = newProposer(v)
+	v.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		ServerAddressProvider: addresses{v.c},
+		Stream:                v.c.cfg.Port.RaftLayer(),
+		MaxPool:               raftPool,
+		MaxRPCsInFlight:       1, // 1 switches pipelining off: under batching it only adds latency
+		Timeout:               raftIO,
+		Logger:                v.log,
+	})
+	r, err := raft.NewRaft(v.config(), v.machine, raftCache(v.store), v.store, v.snapshots, v.transport)
+	if err != nil {
+		return fmt.Errorf("start raft: %w", errors.Join(err, v.transport.Close()))
+	}
+	v.raft.Store(r)
+	go v.drain()
+	v.proposer.start(r)
+	v.c.life.Go(v.guard)
+	return nil
+}
+
+// raftCache keeps the newest entries in memory, where followers are served from.
+func raftCache(s *store) raft.LogStore {
+	cache, err := raft.NewLogCache(logCacheSize, s)
+	if err != nil {
+		panic(err) // only for a size of 0
+	}
+	return cache
+}
+
+// drain hands changes of leadership to leading. Raft waits for nobody else.
+func (v *voter) drain() {
+	defer close(v.drained)
+	for leads := range v.notify {
+		v.leading.set(leads)
+	}
+}
+
+// guard stops the node when its part of the group cannot go on.
+func (v *voter) guard() {
+	select {
+	case <-v.store.failed:
+		v.c.cfg.Port.RaftLayer().Cut() // a leader with a dead disk would lead for ever
+		v.c.fail(v.store.err())
+	case <-v.machine.failed:
+		_, _, err := v.machine.look()
+		v.c.fail(err)
+	case <-v.c.life.done():
+	}
+}
+
+// leader is who leads as Raft on this node knows it; node is empty when it knows none.
+func (v *voter) leader() (node shard.NodeID, addr string, term uint64) {
+	r := v.raft.Load()
+	if r == nil {
+		return "", "", 0
+	}
+	term = r.CurrentTerm()
+	a, id := r.LeaderWithID()
+	if a == "" {
+		return "", "", term
+	}
+	node, _ = nodeOf(id)
+	return node, string(a), term
+}
+
+func (v *voter) leads() bool {
+	r := v.raft.Load()
+	return r != nil && r.State() == raft.Leader
+}
+
+// addresses tells Raft where a server is now. Its configuration holds the address of the day the server was added.
+type addresses struct{ c *Coordinator }
+
+// ServerAddr implements raft.ServerAddressProvider. On an error Raft uses the address it has.
+func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	node, directory := nodeOf(id)
+	for _, view := range a.c.maps() {
+		if m, known := view.Members[node]; known && m.Directory == directory {
+			return raft.ServerAddress(m.Addr), nil
+		}
+	}
+	return "", fmt.Errorf("no member %s", id)
+}
+
+// close stops Raft and closes the store, each within a bound, and reports what did not end.
+func (v *voter) close() error {
+	var faults []error
+	if r := v.raft.Load(); r != nil {
+		v.proposer.close()
+		v.leading.close()
+		done := make(chan error, 1)
+		go func() { done <- r.Shutdown().Error() }()
+		select {
+		case err := <-done:
+			faults = append(faults, err)
+		case <-time.After(shutdownRaft):
+			faults = append(faults, fmt.Errorf("raft did not stop within %s", shutdownRaft))
+		}
+		faults = append(faults, v.transport.Close())
+		if errors.Join(faults...) == nil {
+			close(v.notify) // Raft sends no more
+			<-v.drained
+		}
+	}
+	faults = append(faults, v.store.close(closeStore))
+	return errors.Join(faults...)
+}

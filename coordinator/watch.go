@@ -1,0 +1,159 @@
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"muster/fsm"
+	"muster/shard"
+	"muster/transport/wire"
+)
+
+const (
+	watchPace  = 20 * time.Millisecond // between two events that carry no change
+	watchBatch = 512                   // deltas of one event
+)
+
+// current reports whether this voter's map may be served: it has been told by a leader in this life how far the log is
+// committed, and has applied that much. After a restart entries are applied one by one, and the map passes through
+// states that were over long ago.
+func (v *voter) current() bool {
+	if v.caughtUp.Load() {
+		return true
+	}
+	r := v.raft.Load()
+	if r == nil {
+		return false
+	}
+	if v.leads() {
+		return v.leading.isReady()
+	}
+	committed := r.CommitIndex()
+	if committed == 0 {
+		return false
+	}
+	needed, err := v.store.settled(committed)
+	if _, index, _ := v.machine.look(); err != nil || index < shard.Index(needed) {
+		return false
+	}
+	v.caughtUp.Store(true)
+	return true
+}
+
+// lastCurrent is when this voter's map was last known to be current.
+func (v *voter) lastCurrent() time.Time {
+	r := v.raft.Load()
+	if r.State() == raft.Leader {
+		return time.Now()
+	}
+	if at := r.LastContact(); !at.IsZero() {
+		return at
+	}
+	return v.c.clock.started
+}
+
+// A watcher is one node's watch, served from this voter's state. It sends changes at once, news without a change at a pace,
+// and something at every beat. A slow receiver holds up only itself: what it missed is looked up when it is ready.
+type watcher struct {
+	v    *voter
+	from shard.Index
+	sent time.Time
+	told leaderKnown
+	send func(*wire.WatchEvent) error
+}
+
+// run serves until ctx ends or the watcher must go elsewhere.
+func (w *watcher) run(ctx context.Context, draining <-chan struct{}) error {
+	beat := time.NewTicker(watchBeat)
+	defer beat.Stop()
+	due := true
+	for {
+		news, leaders := w.v.machine.news.listen(), w.v.c.leaders.listen()
+		more, err := w.step(due)
+		if err != nil || !more {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-draining:
+			return nil
+		case <-w.v.c.life.done():
+			return nil
+		case <-beat.C:
+			due = true
+			continue
+		case <-leaders:
+		case <-news:
+		}
+		due = w.rest(ctx)
+	}
+}
+
+// rest lets a moment pass when the news is no change of the map, so that a busy group does not send an event for each
+// entry. It reports whether an event is due.
+func (w *watcher) rest(ctx context.Context) bool {
+	if u := w.v.machine.since(w.from); len(u.deltas) > 0 || u.whole != nil {
+		return true
+	}
+	pause(ctx, watchPace-time.Since(w.sent))
+	return true
+}
+
+// step sends what is new, or a sign of life when due. More is false when this voter is behind the watcher.
+func (w *watcher) step(due bool) (more bool, err error) {
+	u := w.v.machine.since(w.from)
+	e := w.event(u.index)
+	if u.behind || !w.v.current() {
+		e.Behind = true
+		return false, w.send(e)
+	}
+	if u.whole != nil {
+		e.Deltas = [][]byte{w.v.machine.encodedWhole(u.whole)}
+	}
+	for len(u.deltas) > watchBatch {
+		part := w.event(u.deltas[watchBatch-1].delta.Index)
+		part.Deltas = encodedAll(u.deltas[:watchBatch])
+		if err := w.send(part); err != nil {
+			return false, err
+		}
+		u.deltas = u.deltas[watchBatch:]
+	}
+	if len(u.deltas) > 0 {
+		e.Deltas = encodedAll(u.deltas)
+	}
+	if !due && len(e.Deltas) == 0 && u.index == w.from {
+		return true, nil
+	}
+	w.from, w.sent = u.index, time.Now()
+	return true, w.send(e)
+}
+
+func encodedAll(deltas []*loggedDelta) [][]byte {
+	all := make([][]byte, len(deltas))
+	for i, l := range deltas {
+		all[i] = l.encoded()
+	}
+	return all
+}
+
+// event is an event without changes.
+func (w *watcher) event(index shard.Index) *wire.WatchEvent {
+	node, addr, term := w.v.leader()
+	return &wire.WatchEvent{
+		Index: uint64(index), Leader: string(node), LeaderAddr: addr, Term: term,
+		AgeMicros: time.Since(w.v.lastCurrent()).Microseconds(),
+	}
+}
+
+// encodedWhole encodes a whole map, once for all who ask for the same.
+func (m *machine) encodedWhole(v *shard.View) []byte {
+	m.whole.Lock()
+	defer m.whole.Unlock()
+	if m.whole.of != v {
+		m.whole.of, m.whole.bytes = v, fsm.EncodeDelta(v.Whole())
+	}
+	return m.whole.bytes
+}
