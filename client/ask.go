@@ -30,7 +30,7 @@ func (c *Client) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 		return nil, err
 	}
 	var payload []byte
-	err := c.each(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		reply, err := wire.NewMusterClient(conn).Ask(ctx, &wire.AskRequest{
 			Type: string(e.Type), Entity: string(e.Entity), Command: e.Command, Payload: e.Payload,
 			TimeoutMicros: remaining(ctx).Microseconds(), Tell: tell,

@@ -22,7 +22,7 @@ const withdrawMargin = 500 * time.Millisecond
 // barrier may have counted this party.
 func (c *Client) Barrier(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
 	var out barrier.Outcome
-	err := c.each(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		patience := remaining(ctx)
 		patience -= min(withdrawMargin, patience/5)
 		reply, err := wire.NewGroupClient(conn).Arrive(ctx, &wire.ArriveRequest{

@@ -20,6 +20,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/peer"
 
 	"muster/shard"
 	"muster/transport"
@@ -81,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 }
 
 // askGroup learns which group the node belongs to.
-func (c *Client) askGroup(ctx context.Context, conn *grpc.ClientConn) error {
+func (c *Client) askGroup(ctx context.Context, conn grpc.ClientConnInterface) error {
 	hello, err := wire.NewGroupClient(conn).Hello(ctx, &wire.HelloRequest{})
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (c *Client) drop() error {
 
 // each makes the call at one node after the other, until one answers or again says that its error is final. It follows a
 // node's hint where the leader is.
-func (c *Client) each(ctx context.Context, call func(context.Context, *grpc.ClientConn) error, again func(*shard.Error) bool) error {
+func (c *Client) each(ctx context.Context, call func(context.Context, grpc.ClientConnInterface) error, again func(*shard.Error) bool) error {
 	queue := c.order()
 	var faults []string
 	last := shard.Errorf(shard.CodeUnavailable, "no address")
@@ -147,7 +148,7 @@ func (c *Client) each(ctx context.Context, call func(context.Context, *grpc.Clie
 
 // at makes the call at one address. Until the connection is ready nothing was sent, so that failure is certain to have
 // changed nothing.
-func (c *Client) at(ctx context.Context, addr string, call func(context.Context, *grpc.ClientConn) error) *shard.Error {
+func (c *Client) at(ctx context.Context, addr string, call func(context.Context, grpc.ClientConnInterface) error) *shard.Error {
 	conn, err := c.conn(addr)
 	if err != nil {
 		return transport.Typed(err)
@@ -155,11 +156,27 @@ func (c *Client) at(ctx context.Context, addr string, call func(context.Context,
 	if err := ready(ctx, conn); err != nil {
 		return shard.Errorf(shard.CodeUnavailable, "%s cannot be reached: %v", addr, err)
 	}
-	if fault := transport.Typed(call(ctx, conn)); fault != nil {
-		return fault
+	t := &tracked{ClientConn: conn}
+	fault := transport.Typed(call(ctx, t))
+	switch {
+	case fault == nil:
+		c.prefer(addr)
+		return nil
+	case fault.Code == shard.CodeUnavailable && t.peer.Addr == nil:
+		fault.Outcome = shard.NotApplied // the connection broke before the call got a stream
 	}
-	c.prefer(addr)
-	return nil
+	return fault
+}
+
+// tracked is a connection that notes whether a unary call was put on the wire at all.
+type tracked struct {
+	*grpc.ClientConn
+	peer peer.Peer // has an address from the moment the call got a stream
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (t *tracked) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return t.ClientConn.Invoke(ctx, method, args, reply, append(opts, grpc.Peer(&t.peer))...)
 }
 
 func (c *Client) order() []string {
@@ -203,7 +220,7 @@ func ready(ctx context.Context, conn *grpc.ClientConn) error {
 	defer cancel()
 	conn.ResetConnectBackoff()
 	conn.Connect()
-	for tried := false; ; {
+	for tried := false; ; tried = true {
 		state := conn.GetState()
 		switch {
 		case state == connectivity.Ready:
@@ -214,8 +231,6 @@ func ready(ctx context.Context, conn *grpc.ClientConn) error {
 			return errors.New("connection refused or broken")
 		case state == connectivity.Idle:
 			conn.Connect()
-		case state == connectivity.Connecting:
-			tried = true
 		}
 		if !conn.WaitForStateChange(ctx, state) {
 			return ctx.Err()

@@ -43,7 +43,7 @@ type Hosted struct {
 // works without a leader; the second fails with CodeNoLeader then.
 func (c *Client) State(ctx context.Context, linearizable bool) (State, error) {
 	var s State
-	err := c.each(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		reply, err := wire.NewGroupClient(conn).Inspect(ctx, &wire.InspectRequest{Linearizable: linearizable})
 		if err == nil {
 			err = fault(reply.Fault)
@@ -98,7 +98,7 @@ func (c *Client) SetRequiredQuorum(ctx context.Context, members int) error {
 	if err != nil {
 		return err
 	}
-	return c.each(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+	return c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		reply, err := wire.NewGroupClient(conn).Propose(ctx, &wire.ProposeRequest{Commands: entry})
 		if err == nil {
 			err = fault(reply.Fault)

@@ -60,7 +60,7 @@ type watcher struct {
 var errBehind = errors.New("the node has less than was seen already")
 
 // follow watches at one node until that ends.
-func (w *watcher) follow(ctx context.Context, conn *grpc.ClientConn) error {
+func (w *watcher) follow(ctx context.Context, conn grpc.ClientConnInterface) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := wire.NewGroupClient(conn).Watch(ctx, &wire.WatchRequest{From: uint64(w.view.Index)})
