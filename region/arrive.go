@@ -1,0 +1,196 @@
+package region
+
+import (
+	"time"
+
+	"muster/entity"
+	"muster/replication"
+	"muster/shard"
+)
+
+// proposal gathers the records of one batch and the calls that caused them.
+type proposal struct {
+	records []replication.Record
+	calls   []*call // one for each record; nil for a snapshot
+}
+
+// arrive admits a call to its entity, unless it is a duplicate or this copy does not serve.
+func (h *host) arrive(c *call) {
+	if fault := h.refuses(c); fault != nil {
+		h.leave(c, nil, fault)
+		return
+	}
+	id := c.env.Request
+	if id.Session == 0 {
+		h.admit(c)
+		return
+	}
+	w := h.storage.requests.window(id.Session)
+	if fault := h.stranger(w, id.Session); fault != nil {
+		h.leave(c, nil, fault)
+		return
+	}
+	if id.Number >= w.floor {
+		w.raise(min(c.env.Floor, id.Number))
+	}
+	switch q := w.find(id.Number); {
+	case id.Number < w.floor:
+		h.leave(c, nil, shard.Unknownf(shard.CodeRequestTooOld, "request %d of session %d: its sender no longer awaits numbers below %d", id.Number, id.Session, w.floor))
+	case q != nil:
+		h.again(c, q)
+	case len(w.open) >= maxOpen:
+		h.leave(c, nil, shard.Errorf(shard.CodeOverloaded, "session %d has %d open requests in shard %s", id.Session, len(w.open), h.id))
+	default:
+		w.put(request{number: id.Number, call: c})
+		h.admit(c)
+	}
+}
+
+// refuses says why no call, or not this one, can run here now.
+func (h *host) refuses(c *call) *shard.Error {
+	switch t := h.term; {
+	case t == nil || !t.serving:
+		return &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.protocol.Status().Promised, Detail: "this copy does not serve yet"}
+	case c.epoch < t.epoch:
+		return &shard.Error{Code: shard.CodeMoved, Shard: h.id, Epoch: t.epoch, Node: h.region.cfg.Node, Addr: h.region.cfg.Port.Addr()}
+	case c.epoch > t.epoch:
+		return &shard.Error{Code: shard.CodeBehind, Shard: h.id, Epoch: t.epoch}
+	case h.storage.last-h.storage.confirmed >= maxUnsettled:
+		return &shard.Error{Code: shard.CodeOverloaded, Shard: h.id, Epoch: t.epoch, Detail: "too many records wait for confirmation: " + h.awaited()}
+	case h.def == nil:
+		return shard.Errorf(shard.CodeUnknownType, "node %s holds a copy of %s but does not define the type", h.region.cfg.Node, h.id)
+	}
+	return nil
+}
+
+// stranger says why a session's requests are not taken: it is over, or too young for this node's map. The map is looked
+// at once per version.
+func (h *host) stranger(w *window, id shard.SessionID) *shard.Error {
+	v := h.region.view.Load()
+	if w.seen == v {
+		return nil
+	}
+	if _, live := v.Sessions[id]; live {
+		w.seen = v
+		return nil
+	}
+	if v.Ended(id) {
+		return shard.Errorf(shard.CodeSessionEnded, "session %d is over", id)
+	}
+	return &shard.Error{Code: shard.CodeBehind, Shard: h.id, Detail: "the node's map does not show the sender's session yet"}
+}
+
+// again answers a duplicate with what its first attempt came to, or makes it wait for that.
+func (h *host) again(c *call, q *request) {
+	switch {
+	case q.call != nil && q.call.env.Digest() != c.env.Digest():
+		h.leave(c, nil, reused(c))
+	case q.call != nil:
+		q.call.join(c)
+	case q.kept != nil:
+		h.againKept(c, q.kept)
+	default:
+		h.againRecorded(c, q.at)
+	}
+}
+
+func (h *host) againKept(c *call, k *kept) {
+	switch {
+	case k.digest != c.env.Digest():
+		h.leave(c, nil, reused(c))
+	case k.lost:
+		h.leave(c, nil, shard.Unknownf(shard.CodeRequestTooOld, "request %d was answered, its reply is not kept", c.env.Request.Number))
+	default:
+		h.leave(c, k.reply, k.fault)
+	}
+}
+
+// againRecorded reads the first attempt's reply from its record and sends it once the record is confirmed.
+func (h *host) againRecorded(c *call, at shard.LSN) {
+	r, err := h.storage.record(at)
+	var out entity.Outcome
+	if err == nil {
+		out, err = entity.DecodeOutcome(r.Body)
+	}
+	switch {
+	case err != nil:
+		h.log.Error("cannot read the record of a repeated request", "lsn", at, "error", err)
+		h.leave(c, nil, shard.Unknownf(shard.CodeInternal, "read record %d of %s: %v", at, h.id, err))
+	case out.Digest != c.env.Digest():
+		h.leave(c, nil, reused(c))
+	case at <= h.storage.confirmed:
+		h.leave(c, out.Reply, faultOf(&out))
+	default:
+		h.await(c, at, out)
+	}
+}
+
+// await makes a duplicate wait for the record of its first attempt.
+func (h *host) await(c *call, at shard.LSN, out entity.Outcome) {
+	waiting, i := h.outputs.record(at)
+	if waiting != nil {
+		waiting.join(c)
+		return
+	}
+	c.outcome, c.at, c.expires = out, at, h.region.now()+h.spec.AckTimeout
+	h.outputs.records.insert(i, c)
+}
+
+func reused(c *call) *shard.Error {
+	return shard.Errorf(shard.CodeRequestReused, "request %d of session %d came with another payload before", c.env.Request.Number, c.env.Request.Session)
+}
+
+func faultOf(o *entity.Outcome) *shard.Error { return o.Refusal }
+
+// admit puts a call into its entity's mailbox and starts the handlers if none run.
+func (h *host) admit(c *call) {
+	if c.late(time.Now()) {
+		h.unremembered(c, shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran"))
+		return
+	}
+	r := h.cells.touch(c.env.Entity)
+	if r.mailbox.len() >= h.region.limits.Mailbox {
+		h.unremembered(c, shard.Errorf(shard.CodeOverloaded, "entity %s has %d commands waiting, more than Mailbox allows", c.env.Entity, r.mailbox.len()))
+		return
+	}
+	r.mailbox.push(c)
+	h.start(r)
+}
+
+// unremembered refuses a call as if it had never come, so that a retry may run.
+func (h *host) unremembered(c *call, fault *shard.Error) {
+	if w := h.storage.requests.sessions[c.env.Request.Session]; w != nil {
+		w.drop(c.env.Request.Number)
+	}
+	h.leave(c, nil, fault)
+}
+
+// start runs the handlers of what waits for the entity, after loading it if need be.
+func (h *host) start(r *resident) {
+	if r.run != nil || r.loading || r.mailbox.len() == 0 {
+		return
+	}
+	if r.cell == nil && !h.reload(r) {
+		return
+	}
+	r.run = &run{host: h, term: h.term, of: r, cell: r.cell, calls: r.mailbox.take(), every: h.def.SnapshotEvery()}
+	h.region.workers.start(r.run)
+}
+
+// ended frees the cell of a run that is over.
+func (h *host) ended(e *run) {
+	if e.term != h.term {
+		for _, c := range e.calls[e.done:] {
+			h.leave(c, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Detail: "the shard got another primary"})
+		}
+		return
+	}
+	r := e.of
+	r.run = nil
+	if e.cell.Spoiled() {
+		r.cell = nil
+		waiting := append(e.calls[e.done:], r.mailbox.take()...)
+		r.mailbox = queue[*call]{items: waiting}
+	}
+	h.start(r)
+}

@@ -1,0 +1,60 @@
+package region
+
+import (
+	"time"
+
+	"muster/entity"
+	"muster/shard"
+)
+
+// A sink takes the answer of a call: a local Ask, or the stream another node's call came by. Its token is the sink's own
+// name of the call. Safe for concurrent use; never blocks.
+type sink interface {
+	answer(token uint64, reply []byte, fault *shard.Error)
+}
+
+// A call is one attempt at one command. It is owned by whoever holds it: the sender's lane, then the shard's host, for a
+// while a handler's goroutine, and the host again until it is answered, exactly once.
+type call struct {
+	env      entity.Envelope
+	shard    shard.ID
+	epoch    shard.Epoch // it runs in this epoch or not at all
+	deadline time.Time   // zero for none
+	tell     bool        // the reply itself is not wanted
+	inline   bool        // the goroutine that delivers it may run its handler
+	to       sink
+	token    uint64
+
+	run     *run // the run it belongs to
+	outcome entity.Outcome
+	fault   *shard.Error // the handler's, when there is no outcome
+	seq     shard.Seq    // of the entity after it
+	state   []byte       // snapshot taken after it, nil for none
+
+	at      shard.LSN     // its record, or for a read the newest record it may have seen
+	round   uint64        // for a read, the round that has to be verified
+	expires time.Duration // on the region's clock, when an unconfirmed output becomes unknown
+	joined  *call         // a list of its duplicates, which get the same answer
+}
+
+// size is what the call counts for against limits on bytes.
+func (c *call) size() int { return len(c.env.Payload) + len(c.env.Entity) + len(c.env.Command) }
+
+// reply answers the call and its duplicates.
+func (c *call) reply(reply []byte, fault *shard.Error) {
+	for ; c != nil; c = c.joined {
+		if c.tell {
+			c.to.answer(c.token, nil, fault)
+		} else {
+			c.to.answer(c.token, reply, fault)
+		}
+	}
+}
+
+// join adds a duplicate that waits for the same answer.
+func (c *call) join(twin *call) {
+	twin.joined, c.joined = c.joined, twin
+}
+
+// late reports whether the caller no longer waits.
+func (c *call) late(now time.Time) bool { return !c.deadline.IsZero() && now.After(c.deadline) }

@@ -1,0 +1,112 @@
+package region
+
+import (
+	"time"
+
+	"muster/entity"
+	"muster/replication"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// What crosses between nodes, in its wire form and back. Nothing is checked here beyond what decoding needs: the protocol
+// and the hosts judge what arrives.
+
+func shardOf(t string, number uint32) shard.ID {
+	return shard.ID{Type: shard.TypeName(t), Number: shard.Number(number)}
+}
+
+// appendOf decodes an append. Its records alias m.
+func appendOf(m *wire.Append) (replication.Append, error) {
+	records, err := replication.DecodeRecords(nil, m.Records)
+	return replication.Append{
+		Shard: shardOf(m.Type, m.Shard), Epoch: shard.Epoch(m.Epoch),
+		From: shard.CopyID(m.From), To: shard.CopyID(m.To),
+		Prev:    shard.Position{Epoch: shard.Epoch(m.PrevEpoch), LSN: shard.LSN(m.PrevLsn)},
+		Records: records, Confirmed: shard.LSN(m.Confirmed), Version: shard.ConfigVersion(m.Version), Round: m.Round,
+	}, err
+}
+
+func ackMessage(a replication.Ack) *wire.Ack {
+	return &wire.Ack{
+		Type: string(a.Shard.Type), Shard: uint32(a.Shard.Number), Copy: uint64(a.Copy),
+		Epoch: uint64(a.Epoch), Lsn: uint64(a.LSN), Round: a.Round,
+	}
+}
+
+func ackOf(m *wire.Ack) replication.Ack {
+	return replication.Ack{
+		Shard: shardOf(m.Type, m.Shard), Copy: shard.CopyID(m.Copy),
+		Epoch: shard.Epoch(m.Epoch), LSN: shard.LSN(m.Lsn), Round: m.Round,
+	}
+}
+
+func nackMessage(n replication.Nack) *wire.Nack {
+	return &wire.Nack{
+		Type: string(n.Shard.Type), Shard: uint32(n.Shard.Number), Copy: uint64(n.Copy), Epoch: uint64(n.Epoch),
+		Why: uint32(n.Why), Promised: uint64(n.Promised),
+		LastEpoch: uint64(n.Last.Epoch), LastLsn: uint64(n.Last.LSN), History: historyMessage(n.History),
+	}
+}
+
+func nackOf(m *wire.Nack) replication.Nack {
+	return replication.Nack{
+		Shard: shardOf(m.Type, m.Shard), Copy: shard.CopyID(m.Copy), Epoch: shard.Epoch(m.Epoch),
+		Why: replication.Why(m.Why), Promised: shard.Epoch(m.Promised),
+		Last: shard.Position{Epoch: shard.Epoch(m.LastEpoch), LSN: shard.LSN(m.LastLsn)}, History: historyOf(m.History),
+	}
+}
+
+func historyMessage(h shard.History) []*wire.EpochStart {
+	out := make([]*wire.EpochStart, len(h))
+	for i, e := range h {
+		out[i] = &wire.EpochStart{Epoch: uint64(e.Epoch), First: uint64(e.First)}
+	}
+	return out
+}
+
+func historyOf(m []*wire.EpochStart) shard.History {
+	h := make(shard.History, len(m))
+	for i, e := range m {
+		h[i] = shard.EpochStart{Epoch: shard.Epoch(e.Epoch), First: shard.LSN(e.First)}
+	}
+	return h
+}
+
+func sealedMessage(s *shard.Sealed) *wire.Sealed {
+	m := &wire.Sealed{
+		Type: string(s.Shard.Type), Shard: uint32(s.Shard.Number), Copy: uint64(s.Copy), Epoch: uint64(s.Epoch),
+		LastEpoch: uint64(s.Last.Epoch), LastLsn: uint64(s.Last.LSN), History: historyMessage(s.History),
+		Confirmed: uint64(s.Confirmed), Led: s.Led,
+	}
+	if s.Fault != nil {
+		m.Fault = transport.FaultOf(s.Fault)
+	}
+	return m
+}
+
+// envelopeMessage writes a call into m, a message that was not used before.
+func envelopeMessage(m *wire.Envelope, c *call, number uint64, now time.Time) {
+	m.Call, m.Type, m.Epoch = number, string(c.env.Type), uint64(c.epoch)
+	m.Shard = uint32(c.shard.Number)
+	m.Entity, m.Command, m.Payload = string(c.env.Entity), c.env.Command, c.env.Payload
+	m.Session, m.Number, m.Floor = uint64(c.env.Request.Session), c.env.Request.Number, c.env.Floor
+	m.Tell = c.tell
+	if !c.deadline.IsZero() {
+		m.TimeoutMicros = max(1, c.deadline.Sub(now).Microseconds())
+	}
+}
+
+// callOf reads an envelope into c.
+func callOf(c *call, m *wire.Envelope, now time.Time) {
+	c.env = entity.Envelope{
+		Type: shard.TypeName(m.Type), Entity: shard.EntityID(m.Entity), Command: m.Command, Payload: m.Payload,
+		Request: shard.RequestID{Session: shard.SessionID(m.Session), Number: m.Number}, Floor: m.Floor,
+	}
+	c.shard = shardOf(m.Type, m.Shard)
+	c.epoch, c.tell, c.token = shard.Epoch(m.Epoch), m.Tell, m.Call
+	if m.TimeoutMicros > 0 {
+		c.deadline = now.Add(time.Duration(m.TimeoutMicros) * time.Microsecond)
+	}
+}

@@ -1,0 +1,282 @@
+package region
+
+import (
+	"context"
+	"maps"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/journal"
+	"muster/replication"
+	"muster/shard"
+)
+
+// copies makes this node hold what the map says it holds: it creates copies that were minted for its directory, starts a
+// host for each, and tells the coordinator what it finds until the map shows that it knows. Safe for concurrent use.
+type copies struct {
+	region   *Region
+	hosts    atomic.Pointer[map[shard.CopyID]*host] // replaced, never changed
+	reading  chan struct{}                          // a place for each log that is read at once
+	reported time.Duration                          // when reports were last repeated; owned by the beat
+	roused   time.Duration                          // when every host was last given a tick; owned by the beat
+	mu       struct {
+		sync.Mutex
+		held     map[shard.CopyID]*holding
+		volatile map[shard.ID]*volatile
+		err      error // the journal's
+		closed   bool
+	}
+}
+
+// A holding is a copy that is in the journal, or being created there, or should be there and is not.
+type holding struct {
+	shard    shard.ID
+	creating bool
+	damaged  error
+	missing  bool
+	host     *host
+	report   *shard.Report // repeated until the map shows its effect
+}
+
+func (c *copies) init(r *Region) {
+	c.region, c.reading = r, make(chan struct{}, runtime.GOMAXPROCS(0))
+	c.hosts.Store(&map[shard.CopyID]*host{})
+	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range r.cfg.Journal.Copies() {
+		h := &holding{shard: s.Shard, damaged: s.Damaged}
+		c.mu.held[s.State.Copy] = h
+		if s.Damaged == nil {
+			h.host = c.start(s)
+		}
+	}
+}
+
+// start begins to host a copy. The caller holds the lock.
+func (c *copies) start(s journal.CopyState) *host {
+	h := newHost(c.region, s)
+	next := maps.Clone(*c.hosts.Load())
+	next[h.copy] = h
+	c.hosts.Store(&next)
+	c.region.wait.Add(1)
+	go h.run()
+	return h
+}
+
+func (c *copies) host(id shard.CopyID) *host { return (*c.hosts.Load())[id] }
+
+// follow acts on a placement that is new to this node.
+func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return
+	}
+	if spec.Volatile {
+		c.followVolatile(p, spec)
+		return
+	}
+	mine, ok := p.CopyOn(c.region.cfg.Directory.DirectoryID())
+	c.retire(p, mine.ID)
+	if !ok || mine.State == shard.CopyLost {
+		return
+	}
+	h := c.mu.held[mine.ID]
+	if h == nil {
+		h = &holding{shard: p.Shard, missing: mine.State == shard.CopyReady}
+		c.mu.held[mine.ID] = h
+		if !h.missing {
+			c.create(p.Shard, mine.ID, h)
+		}
+	}
+	c.state(h, mine)
+	if h.host != nil {
+		if _, owned := c.region.owner(p.Shard).(*host); !owned || c.region.owner(p.Shard) != owner(h.host) {
+			c.region.own(p.Shard, h.host)
+		}
+		h.host.inbox.put(func(b *batch) { b.placement = p })
+	}
+}
+
+// retire stops the copies of the shard that the map does not name for this directory. Their data goes only if the shard
+// was never active: otherwise it may be what an operator looks for.
+func (c *copies) retire(p *shard.Placement, keep shard.CopyID) {
+	for id, h := range c.mu.held {
+		if h.shard != p.Shard || id == keep || h.host == nil {
+			continue
+		}
+		if p.ActiveEpoch > 0 || p.Status != shard.Forming {
+			h.host.inbox.put(func(b *batch) { b.placement = p })
+			continue
+		}
+		h.host.inbox.close()
+		h.host = nil
+		next := maps.Clone(*c.hosts.Load())
+		delete(next, id)
+		c.hosts.Store(&next)
+		delete(c.mu.held, id)
+		c.region.cfg.Journal.Remove(id, func(err error) {
+			if err != nil {
+				c.region.fail(err)
+			}
+		})
+	}
+}
+
+// state settles what the coordinator has to be told about the copy.
+func (c *copies) state(h *holding, mine shard.Copy) {
+	was := h.report
+	h.report = nil
+	r := shard.Report{Shard: h.shard, Copy: mine.ID}
+	switch {
+	case h.damaged != nil:
+		r.Kind, r.Detail = shard.ReportLost, h.damaged.Error()
+	case h.missing:
+		r.Kind, r.Detail = shard.ReportLost, "the directory does not hold the copy"
+	case mine.State == shard.CopyMinted && !h.creating:
+		r.Kind = shard.ReportReady
+	default:
+		return
+	}
+	h.report = &r
+	if was == nil || *was != r {
+		c.region.cfg.Directory.Report(r)
+	}
+}
+
+// create makes the copy in the journal and then reports it.
+func (c *copies) create(id shard.ID, copy shard.CopyID, h *holding) {
+	h.creating = true
+	go c.region.cfg.Journal.Create(id, copy, func(err error) {
+		if err != nil {
+			c.region.fail(err)
+			return
+		}
+		c.created(id, copy)
+	})
+}
+
+func (c *copies) created(id shard.ID, copy shard.CopyID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.mu.held[copy]
+	if h == nil || c.mu.closed {
+		return
+	}
+	h.creating = false
+	h.host = c.start(journal.CopyState{Shard: id, State: replication.State{Copy: copy}})
+	p := c.region.view.Load().Placement(id)
+	if p == nil {
+		return
+	}
+	if mine, ok := p.Copy(copy); ok {
+		c.state(h, mine)
+		c.region.own(id, h.host)
+		h.host.inbox.put(func(b *batch) { b.placement = p })
+	}
+}
+
+// damaged gives up a copy whose log cannot be read.
+func (r *Region) damaged(h *host, err error) {
+	h.log.Error("the copy is damaged", "error", err)
+	h.inbox.close()
+	c := &r.copies
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := maps.Clone(*c.hosts.Load())
+	delete(next, h.copy)
+	c.hosts.Store(&next)
+	if r.owner(h.id) == owner(h) {
+		r.own(h.id, nil)
+	}
+	held := c.mu.held[h.copy]
+	held.host, held.damaged = nil, err
+	if p := r.view.Load().Placement(h.id); p != nil {
+		if mine, ok := p.Copy(h.copy); ok {
+			c.state(held, mine)
+		}
+	}
+}
+
+// tick lets time pass for the hosts that wait for something, and repeats reports.
+func (c *copies) tick(now time.Duration) {
+	again := now-c.reported >= reportAgain
+	if again {
+		c.reported = now
+	}
+	all := now-c.roused >= everyHost
+	if all {
+		c.roused = now
+	}
+	for _, h := range *c.hosts.Load() {
+		if all || h.pulse.beats() {
+			h.inbox.put(func(b *batch) { b.ticks++ })
+		}
+		if r := h.pulse.report.Load(); again && r != nil {
+			c.region.cfg.Directory.Report(*r)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.mu.held {
+		if again && h.report != nil {
+			c.region.cfg.Directory.Report(*h.report)
+		}
+	}
+	for _, v := range c.mu.volatile {
+		v.tick(again)
+	}
+}
+
+// quiet waits until no call is under way or ctx ends.
+func (c *copies) quiet(ctx context.Context) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		busy := int64(0)
+		for _, h := range *c.hosts.Load() {
+			busy += h.load.calls.Load()
+		}
+		if busy == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close stops every host.
+func (c *copies) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.closed = true
+	for _, h := range *c.hosts.Load() {
+		h.inbox.close()
+	}
+	for _, v := range c.mu.volatile {
+		v.stop()
+	}
+}
+
+// failed notes the journal's fault; false when one is known already.
+func (c *copies) failed(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.err != nil || c.mu.closed {
+		return false
+	}
+	c.mu.err = err
+	return true
+}
+
+func (c *copies) fault() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.err
+}

@@ -1,0 +1,214 @@
+package region
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"muster/entity"
+	"muster/journal"
+	"muster/replication"
+	"muster/shard"
+)
+
+// A host is one copy of one journaled shard on this node, replica or primary.
+//
+// Its goroutine alone owns everything here but the inbox and load. It takes whatever gathered in the inbox, feeds it to
+// the protocol and to the cells, and carries out the merged effects: one proposal, one append per peer and one round of
+// reads per batch. Handlers and loads run on other goroutines and come back through the inbox.
+//
+// Invariant: an answer leaves through settle, expire or abandon, and only there is the call taken off load.
+type host struct {
+	region *Region
+	log    hclog.Logger
+	id     shard.ID
+	copy   shard.CopyID
+	def    entity.Definition // nil when this node holds a copy of a type that it does not define
+	spec   shard.Spec        // of def
+	inbox  *inbox
+	load   admission
+	pulse  pulse
+
+	protocol *replication.Copy
+	storage  storage
+	term     *term // nil unless this copy leads
+	cells    cells
+	outputs  outputs
+	out      outgoing
+}
+
+func newHost(r *Region, s journal.CopyState) *host {
+	h := &host{
+		region: r, id: s.Shard, copy: s.State.Copy, def: r.types[s.Shard.Type], inbox: newInbox(),
+		log:      r.log.With("shard", s.Shard.String(), "copy", s.State.Copy),
+		protocol: replication.Open(s.Shard, s.State),
+		cells:    newCells(r.limits.Cells),
+		storage: storage{
+			journal: r.cfg.Journal, copy: s.State.Copy, heads: newHeads(), requests: newRequests(), tail: tail{limit: r.limits.Tail},
+			last: s.State.Last.LSN, durable: s.State.Last.LSN, confirmed: s.State.Confirmed,
+		},
+	}
+	if h.def != nil {
+		h.spec = h.def.Spec()
+	}
+	return h
+}
+
+// finished takes a handler's outcome back; ended is the run, with its last one.
+func (h *host) finished(c *call, ended *run) {
+	if !h.inbox.finish(c, ended) {
+		c.reply(nil, closedFault(h.id))
+	}
+}
+
+// deliver takes a call in, or says why not. Any goroutine.
+func (h *host) deliver(c *call) *shard.Error {
+	if fault := h.load.enter(c, &h.region.limits); fault != nil {
+		fault.Shard = h.id
+		return fault
+	}
+	if h.inbox.call(c) {
+		return nil
+	}
+	h.load.leave(c)
+	return closedFault(h.id)
+}
+
+func closedFault(id shard.ID) *shard.Error {
+	return &shard.Error{Code: shard.CodeClosed, Shard: id, Outcome: shard.Unknown, Detail: "the node is stopping"}
+}
+
+// run is the host's goroutine.
+func (h *host) run() {
+	defer h.region.wait.Done()
+	if !h.rebuild() {
+		return
+	}
+	spare := &batch{}
+	for {
+		b := h.inbox.take(spare)
+		if b == nil {
+			break
+		}
+		if len(b.calls)+len(b.finished)+len(b.acks) > 0 {
+			b = h.gather(b)
+		}
+		h.drain(b)
+		b.reset()
+		spare = b
+	}
+	h.depose(nil)
+}
+
+// rebuild reads the log, a few copies at once. What arrives meanwhile waits in the inbox.
+func (h *host) rebuild() bool {
+	if h.storage.last == 0 {
+		return true
+	}
+	select {
+	case h.region.copies.reading <- struct{}{}:
+	case <-h.region.life.Done():
+		return false
+	}
+	defer func() { <-h.region.copies.reading }()
+	if err := h.storage.rebuild(); err != nil {
+		h.region.damaged(h, err)
+		return false
+	}
+	return true
+}
+
+// gather yields once, so that more arrives before the batch is worked on. It is not a delay: whoever else can run does.
+func (h *host) gather(b *batch) *batch {
+	runtime.Gosched()
+	return h.inbox.merge(b)
+}
+
+// drain works one batch off: first what the protocol has to know, then what handlers did, then what is new.
+func (h *host) drain(b *batch) {
+	now := h.region.now()
+	for _, d := range b.durable {
+		h.durable(d)
+	}
+	if b.placement != nil {
+		h.place(b.placement)
+	}
+	h.converse(b)
+	for _, s := range b.seals {
+		h.seal(s)
+	}
+	for _, l := range b.loaded {
+		h.loaded(l)
+	}
+	h.collect(b, now)
+	for _, c := range b.calls {
+		h.arrive(c)
+	}
+	for _, r := range b.ended {
+		h.ended(r)
+	}
+	if b.ticks > 0 {
+		h.tick(now)
+	}
+	h.flush()
+	h.settle(now)
+	h.flush()
+	for _, q := range b.queries {
+		q <- h.status()
+	}
+	h.pulse.drained(b, h)
+}
+
+// converse feeds what other copies said to the protocol.
+func (h *host) converse(b *batch) {
+	for _, a := range b.appends {
+		h.out.upstream(a)
+		h.do(h.protocol.Append(a.m))
+	}
+	for _, a := range b.acks {
+		h.do(h.protocol.Ack(a))
+	}
+	for _, n := range b.nacks {
+		h.do(h.protocol.Nack(n))
+	}
+}
+
+// durable tells the protocol that a write has reached the disk. A journal that failed stops the whole region.
+func (h *host) durable(d durable) {
+	if d.err != nil {
+		h.region.fail(d.err)
+		return
+	}
+	h.storage.synced(d.ticket)
+	h.do(h.protocol.Durable(d.ticket))
+}
+
+// seal makes the copy promise an epoch. The answer leaves when the promise is durable.
+func (h *host) seal(s sealing) {
+	h.out.seals = append(h.out.seals, s)
+	h.do(h.protocol.Seal(s.epoch))
+}
+
+// do takes one step's effects. What concerns this copy alone happens now, the rest is merged and carried out by flush.
+func (h *host) do(e replication.Effects) {
+	if e.Deposed {
+		h.out.effects.Appends = nil // void: they speak for an epoch that is not led any more
+		h.depose(&shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.protocol.Status().Promised, Detail: "the shard got another primary"})
+	}
+	h.out.effects.Merge(e)
+	if e.Confirmed > 0 {
+		h.storage.confirm(e.Confirmed)
+	}
+	if e.Established && h.term != nil {
+		h.term.established = true
+		h.report(shard.ReportEstablished)
+	}
+}
+
+// tick lets time pass: the protocol probes and resends, outputs that waited for too long become unknown.
+func (h *host) tick(now time.Duration) {
+	h.do(h.protocol.Tick())
+	h.expire(now)
+	h.storage.requests.forget(h.region.view.Load(), now)
+}

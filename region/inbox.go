@@ -1,0 +1,192 @@
+package region
+
+import (
+	"sync"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// An inbox gathers what concerns one hosted copy. Anyone puts; the host takes everything at once, so the more arrives
+// the larger its batches get. Kinds are kept apart: order matters only inside one of them.
+//
+// Its only limits are those of what feeds it: calls are counted when they are admitted, appends and acks are bounded by
+// the protocol's window, the rest by what this node itself does.
+type inbox struct {
+	mu struct {
+		sync.Mutex
+		batch  *batch
+		asleep bool // the host waits on wake
+		closed bool
+	}
+	wake chan struct{}
+}
+
+// A batch is what gathered between two takes.
+type batch struct {
+	placement *shard.Placement // the newest
+	calls     []*call
+	finished  []*call // their handlers have returned
+	ended     []*run
+	loaded    []*load
+	durable   []durable
+	appends   []arrived
+	acks      []replication.Ack
+	nacks     []replication.Nack
+	seals     []sealing
+	queries   []chan<- Hosted
+	ticks     int
+}
+
+// durable says that a write of that ticket has reached the disk, or why not.
+type durable struct {
+	ticket replication.Ticket
+	err    error
+}
+
+// arrived is an append and the stream to answer it on.
+type arrived struct {
+	m    replication.Append
+	from *ackStream
+}
+
+// sealing is a wish to be sealed and where the answer goes.
+type sealing struct {
+	epoch shard.Epoch
+	done  func(shard.Sealed)
+}
+
+func newInbox() *inbox {
+	in := &inbox{wake: make(chan struct{}, 1)}
+	in.mu.batch = &batch{}
+	return in
+}
+
+// put lets add write into the open batch; false means that the host is gone.
+func (in *inbox) put(add func(b *batch)) bool {
+	in.mu.Lock()
+	if in.mu.closed {
+		in.mu.Unlock()
+		return false
+	}
+	add(in.mu.batch)
+	in.rouse()
+	return true
+}
+
+// rouse unlocks and wakes the host if it sleeps.
+func (in *inbox) rouse() {
+	asleep := in.mu.asleep
+	in.mu.asleep = false
+	in.mu.Unlock()
+	if asleep {
+		in.wake <- struct{}{}
+	}
+}
+
+// call puts one call; it is put without a closure because it is the hot path.
+func (in *inbox) call(c *call) bool {
+	in.mu.Lock()
+	if in.mu.closed {
+		in.mu.Unlock()
+		return false
+	}
+	in.mu.batch.calls = append(in.mu.batch.calls, c)
+	in.rouse()
+	return true
+}
+
+// finish puts a call whose handler has returned, and the end of its run with the last one.
+func (in *inbox) finish(c *call, ended *run) bool {
+	in.mu.Lock()
+	if in.mu.closed {
+		in.mu.Unlock()
+		return false
+	}
+	in.mu.batch.finished = append(in.mu.batch.finished, c)
+	if ended != nil {
+		in.mu.batch.ended = append(in.mu.batch.ended, ended)
+	}
+	in.rouse()
+	return true
+}
+
+// take waits for something and takes it. empty, a batch that was used before, gathers from now on. Once the inbox is
+// closed it returns what is left, then nil.
+func (in *inbox) take(empty *batch) *batch {
+	for {
+		in.mu.Lock()
+		b := in.mu.batch
+		if !b.isEmpty() {
+			in.mu.batch = empty
+			in.mu.Unlock()
+			return b
+		}
+		if in.mu.closed {
+			in.mu.Unlock()
+			return nil
+		}
+		in.mu.asleep = true
+		in.mu.Unlock()
+		<-in.wake
+	}
+}
+
+// close refuses what comes from now on.
+func (in *inbox) close() {
+	in.mu.Lock()
+	if in.mu.closed {
+		in.mu.Unlock()
+		return
+	}
+	in.mu.closed = true
+	in.rouse()
+}
+
+func (b *batch) isEmpty() bool {
+	return b.placement == nil && b.ticks == 0 &&
+		len(b.calls)+len(b.finished)+len(b.ended)+len(b.loaded)+len(b.durable) == 0 &&
+		len(b.appends)+len(b.acks)+len(b.nacks)+len(b.seals)+len(b.queries) == 0
+}
+
+// reset empties the batch and keeps its memory.
+func (b *batch) reset() {
+	clear(b.calls)
+	clear(b.finished)
+	clear(b.ended)
+	clear(b.loaded)
+	clear(b.appends)
+	clear(b.nacks)
+	clear(b.seals)
+	clear(b.queries)
+	*b = batch{
+		calls: b.calls[:0], finished: b.finished[:0], ended: b.ended[:0], loaded: b.loaded[:0], durable: b.durable[:0],
+		appends: b.appends[:0], acks: b.acks[:0], nacks: b.nacks[:0], seals: b.seals[:0], queries: b.queries[:0],
+	}
+}
+
+// merge returns b with what gathered since it was taken.
+func (in *inbox) merge(b *batch) *batch {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	more := in.mu.batch
+	if more.isEmpty() {
+		return b
+	}
+	if more.placement != nil {
+		b.placement = more.placement
+	}
+	b.calls = append(b.calls, more.calls...)
+	b.finished = append(b.finished, more.finished...)
+	b.ended = append(b.ended, more.ended...)
+	b.loaded = append(b.loaded, more.loaded...)
+	b.durable = append(b.durable, more.durable...)
+	b.appends = append(b.appends, more.appends...)
+	b.acks = append(b.acks, more.acks...)
+	b.nacks = append(b.nacks, more.nacks...)
+	b.seals = append(b.seals, more.seals...)
+	b.queries = append(b.queries, more.queries...)
+	b.ticks += more.ticks
+	more.reset()
+	return b
+}

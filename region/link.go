@@ -1,0 +1,88 @@
+package region
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// A link is one lane to one peer: a long-lived stream that is opened when there is something to send and opened again,
+// with growing pauses, when it breaks. One goroutine sends; while a send runs the next frame gathers, and before taking
+// it the sender yields once so that whoever is ready adds to it. Never a timer.
+type link[T, Out, In any] struct {
+	queue    *funnel[T]
+	open     func(context.Context) (grpc.BidiStreamingClient[Out, In], error)
+	frame    func(items []T) (frame *Out, rest []T)
+	received func(*In)
+	broken   func(error) // no answer will come for what was framed before
+}
+
+// run keeps the lane until ctx ends.
+func (l *link[T, Out, In]) run(ctx context.Context) {
+	pause := backoffLeast
+	for l.queue.wait(ctx) == nil {
+		began := time.Now()
+		err := l.stream(ctx)
+		l.broken(err)
+		if time.Since(began) > backoffMost {
+			pause = backoffLeast
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, backoffMost)
+	}
+	l.broken(ctx.Err())
+}
+
+// stream opens one stream and sends until it breaks.
+func (l *link[T, Out, In]) stream(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	s, err := l.open(ctx)
+	if err != nil {
+		return err
+	}
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		cancel(l.receive(s))
+	}()
+	defer func() { <-received }()
+	err = l.send(ctx, s)
+	cancel(err)
+	return context.Cause(ctx)
+}
+
+func (l *link[T, Out, In]) receive(s grpc.BidiStreamingClient[Out, In]) error {
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			return err
+		}
+		l.received(m)
+	}
+}
+
+func (l *link[T, Out, In]) send(ctx context.Context, s grpc.BidiStreamingClient[Out, In]) error {
+	var spare []T
+	for {
+		if err := l.queue.wait(ctx); err != nil {
+			return err
+		}
+		runtime.Gosched()
+		items := l.queue.take(spare)
+		for rest := items; len(rest) > 0; {
+			var frame *Out
+			frame, rest = l.frame(rest)
+			if err := s.Send(frame); err != nil {
+				return err
+			}
+		}
+		clear(items)
+		spare = items[:0]
+	}
+}

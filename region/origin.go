@@ -1,0 +1,123 @@
+package region
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"muster/shard"
+)
+
+// origin numbers the commands of this node and knows which of them are still awaited. Safe for concurrent use.
+//
+// Numbers rise over all shards; floors are told per shard, because one shard without an owner must not keep the others
+// from forgetting what is answered.
+type origin struct {
+	region  *Region
+	numbers atomic.Uint64
+	waiting admission // asks that wait for an owner
+	mu      struct {
+		sync.RWMutex
+		desks map[shard.ID]*desk
+	}
+}
+
+// A desk holds this session's open asks to one shard, by number.
+//
+// Invariant: at most maxOpen numbers at or above the floor, so the owner never has to refuse one.
+type desk struct {
+	session shard.SessionID
+	places  chan struct{} // one for each open number
+	mu      struct {
+		sync.Mutex
+		open queue[open]
+	}
+}
+
+// An open is a number that is awaited, or not any more (no ask) but behind one that is.
+type open struct {
+	number uint64
+	ask    *ask
+}
+
+func (o *origin) init(r *Region) {
+	o.region = r
+	o.mu.desks = map[shard.ID]*desk{}
+}
+
+// desk returns the shard's desk for the present session.
+func (o *origin) desk(id shard.ID, session shard.SessionID) *desk {
+	o.mu.RLock()
+	d := o.mu.desks[id]
+	o.mu.RUnlock()
+	if d != nil && d.session == session {
+		return d
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if d = o.mu.desks[id]; d == nil || d.session < session {
+		d = &desk{session: session, places: make(chan struct{}, maxOpen)}
+		o.mu.desks[id] = d
+	}
+	return d
+}
+
+// number gives the ask the next number. The caller has taken a place.
+func (d *desk) number(a *ask, numbers *atomic.Uint64) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := numbers.Add(1)
+	d.mu.open.push(open{n, a})
+	return n
+}
+
+// floor is the lowest number still awaited.
+func (d *desk) floor() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.open.front().number // at least the asker's own is open
+}
+
+// close takes a number off. Places are given back from the front, because an open number keeps the younger ones from
+// being forgotten by the owner.
+func (d *desk) close(number uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(d.mu.open.all(), number, func(o open, number uint64) int { return cmp.Compare(o.number, number) })
+	d.mu.open.all()[i].ask = nil
+	for d.mu.open.len() > 0 && d.mu.open.front().ask == nil {
+		d.mu.open.pop()
+		<-d.places
+	}
+}
+
+// nudge makes every open ask look at the map again.
+func (d *desk) nudge() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.mu.open.all() {
+		if o.ask != nil {
+			o.ask.nudge()
+		}
+	}
+}
+
+// moved tells the open asks of a shard that its placement changed.
+func (o *origin) moved(id shard.ID) {
+	o.mu.RLock()
+	d := o.mu.desks[id]
+	o.mu.RUnlock()
+	if d != nil {
+		d.nudge()
+	}
+}
+
+// close wakes every open ask, so that it sees that the region has stopped.
+func (o *origin) close() {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, d := range o.mu.desks {
+		d.nudge()
+	}
+}

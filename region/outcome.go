@@ -1,0 +1,148 @@
+package region
+
+import (
+	"time"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// collect turns what handlers did into one proposal and one round of reads.
+func (h *host) collect(b *batch, now time.Duration) {
+	reads := false
+	for _, c := range b.finished {
+		switch {
+		case c.run.term != h.term:
+			h.leave(c, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Detail: "the shard got another primary"})
+		case c.fault == nil && len(c.outcome.Events) > 0:
+			h.term.proposal.add(c)
+		default:
+			reads = true
+		}
+	}
+	if h.term == nil {
+		return
+	}
+	h.propose(now)
+	if reads && h.term != nil {
+		h.verify(b.finished, now)
+	}
+}
+
+// add makes the record of a command.
+func (p *proposal) add(c *call) {
+	p.calls = append(p.calls, c)
+	p.records = append(p.records, replication.Record{
+		Kind: replication.KindCommand, Entity: c.env.Entity, Seq: c.seq,
+		Request: c.env.Request, Floor: c.env.Floor,
+		Body: c.outcome.Append(make([]byte, 0, c.outcome.EncodedSize())),
+	})
+}
+
+// propose hands the gathered records to the protocol and holds the replies back.
+func (h *host) propose(now time.Duration) {
+	p := &h.term.proposal
+	if len(p.records) == 0 {
+		return
+	}
+	effects, err := h.protocol.Propose(p.records)
+	if err != nil {
+		h.log.Warn("proposal refused", "error", err)
+		h.depose(&shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Detail: err.Error()})
+		return
+	}
+	for i, c := range p.calls {
+		if c == nil {
+			continue
+		}
+		c.at, c.expires = p.records[i].LSN, now+h.spec.AckTimeout
+		c.run.of.last = c.at
+		h.outputs.records.push(c)
+		if c.state != nil {
+			h.term.snapshots.push(snapshot{c.env.Entity, c.at, c.seq, c.state})
+			c.state = nil
+		}
+	}
+	*p = proposal{calls: p.calls[:0]}
+	h.do(effects)
+}
+
+// verify makes answers without a record wait for a round that begins now, and for whatever their handlers saw.
+func (h *host) verify(finished []*call, now time.Duration) {
+	round, effects := h.protocol.Read()
+	for _, c := range finished {
+		if c.at > 0 || c.run.term != h.term {
+			continue
+		}
+		c.round, c.at, c.expires = round, c.run.of.last, now+h.spec.AckTimeout
+		h.outputs.reads.push(c)
+	}
+	h.do(effects)
+}
+
+// settle lets answers leave whose grounds are confirmed, then does what waited for the confirmation.
+func (h *host) settle(now time.Duration) {
+	if h.term == nil {
+		return
+	}
+	if h.outputs.len() > 0 && !h.region.muted() {
+		h.outputs.settled(h.storage.confirmed, h.out.round, h.answer)
+	}
+	h.snapshots(now)
+	h.unstick()
+	h.cells.shrink(h.storage.confirmed)
+}
+
+// answer sends a confirmed outcome. An outcome without a record is kept for a duplicate.
+func (h *host) answer(c *call) {
+	fault := c.fault
+	if fault == nil {
+		fault = faultOf(&c.outcome)
+	}
+	if c.round > 0 {
+		h.keep(c, c.outcome.Reply, fault)
+	}
+	h.leave(c, c.outcome.Reply, fault)
+}
+
+// keep remembers the answer to a request that left no record.
+func (h *host) keep(c *call, reply []byte, fault *shard.Error) {
+	w := h.storage.requests.sessions[c.env.Request.Session]
+	if w == nil || c.env.Request.Number < w.floor {
+		return
+	}
+	k := &kept{digest: c.env.Digest(), fault: fault, reply: reply, lost: len(reply) > maxKeptReply}
+	if k.lost {
+		k.reply = nil
+	}
+	w.put(request{number: c.env.Request.Number, kept: k})
+}
+
+// expire makes outputs unknown that waited for longer than the type's ack_timeout. Their records stay.
+func (h *host) expire(now time.Duration) {
+	h.outputs.expired(now, func(c *call, recorded bool) {
+		fault := &shard.Error{
+			Code: shard.CodeUnconfirmed, Shard: h.id, Epoch: h.term.epoch,
+			Detail: "not confirmed within ack_timeout: " + h.awaited(),
+		}
+		if recorded {
+			fault.Outcome = shard.Unknown
+		} else {
+			h.keep(c, nil, fault)
+		}
+		h.leave(c, nil, fault)
+	})
+}
+
+// snapshots proposes the states whose records are confirmed by now.
+func (h *host) snapshots(now time.Duration) {
+	t := h.term
+	for t.snapshots.len() > 0 && t.snapshots.front().at <= h.storage.confirmed {
+		s := t.snapshots.pop()
+		t.proposal.calls = append(t.proposal.calls, nil)
+		t.proposal.records = append(t.proposal.records, replication.Record{
+			Kind: replication.KindSnapshot, Entity: s.entity, Seq: s.seq, Body: s.state,
+		})
+	}
+	h.propose(now)
+}

@@ -1,0 +1,191 @@
+package region
+
+import (
+	"fmt"
+
+	"muster/replication"
+	"muster/shard"
+	"muster/transport/wire"
+)
+
+// outgoing is what a batch of steps has decided and flush carries out, and whom to answer. Owned by the host.
+type outgoing struct {
+	effects replication.Effects
+	round   uint64 // the newest verified one
+	seals   []sealing
+	sources []source
+}
+
+// A source is the stream that appends of an epoch come by, which their answers go back on.
+type source struct {
+	epoch shard.Epoch
+	from  *ackStream
+}
+
+// upstream notes where an append came from. Acks are cumulative, so only the newest stream of an epoch matters.
+func (o *outgoing) upstream(a arrived) {
+	for i := range o.sources {
+		if o.sources[i].epoch == a.m.Epoch {
+			o.sources[i].from = a.from
+			return
+		}
+	}
+	o.sources = append(o.sources, source{a.m.Epoch, a.from})
+}
+
+func (o *outgoing) source(e shard.Epoch) *ackStream {
+	for _, s := range o.sources {
+		if s.epoch == e {
+			return s.from
+		}
+	}
+	return nil
+}
+
+// forget keeps the newest epoch's source alone: a write of it may still be under way.
+func (o *outgoing) forget() {
+	if len(o.sources) < 2 {
+		return
+	}
+	newest := o.sources[0]
+	for _, s := range o.sources[1:] {
+		if s.epoch > newest.epoch {
+			newest = s
+		}
+	}
+	o.sources = append(o.sources[:0], newest)
+}
+
+// flush carries out the merged effects in the order of their fields.
+func (h *host) flush() {
+	e := h.out.effects
+	h.out.effects = replication.Effects{}
+	if e.Write != nil {
+		h.write(e.Write)
+	}
+	var s span
+	for i := range e.Appends {
+		if err := h.replicate(&e.Appends[i], &s); err != nil {
+			h.log.Warn("cannot send records", "to", e.Appends[i].To, "error", err)
+		}
+	}
+	for _, a := range e.Acks {
+		if from := h.out.source(a.Epoch); from != nil {
+			from.queue.put(answerback{ack: ackMessage(a)})
+		}
+	}
+	for _, n := range e.Nacks {
+		if from := h.out.source(n.Epoch); from != nil {
+			from.queue.put(answerback{nack: nackMessage(n)})
+		}
+	}
+	for _, s := range e.Sealed {
+		h.sealed(s)
+	}
+	h.out.round = max(h.out.round, e.Round)
+	h.out.forget()
+}
+
+// write notes the records and hands them to the journal.
+func (h *host) write(w *replication.Write) {
+	h.storage.note(w, h.term != nil)
+	ticket, in := w.Ticket, h.inbox
+	h.region.cfg.Journal.Write(h.copy, w, func(err error) {
+		in.put(func(b *batch) { b.durable = append(b.durable, durable{ticket, err}) })
+	})
+}
+
+// sealed answers everyone who asked for that epoch.
+func (h *host) sealed(s shard.Sealed) {
+	waiting := h.out.seals[:0]
+	for _, q := range h.out.seals {
+		if q.epoch == s.Epoch {
+			q.done(s)
+		} else {
+			waiting = append(waiting, q)
+		}
+	}
+	clear(h.out.seals[len(waiting):])
+	h.out.seals = waiting
+}
+
+// A span is a run of encoded records that was sent to one peer and may be what the next one needs.
+type span struct {
+	first, last shard.LSN
+	epoch       shard.Epoch // of the last record
+	b           []byte
+}
+
+// replicate sends an append with its records, in as many messages as they need.
+func (h *host) replicate(o *replication.Outgoing, s *span) error {
+	to, ok := h.term.peer(o.To)
+	if !ok {
+		return fmt.Errorf("copy %d is not in this term's set", o.To)
+	}
+	lane := h.region.peers.of(to)
+	if lane == nil {
+		return nil // the map does not know its node's address: the protocol asks again
+	}
+	m := appendMessage(&o.Append)
+	for prev := o.Prev; ; {
+		if prev.LSN < o.Through {
+			if err := h.read(s, prev.LSN+1, o.Through); err != nil {
+				return err
+			}
+			m.Records = s.b
+			prev = shard.Position{Epoch: s.epoch, LSN: s.last}
+		}
+		lane.appends.put(m)
+		if prev.LSN >= o.Through {
+			return nil
+		}
+		m = appendMessage(&o.Append)
+		m.PrevEpoch, m.PrevLsn = uint64(prev.Epoch), uint64(prev.LSN)
+	}
+}
+
+// read fills s with records from first on, at most up to last and the size of a frame, unless it holds them already.
+func (h *host) read(s *span, first, last shard.LSN) error {
+	if s.first == first && s.last <= last && s.last > 0 {
+		return nil
+	}
+	*s = span{first: first}
+	for lsn := first; lsn <= last && len(s.b) < maxFrame; lsn++ {
+		t, ok := h.storage.tail.get(lsn)
+		if !ok {
+			break
+		}
+		s.b = append(s.b, t.b...)
+		s.last, s.epoch = lsn, t.epoch
+	}
+	if s.last > 0 {
+		return nil
+	}
+	records, err := h.region.cfg.Journal.Read(h.copy, first, min(last, max(h.storage.durable, first)), maxFrame)
+	if err != nil {
+		return err
+	}
+	for i := range records {
+		s.b = records[i].Append(s.b)
+	}
+	end := records[len(records)-1].Position
+	s.last, s.epoch = end.LSN, end.Epoch
+	return nil
+}
+
+// peer returns the node that a copy of this term is on.
+func (t *term) peer(id shard.CopyID) (shard.NodeID, bool) {
+	if t == nil {
+		return "", false
+	}
+	node, ok := t.peers[id]
+	return node, ok
+}
+
+func appendMessage(a *replication.Append) *wire.Append {
+	return &wire.Append{
+		Type: string(a.Shard.Type), Shard: uint32(a.Shard.Number), Epoch: uint64(a.Epoch),
+		From: uint64(a.From), To: uint64(a.To), PrevEpoch: uint64(a.Prev.Epoch), PrevLsn: uint64(a.Prev.LSN),
+		Confirmed: uint64(a.Confirmed), Version: uint64(a.Version), Round: a.Round,
+	}
+}

@@ -1,0 +1,169 @@
+package region
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"muster/shard"
+	"muster/transport/wire"
+)
+
+// peers holds the lanes to other nodes, by address: a node that comes back elsewhere gets new ones. Safe for concurrent
+// use. The goroutines of the lanes end with the region's life.
+type peers struct {
+	region *Region
+	mu     struct {
+		sync.RWMutex
+		byAddr map[string]*peer
+	}
+}
+
+// A peer is the two lanes to one address.
+type peer struct {
+	addr    string
+	cancel  context.CancelFunc
+	appends *funnel[*wire.Append]
+	calls   *deliveries
+}
+
+// of returns the lanes to a node, nil when the map does not know its address.
+func (p *peers) of(node shard.NodeID) *peer {
+	m, ok := p.region.view.Load().Members[node]
+	if !ok || m.Addr == "" {
+		return nil
+	}
+	return p.at(m.Addr)
+}
+
+// at returns the lanes to an address, opened on first use; nil once the region ends.
+func (p *peers) at(addr string) *peer {
+	p.mu.RLock()
+	known := p.mu.byAddr[addr]
+	p.mu.RUnlock()
+	if known != nil {
+		return known
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known = p.mu.byAddr[addr]; known != nil || p.region.life.Err() != nil {
+		return known
+	}
+	known = p.dial(addr)
+	p.mu.byAddr[addr] = known
+	return known
+}
+
+func (p *peers) dial(addr string) *peer {
+	ctx, cancel := context.WithCancel(p.region.life)
+	client := wire.NewPeerClient(p.region.cfg.Port.Peer(addr))
+	n := &peer{addr: addr, cancel: cancel, appends: newFunnel[*wire.Append](), calls: newDeliveries()}
+	replicate := &link[*wire.Append, wire.AppendFrame, wire.AckFrame]{
+		queue: n.appends,
+		open: func(ctx context.Context) (grpc.BidiStreamingClient[wire.AppendFrame, wire.AckFrame], error) {
+			return client.Replicate(ctx)
+		},
+		frame: appendFrame, received: p.region.acked,
+		broken: func(error) { n.appends.take(nil) }, // the protocol sends again
+	}
+	deliver := &link[*call, wire.EnvelopeFrame, wire.AnswerFrame]{
+		queue: n.calls.queue,
+		open: func(ctx context.Context) (grpc.BidiStreamingClient[wire.EnvelopeFrame, wire.AnswerFrame], error) {
+			return client.Deliver(ctx)
+		},
+		frame: n.calls.frame, received: n.calls.received, broken: n.calls.broken,
+	}
+	p.region.wait.Add(2)
+	go func() { defer p.region.wait.Done(); replicate.run(ctx) }()
+	go func() { defer p.region.wait.Done(); deliver.run(ctx) }()
+	return n
+}
+
+// keep ends the lanes to addresses that no member has any more.
+func (p *peers) keep(v *shard.View) {
+	wanted := make(map[string]bool, len(v.Members))
+	for _, m := range v.Members {
+		wanted[m.Addr] = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for addr, n := range p.mu.byAddr {
+		if !wanted[addr] {
+			n.cancel()
+			delete(p.mu.byAddr, addr)
+		}
+	}
+}
+
+// appendFrame packs appends up to the size of a frame.
+func appendFrame(items []*wire.Append) (*wire.AppendFrame, []*wire.Append) {
+	size, n := 0, 0
+	for ; n < len(items) && (n == 0 || size+len(items[n].Records) <= maxFrame); n++ {
+		size += len(items[n].Records) + 64
+	}
+	return &wire.AppendFrame{Appends: items[:n:n]}, items[n:]
+}
+
+// deliveries pairs the answers of one peer with the calls that were sent to it. Safe for concurrent use.
+type deliveries struct {
+	queue *funnel[*call]
+	mu    struct {
+		sync.Mutex
+		number  uint64
+		waiting map[uint64]*call
+	}
+}
+
+func newDeliveries() *deliveries {
+	d := &deliveries{queue: newFunnel[*call]()}
+	d.mu.waiting = map[uint64]*call{}
+	return d
+}
+
+// frame packs calls up to the size of a frame and expects their answers.
+func (d *deliveries) frame(items []*call) (*wire.EnvelopeFrame, []*call) {
+	size, n := 0, 0
+	for ; n < len(items) && (n == 0 || size+items[n].size() <= maxFrame); n++ {
+		size += items[n].size() + 64
+	}
+	messages, list := make([]wire.Envelope, n), make([]*wire.Envelope, n)
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, c := range items[:n] {
+		d.mu.number++
+		d.mu.waiting[d.mu.number] = c
+		envelopeMessage(&messages[i], c, d.mu.number, now)
+		list[i] = &messages[i]
+	}
+	return &wire.EnvelopeFrame{Envelopes: list}, items[n:]
+}
+
+// received hands answers to whoever waits.
+func (d *deliveries) received(f *wire.AnswerFrame) {
+	calls := make([]*call, len(f.Answers))
+	d.mu.Lock()
+	for i, a := range f.Answers {
+		calls[i] = d.mu.waiting[a.Call]
+		delete(d.mu.waiting, a.Call)
+	}
+	d.mu.Unlock()
+	for i, a := range f.Answers {
+		if calls[i] != nil {
+			calls[i].to.answer(calls[i].token, a.Payload, answerFault(a))
+		}
+	}
+}
+
+// broken tells everyone who waits to ask again.
+func (d *deliveries) broken(err error) {
+	d.mu.Lock()
+	waiting := d.mu.waiting
+	d.mu.waiting = map[uint64]*call{}
+	d.mu.Unlock()
+	for _, c := range waiting {
+		c.to.answer(c.token, nil, shard.Unknownf(shard.CodeUnavailable, "the stream to the owner broke: %v", err))
+	}
+}

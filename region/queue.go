@@ -1,0 +1,47 @@
+package region
+
+// A queue is a first-in-first-out list on a slice. Popped places are cleared, so nothing is kept alive, and the front is
+// reclaimed when it is the larger part.
+type queue[T any] struct {
+	items []T
+	head  int
+}
+
+func (q *queue[T]) len() int { return len(q.items) - q.head }
+
+func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+
+func (q *queue[T]) front() T { return q.items[q.head] }
+
+func (q *queue[T]) all() []T { return q.items[q.head:] }
+
+func (q *queue[T]) pop() T {
+	var zero T
+	v := q.items[q.head]
+	q.items[q.head] = zero
+	q.head++
+	switch {
+	case q.head == len(q.items):
+		q.items, q.head = q.items[:0], 0
+	case q.head > 64 && q.head > len(q.items)/2:
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	return v
+}
+
+// take empties the queue.
+func (q *queue[T]) take() []T {
+	all := q.all()
+	*q = queue[T]{}
+	return all
+}
+
+// insert puts v before position i, counted from the front.
+func (q *queue[T]) insert(i int, v T) {
+	q.items = append(q.items, v)
+	at := q.items[q.head+i:]
+	copy(at[1:], at)
+	at[0] = v
+}

@@ -1,0 +1,145 @@
+package region
+
+import (
+	"slices"
+	"time"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// requests remembers what became of each command, so that a retry never takes effect twice. Kept by primaries and
+// replicas alike from the records they append, and thus rebuilt by reading the log. Owned by the host.
+//
+// A command that left no record is remembered in memory only, for as long as this copy leads: a late twin of it could
+// only arrive in the same epoch, and a new primary cannot have executed it.
+type requests struct {
+	sessions map[shard.SessionID]*window
+}
+
+// A window holds the numbers of one session at or above its floor, rising.
+type window struct {
+	floor uint64
+	open  []request
+	seen  *shard.View   // the map that last showed the session live
+	over  time.Duration // on the region's clock, when the session was first seen to be over; 0 while it lives
+}
+
+// A request is running (call set), recorded (at set), or answered without a record (kept set).
+type request struct {
+	number uint64
+	at     shard.LSN
+	call   *call
+	kept   *kept
+}
+
+// kept is an answer without a record.
+type kept struct {
+	digest uint64
+	reply  []byte
+	fault  *shard.Error
+	lost   bool // the reply was too large to keep
+}
+
+func newRequests() requests { return requests{map[shard.SessionID]*window{}} }
+
+func (r *requests) window(id shard.SessionID) *window {
+	w := r.sessions[id]
+	if w == nil {
+		w = &window{}
+		r.sessions[id] = w
+	}
+	return w
+}
+
+// note takes a record into account that was appended to the log.
+func (r *requests) note(rec *replication.Record) {
+	if rec.Request.Session == 0 {
+		return
+	}
+	w := r.window(rec.Request.Session)
+	w.raise(rec.Floor)
+	if rec.Request.Number >= w.floor {
+		w.put(request{number: rec.Request.Number, at: rec.LSN})
+	}
+}
+
+// truncate forgets the records from lsn on.
+func (r *requests) truncate(lsn shard.LSN) {
+	for _, w := range r.sessions {
+		w.open = slices.DeleteFunc(w.open, func(q request) bool { return q.at >= lsn })
+	}
+}
+
+// depose forgets what has no record: this copy leads no more.
+func (r *requests) depose() {
+	for _, w := range r.sessions {
+		w.open = slices.DeleteFunc(w.open, func(q request) bool { return q.at == 0 })
+	}
+}
+
+// forget drops the sessions that were over for long enough.
+func (r *requests) forget(v *shard.View, now time.Duration) {
+	for id, w := range r.sessions {
+		switch {
+		case !v.Ended(id):
+		case w.over == 0:
+			w.over = now
+		case now-w.over > sessionMemory:
+			delete(r.sessions, id)
+		}
+	}
+}
+
+// search returns where the number is, or belongs.
+func (w *window) search(number uint64) (int, bool) {
+	n := len(w.open)
+	if n == 0 || w.open[n-1].number < number {
+		return n, false
+	}
+	return slices.BinarySearchFunc(w.open, number, func(q request, number uint64) int {
+		switch {
+		case q.number < number:
+			return -1
+		case q.number > number:
+			return 1
+		}
+		return 0
+	})
+}
+
+// find returns the request of that number, nil when it is not known. It is valid until the window changes.
+func (w *window) find(number uint64) *request {
+	if i, ok := w.search(number); ok {
+		return &w.open[i]
+	}
+	return nil
+}
+
+// put adds or replaces a request.
+func (w *window) put(q request) {
+	i, ok := w.search(q.number)
+	if ok {
+		w.open[i] = q
+		return
+	}
+	w.open = slices.Insert(w.open, i, q)
+}
+
+// raise moves the floor up and forgets what is below it.
+func (w *window) raise(floor uint64) {
+	if floor <= w.floor {
+		return
+	}
+	w.floor = floor
+	i, _ := w.search(floor)
+	clear(w.open[:i])
+	w.open = w.open[i:]
+}
+
+// drop forgets a request as if it had never come.
+func (w *window) drop(number uint64) {
+	if i, ok := w.search(number); ok {
+		w.open = slices.Delete(w.open, i, i+1)
+	}
+}

@@ -1,0 +1,193 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"muster/entity"
+	"muster/shard"
+)
+
+// A run is a batch of one entity's calls that a handler goroutine takes through the cell, in order. The host may not
+// touch the cell until the run has ended.
+type run struct {
+	host  *host
+	term  *term // of leadership that it began in
+	of    *resident
+	cell  *entity.Cell
+	calls []*call
+	done  int  // of calls
+	over  bool // the last outcome was posted
+	every int  // records between snapshots, 0 for none
+}
+
+// do runs the handlers. It posts each outcome as it comes, so a slow handler holds up only those behind it.
+func (r *run) do() {
+	defer r.finish()
+	for r.done < len(r.calls) && !r.cell.Spoiled() {
+		c := r.calls[r.done]
+		r.handle(c)
+		r.done++
+		if r.done < len(r.calls) && !r.cell.Spoiled() {
+			r.host.finished(c, nil)
+			continue
+		}
+		r.over = true
+		r.host.finished(c, r)
+		return
+	}
+}
+
+// finish ends a run whose handler ended its goroutine instead of returning.
+func (r *run) finish() {
+	if r.over {
+		return
+	}
+	c := r.calls[r.done]
+	c.fault = shard.Errorf(shard.CodeFailed, "the handler of %s.%s ended its goroutine", c.env.Type, c.env.Command)
+	r.done++
+	r.host.finished(c, r)
+}
+
+func (r *run) handle(c *call) {
+	if c.late(time.Now()) {
+		c.fault = shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran")
+		return
+	}
+	ctx := &handlerContext{life: r.term.life, deadline: c.deadline}
+	out, err := r.cell.Handle(ctx, c.env)
+	ctx.end()
+	c.seq = r.cell.Seq()
+	if err != nil {
+		c.fault = shard.As(err)
+		var p *entity.Panic
+		if errors.As(err, &p) {
+			r.host.log.Error("handler panicked", "entity", c.env.Entity, "command", c.env.Command, "panic", p.Value, "stack", string(p.Stack))
+		}
+		return
+	}
+	c.outcome = out
+	if r.every > 0 && len(out.Events) > 0 && c.seq >= r.of.snapped+shard.Seq(r.every) {
+		r.snapshot(c)
+	}
+}
+
+// snapshot takes the state after c. The host proposes it once c's record is confirmed.
+func (r *run) snapshot(c *call) {
+	r.of.snapped = c.seq
+	state, err := r.cell.Snapshot()
+	switch limit := r.host.region.limits.Snapshot; {
+	case err != nil:
+		r.host.log.Warn("snapshot failed", "entity", c.env.Entity, "error", err)
+	case len(state) > limit:
+		r.host.log.Warn("snapshot is too large, none is kept", "entity", c.env.Entity, "bytes", len(state), "limit", limit)
+	default:
+		c.state = state
+	}
+}
+
+// A handlerContext is what a handler gets: it ends with the leadership of its shard and at the caller's deadline. The
+// timer for that is made only if the handler looks.
+type handlerContext struct {
+	life     context.Context
+	deadline time.Time
+	mu       struct {
+		sync.Mutex
+		inner  context.Context
+		cancel context.CancelFunc
+		ended  bool
+	}
+}
+
+func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *handlerContext) Value(key any) any           { return c.life.Value(key) }
+func (c *handlerContext) Done() <-chan struct{}       { return c.context().Done() }
+func (c *handlerContext) Err() error                  { return c.context().Err() }
+
+func (c *handlerContext) context() context.Context {
+	if c.deadline.IsZero() {
+		return c.life
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.inner == nil {
+		c.mu.inner, c.mu.cancel = context.WithDeadline(c.life, c.deadline)
+		if c.mu.ended {
+			c.mu.cancel()
+		}
+	}
+	return c.mu.inner
+}
+
+// end releases the timer, if there is one.
+func (c *handlerContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.ended = true
+	if c.mu.cancel != nil {
+		c.mu.cancel()
+	}
+}
+
+// workers runs handlers and loads, each on a goroutine of its own, at most limit at once; what comes on top waits in line.
+// Goroutines are started on demand and end when there is nothing in line: the scheduler is the pool.
+type workers struct {
+	limit int
+	wait  sync.WaitGroup
+	mu    struct {
+		sync.Mutex
+		active int
+		line   queue[task]
+	}
+}
+
+// A task is a run or a load.
+type task interface{ do() }
+
+func (w *workers) start(t task) {
+	w.mu.Lock()
+	if w.mu.active == w.limit {
+		w.mu.line.push(t)
+		w.mu.Unlock()
+		return
+	}
+	w.mu.active++
+	w.mu.Unlock()
+	w.wait.Add(1)
+	go w.work(t)
+}
+
+func (w *workers) work(t task) {
+	defer w.ended()
+	for t != nil {
+		t.do()
+		t = w.next()
+	}
+}
+
+// next takes what waits in line, nil when nothing does.
+func (w *workers) next() task {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.line.len() == 0 {
+		return nil
+	}
+	return w.mu.line.pop()
+}
+
+// ended gives the place back. A handler that ended its goroutine may leave others in line: a new one takes over.
+func (w *workers) ended() {
+	w.mu.Lock()
+	w.mu.active--
+	var t task
+	if w.mu.line.len() > 0 {
+		t = w.mu.line.pop()
+		w.mu.active++
+		w.wait.Add(1)
+		go w.work(t)
+	}
+	w.mu.Unlock()
+	w.wait.Done()
+}

@@ -1,0 +1,344 @@
+package region
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"muster/entity"
+	"muster/region/route"
+	"muster/shard"
+)
+
+// Ask sends the command to its entity, wherever that lives, and returns the reply once everything it rests on is
+// confirmed. Errors are *shard.Error. The deadline is ctx's, or Limits.Timeout from now when ctx has none; until then the
+// region finds the owner, waits for one, and repeats an attempt whose answer was lost, always with the same request id,
+// so the command takes effect at most once.
+func (r *Region) Ask(ctx context.Context, e entity.Envelope) ([]byte, error) {
+	return r.send(ctx, e, false)
+}
+
+// Tell is Ask without the reply.
+func (r *Region) Tell(ctx context.Context, e entity.Envelope) error {
+	_, err := r.send(ctx, e, true)
+	return err
+}
+
+func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte, error) {
+	if fault := r.stopped(); fault != nil {
+		return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
+	}
+	if err := e.Validate(); err != nil {
+		return nil, err
+	}
+	id, ok := r.view.Load().Locate(e.Type, e.Entity)
+	if !ok {
+		return nil, shard.Errorf(shard.CodeUnknownType, "no member hosts entity type %q", e.Type)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, shard.Errorf(shard.CodeTimeout, "%v", err)
+	}
+	a := newAsk()
+	defer a.free()
+	a.region, a.shard, a.env, a.tell = r, id, e, tell
+	if v, ok := r.owner(id).(*volatile); ok {
+		if reply, fault, done := a.here(ctx, v); done {
+			return reply, asError(fault)
+		}
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.limits.Timeout)
+		defer cancel()
+	}
+	reply, fault := a.pursue(ctx)
+	return reply, asError(fault)
+}
+
+func asError(fault *shard.Error) error {
+	if fault == nil {
+		return nil
+	}
+	return fault
+}
+
+// An ask is one command at its origin, from the first attempt to the answer. It belongs to the caller's goroutine;
+// answers and nudges come from others, under its lock.
+//
+// Asks are used again, so an answer that comes too late must not reach the next user: tokens never repeat.
+type ask struct {
+	region *Region
+	shard  shard.ID
+	env    entity.Envelope
+	tell   bool
+	maybe  bool // an attempt may have taken effect and its answer is lost
+
+	signal chan struct{}
+	mu     struct {
+		sync.Mutex
+		token  uint64 // of the attempt whose answer is wanted
+		done   bool
+		nudged bool
+		reply  []byte
+		fault  *shard.Error
+	}
+}
+
+var asks = sync.Pool{New: func() any { return &ask{signal: make(chan struct{}, 1)} }}
+
+func newAsk() *ask { return asks.Get().(*ask) }
+
+// free gives the ask back. From here on no answer is wanted.
+func (a *ask) free() {
+	a.mu.Lock()
+	a.mu.token++
+	a.mu.done, a.mu.nudged, a.mu.reply, a.mu.fault = false, false, nil, nil
+	a.mu.Unlock()
+	select {
+	case <-a.signal:
+	default:
+	}
+	a.env, a.region, a.maybe = entity.Envelope{}, nil, false
+	asks.Put(a)
+}
+
+// answer implements sink. Only the present attempt's answer counts.
+func (a *ask) answer(token uint64, reply []byte, fault *shard.Error) {
+	a.mu.Lock()
+	if token != a.mu.token || a.mu.done {
+		a.mu.Unlock()
+		return
+	}
+	a.mu.done, a.mu.reply, a.mu.fault = true, reply, fault
+	a.mu.Unlock()
+	a.wake()
+}
+
+// nudge makes the ask look at the map again.
+func (a *ask) nudge() {
+	a.mu.Lock()
+	a.mu.nudged = true
+	a.mu.Unlock()
+	a.wake()
+}
+
+func (a *ask) wake() {
+	select {
+	case a.signal <- struct{}{}:
+	default:
+	}
+}
+
+// attempt begins a new attempt and returns its token.
+func (a *ask) attempt() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.token++
+	a.mu.done, a.mu.nudged, a.mu.reply, a.mu.fault = false, false, nil, nil
+	return a.mu.token
+}
+
+// here runs the command on this goroutine if this node owns the volatile shard now: no request id, since no answer can be
+// lost. done is false when the ask has to take the long way.
+func (a *ask) here(ctx context.Context, v *volatile) ([]byte, *shard.Error, bool) {
+	d := route.At(a.region.view.Load(), a.region.self(), a.shard)
+	if d.Action != route.Deliver {
+		return nil, nil, false
+	}
+	c := &call{env: a.env, shard: a.shard, epoch: d.Epoch, tell: a.tell, inline: true, to: a, token: a.attempt()}
+	c.deadline, _ = ctx.Deadline()
+	if fault := v.deliver(c); fault != nil {
+		return nil, fault, route.After(fault, d.Epoch).Verdict == route.GiveUp
+	}
+	if w := a.wait(ctx, d.Epoch, ctx.Done()); w != answered {
+		return nil, shard.Unknownf(shard.CodeTimeout, "no answer from shard %s: %v", a.shard, context.Cause(ctx)), true
+	}
+	return a.mu.reply, a.mu.fault, a.mu.fault == nil || route.After(a.mu.fault, d.Epoch).Verdict == route.GiveUp
+}
+
+// pursue sends the command until there is an answer for the caller.
+func (a *ask) pursue(ctx context.Context) ([]byte, *shard.Error) {
+	d, fault := a.enter(ctx)
+	if fault != nil {
+		return nil, fault
+	}
+	defer d.close(a.env.Request.Number)
+	to := route.At(a.region.view.Load(), a.region.self(), a.shard)
+	for {
+		var next route.Retry
+		switch to.Action {
+		case route.Buffer:
+			next, fault = a.buffer(ctx, to)
+		default:
+			var reply []byte
+			reply, next, fault = a.try(ctx, d, to)
+			if next.Verdict == 0 {
+				return reply, fault
+			}
+		}
+		if next.Verdict == route.GiveUp {
+			return nil, a.settled(fault)
+		}
+		if to, fault = a.again(ctx, next, to, fault); fault != nil {
+			return nil, a.settled(fault)
+		}
+	}
+}
+
+// enter takes a number, after waiting for a place if this session has too many open asks to the shard.
+func (a *ask) enter(ctx context.Context) (*desk, *shard.Error) {
+	session := a.region.cfg.Directory.Session()
+	if session == 0 {
+		return nil, shard.Errorf(shard.CodeUnavailable, "node %s is not registered with a coordinator yet", a.region.cfg.Node)
+	}
+	d := a.region.origin.desk(a.shard, session)
+	select {
+	case d.places <- struct{}{}:
+	default:
+		select {
+		case d.places <- struct{}{}:
+		case <-ctx.Done():
+			return nil, shard.Errorf(shard.CodeOverloaded, "%d commands to shard %s are awaited already: %v", maxOpen, a.shard, context.Cause(ctx))
+		case <-a.region.life.Done():
+			return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", a.region.cfg.Node)
+		}
+	}
+	a.env.Request = shard.RequestID{Session: session, Number: d.number(a, &a.region.origin.numbers)}
+	return d, nil
+}
+
+// try makes one attempt. A zero verdict means that reply and fault are the caller's.
+func (a *ask) try(ctx context.Context, d *desk, to route.Decision) ([]byte, route.Retry, *shard.Error) {
+	a.env.Floor = d.floor()
+	c := &call{env: a.env, shard: a.shard, epoch: to.Epoch, tell: a.tell, to: a, token: a.attempt()}
+	c.deadline, _ = ctx.Deadline()
+	if to.Action == route.Deliver {
+		a.region.deliver(c)
+	} else if p := a.region.peers.at(to.Addr); p != nil {
+		p.calls.queue.put(c)
+	}
+	switch a.wait(ctx, to.Epoch, ctx.Done()) {
+	case answered:
+	case nudged: // another owner: what becomes of this attempt is for the request id to tell
+		a.maybe = true
+		return nil, route.Retry{Verdict: route.Again}, nil
+	case stopped:
+		return nil, route.Retry{}, shard.Unknownf(shard.CodeClosed, "node %s is stopping", a.region.cfg.Node)
+	default:
+		return nil, route.Retry{}, shard.Unknownf(shard.CodeTimeout, "no answer from shard %s at %s: %v", a.shard, to.Node, context.Cause(ctx))
+	}
+	if a.mu.fault == nil {
+		return a.mu.reply, route.Retry{}, nil
+	}
+	next := route.After(a.mu.fault, to.Epoch)
+	if next.Verdict == route.GiveUp {
+		return nil, route.Retry{}, a.settled(a.mu.fault)
+	}
+	a.maybe = a.maybe || a.mu.fault.Outcome == shard.Unknown
+	return nil, next, a.mu.fault
+}
+
+// buffer keeps the envelope while the shard has no owner.
+func (a *ask) buffer(ctx context.Context, to route.Decision) (route.Retry, *shard.Error) {
+	held := &call{env: a.env}
+	limits := Limits{ShardCalls: a.region.limits.Buffered, ShardBytes: a.region.limits.BufferedBytes}
+	if a.region.origin.waiting.enter(held, &limits) != nil {
+		return route.Retry{Verdict: route.GiveUp}, shard.Errorf(shard.CodeOverloaded, "too many envelopes wait for owners of their shards: Buffered or BufferedBytes is reached")
+	}
+	defer a.region.origin.waiting.leave(held)
+	pause := time.NewTimer(unownedPause)
+	defer pause.Stop()
+	a.attempt()
+	fault := &shard.Error{Code: shard.CodeUnavailable, Shard: a.shard, Epoch: to.Epoch, Detail: "the shard has no owner: " + to.Reason.String()}
+	now := route.At(a.region.view.Load(), a.region.self(), a.shard)
+	if now.Action != route.Buffer {
+		return route.Retry{Verdict: route.AgainAt}, fault // it changed before attempt reset the nudge
+	}
+	select {
+	case <-a.signal:
+	case <-pause.C:
+	case <-ctx.Done():
+		return route.Retry{Verdict: route.GiveUp}, fault
+	}
+	return route.Retry{Verdict: route.AgainAt}, fault
+}
+
+// again decides where the next attempt goes, after a pause where one is due. The last fault is the caller's when there
+// is no time left for another attempt.
+func (a *ask) again(ctx context.Context, next route.Retry, was route.Decision, last *shard.Error) (route.Decision, *shard.Error) {
+	if next.Verdict == route.AgainAt && next.Addr != "" && next.Node != a.region.cfg.Node {
+		return route.Decision{Action: route.Forward, Shard: a.shard, Epoch: next.Epoch, Node: next.Node, Addr: next.Addr}, nil
+	}
+	to := route.At(a.region.view.Load(), a.region.self(), a.shard)
+	if next.Verdict != route.AgainAt && to.Action != route.Buffer && to.Epoch == was.Epoch && to.Node == was.Node {
+		pause := time.NewTimer(retryPause)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			if last == nil {
+				last = shard.Unknownf(shard.CodeTimeout, "no answer from shard %s: %v", a.shard, context.Cause(ctx))
+			}
+			return to, last
+		}
+		to = route.At(a.region.view.Load(), a.region.self(), a.shard)
+	}
+	if a.region.stopped() != nil {
+		return to, shard.Errorf(shard.CodeClosed, "node %s is stopping", a.region.cfg.Node)
+	}
+	return to, nil
+}
+
+// settled is the fault as the caller gets it. What only says that this attempt did nothing says too much when an earlier
+// one may have done something; what the entity itself said about the request id holds for all attempts.
+func (a *ask) settled(fault *shard.Error) *shard.Error {
+	if !a.maybe || fault.Outcome == shard.Unknown {
+		return fault
+	}
+	switch fault.Code {
+	case shard.CodeRefused, shard.CodeFailed, shard.CodeUnknownCommand, shard.CodeInvalid, shard.CodeUnconfirmed:
+		return fault
+	}
+	unsure := *fault
+	unsure.Outcome = shard.Unknown
+	return &unsure
+}
+
+// What ended a wait.
+type waited uint8
+
+const (
+	answered waited = iota + 1
+	nudged          // the shard has another owner or epoch than the attempt was sent to
+	stopped
+	timedOut
+)
+
+// wait returns when the attempt is answered or there is no point in waiting any more.
+func (a *ask) wait(ctx context.Context, epoch shard.Epoch, over <-chan struct{}) waited {
+	for {
+		select {
+		case <-a.signal:
+		case <-over:
+			return timedOut
+		}
+		a.mu.Lock()
+		done, moved := a.mu.done, a.mu.nudged
+		a.mu.nudged = false
+		a.mu.Unlock()
+		switch {
+		case done:
+			return answered
+		case a.region.life.Err() != nil:
+			return stopped
+		case moved && a.elsewhere(epoch):
+			return nudged
+		}
+	}
+}
+
+// elsewhere reports whether the map shows a newer epoch than the attempt was sent in, so its answer may never come.
+func (a *ask) elsewhere(epoch shard.Epoch) bool {
+	p := a.region.view.Load().Placement(a.shard)
+	return p != nil && p.Epoch > epoch
+}

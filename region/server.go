@@ -1,0 +1,290 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"muster/entity"
+	"muster/region/route"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// maxUnread bounds the answers one peer may leave unread: beyond it nothing more is taken from that peer.
+const maxUnread = 16_384
+
+// server is what other nodes and clients call. Its streams end with the region or when the port drains.
+type server struct {
+	wire.UnimplementedPeerServer
+	wire.UnimplementedMusterServer
+	region *Region
+}
+
+// answers is the way back of one Deliver stream.
+type answers struct {
+	queue *funnel[answer]
+	read  chan struct{} // receives when the sender has taken some
+}
+
+type answer struct {
+	token uint64
+	reply []byte
+	fault *shard.Error
+}
+
+func (a *answers) answer(token uint64, reply []byte, fault *shard.Error) {
+	a.queue.put(answer{token, reply, fault})
+}
+
+// Deliver takes the envelopes of one peer and sends the answers back as they come.
+func (s *server) Deliver(stream wire.Peer_DeliverServer) error {
+	ctx, stop := s.bounded(stream.Context())
+	defer stop(nil)
+	a := &answers{queue: newFunnel[answer](), read: make(chan struct{}, 1)}
+	sent := make(chan struct{})
+	s.region.wait.Add(1)
+	go func() {
+		defer s.region.wait.Done()
+		defer close(sent)
+		stop(a.send(ctx, stream))
+	}()
+	defer func() { <-sent }()
+	go func() { stop(s.receive(ctx, stream, a)) }() // ends when the handler has returned
+	<-ctx.Done()
+	return ended(ctx)
+}
+
+// ended is what a stream's handler returns: its peer going away is no error.
+func ended(ctx context.Context) error {
+	if err := context.Cause(ctx); !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// bounded returns a context that ends with the stream, the region, or the port's drain.
+func (s *server) bounded(parent context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, stop := context.WithCancelCause(parent)
+	over := shard.Errorf(shard.CodeClosed, "the node is stopping")
+	forget := context.AfterFunc(s.region.life, func() { stop(over) })
+	draining := s.region.cfg.Port.Draining()
+	go func() {
+		select {
+		case <-draining:
+			stop(over)
+		case <-ctx.Done():
+			forget()
+		}
+	}()
+	return ctx, stop
+}
+
+func (s *server) receive(ctx context.Context, stream wire.Peer_DeliverServer, a *answers) error {
+	for {
+		f, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		calls, now := make([]call, len(f.Envelopes)), time.Now()
+		for i, m := range f.Envelopes {
+			callOf(&calls[i], m, now)
+			calls[i].to = a
+			s.region.accept(&calls[i])
+		}
+		for a.queue.len() > maxUnread {
+			select {
+			case <-a.read:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+func (a *answers) send(ctx context.Context, stream wire.Peer_DeliverServer) error {
+	var spare []answer
+	for {
+		if err := a.queue.wait(ctx); err != nil {
+			return err
+		}
+		runtime.Gosched()
+		items := a.queue.take(spare)
+		select {
+		case a.read <- struct{}{}:
+		default:
+		}
+		for rest := items; len(rest) > 0; {
+			var f *wire.AnswerFrame
+			f, rest = answerFrame(rest)
+			if err := stream.Send(f); err != nil {
+				return err
+			}
+		}
+		clear(items)
+		spare = items[:0]
+	}
+}
+
+// answerFrame packs answers up to the size of a frame.
+func answerFrame(items []answer) (*wire.AnswerFrame, []answer) {
+	size, n := 0, 0
+	for ; n < len(items) && (n == 0 || size+len(items[n].reply) <= maxFrame); n++ {
+		size += len(items[n].reply) + 16
+	}
+	messages, list := make([]wire.Answer, n), make([]*wire.Answer, n)
+	for i, a := range items[:n] {
+		m := &messages[i]
+		m.Call, m.Payload = a.token, a.reply
+		if a.fault != nil {
+			m.Fault = transport.FaultOf(a.fault)
+		}
+		list[i] = m
+	}
+	return &wire.AnswerFrame{Answers: list}, items[n:]
+}
+
+func answerFault(a *wire.Answer) *shard.Error {
+	if a.Fault == nil {
+		return nil
+	}
+	return transport.ErrorOf(a.Fault)
+}
+
+// accept judges a peer's call by this node's map and hands it to the shard.
+func (r *Region) accept(c *call) {
+	if err := c.env.Validate(); err != nil {
+		c.reply(nil, shard.As(err))
+		return
+	}
+	v := r.view.Load()
+	if id, ok := v.Locate(c.env.Type, c.env.Entity); ok && id != c.shard {
+		c.reply(nil, shard.Invalid("entity %s belongs to shard %s, not %s", c.env.Entity, id, c.shard))
+		return
+	}
+	if fault := route.Accept(v, r.self(), c.shard, c.epoch); fault != nil {
+		c.reply(nil, fault)
+		return
+	}
+	r.deliver(c)
+}
+
+// deliver hands a call to the shard's host, which answers it, or answers it.
+func (r *Region) deliver(c *call) {
+	if fault := r.stopped(); fault != nil {
+		c.reply(nil, fault)
+		return
+	}
+	o := r.owner(c.shard)
+	if o == nil {
+		c.reply(nil, &shard.Error{Code: shard.CodeUnavailable, Shard: c.shard, Detail: "the node does not hold the shard yet"})
+		return
+	}
+	if fault := o.deliver(c); fault != nil {
+		c.reply(nil, fault)
+	}
+}
+
+// ackStream is the way back of one Replicate stream.
+type ackStream struct{ queue *funnel[answerback] }
+
+type answerback struct {
+	ack  *wire.Ack
+	nack *wire.Nack
+}
+
+// Replicate takes the appends of one peer's primaries and sends acks and nacks back as they come.
+func (s *server) Replicate(stream wire.Peer_ReplicateServer) error {
+	ctx, stop := s.bounded(stream.Context())
+	defer stop(nil)
+	a := &ackStream{newFunnel[answerback]()}
+	sent := make(chan struct{})
+	s.region.wait.Add(1)
+	go func() {
+		defer s.region.wait.Done()
+		defer close(sent)
+		stop(a.send(ctx, stream))
+	}()
+	defer func() { <-sent }()
+	go func() { stop(s.follow(stream, a)) }()
+	<-ctx.Done()
+	return ended(ctx)
+}
+
+func (s *server) follow(stream wire.Peer_ReplicateServer, a *ackStream) error {
+	for {
+		f, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		for _, m := range f.Appends {
+			s.region.appended(m, a)
+		}
+	}
+}
+
+func (a *ackStream) send(ctx context.Context, stream wire.Peer_ReplicateServer) error {
+	var spare []answerback
+	for {
+		if err := a.queue.wait(ctx); err != nil {
+			return err
+		}
+		runtime.Gosched()
+		items := a.queue.take(spare)
+		f := &wire.AckFrame{}
+		for _, i := range items {
+			if i.ack != nil {
+				f.Acks = append(f.Acks, i.ack)
+			} else {
+				f.Nacks = append(f.Nacks, i.nack)
+			}
+		}
+		if err := stream.Send(f); err != nil {
+			return err
+		}
+		clear(items)
+		spare = items[:0]
+	}
+}
+
+// Seal makes the copies of this node promise a higher epoch.
+func (s *server) Seal(ctx context.Context, q *wire.SealRequest) (*wire.SealReply, error) {
+	items := make([]shard.SealItem, len(q.Items))
+	for i, m := range q.Items {
+		items[i] = shard.SealItem{Shard: shardOf(m.Type, m.Shard), Copy: shard.CopyID(m.Copy), Epoch: shard.Epoch(m.Epoch)}
+	}
+	sealed := s.region.Seal(ctx, items)
+	reply := &wire.SealReply{Sealed: make([]*wire.Sealed, len(sealed))}
+	for i := range sealed {
+		reply.Sealed[i] = sealedMessage(&sealed[i])
+	}
+	return reply, nil
+}
+
+// Ask serves a client, which borrows this node's session.
+func (s *server) Ask(ctx context.Context, q *wire.AskRequest) (*wire.AskReply, error) {
+	if q.TimeoutMicros > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(q.TimeoutMicros)*time.Microsecond)
+		defer cancel()
+	}
+	e := entity.Envelope{Type: shard.TypeName(q.Type), Entity: shard.EntityID(q.Entity), Command: q.Command, Payload: q.Payload}
+	reply, err := s.region.send(ctx, e, q.Tell)
+	m := &wire.AskReply{Payload: reply, Node: string(s.region.cfg.Node)}
+	if err != nil {
+		m.Fault = transport.FaultOf(err)
+	}
+	return m, nil
+}
+
+// Register offers the region's services on a server that does not serve yet.
+func (r *Region) Register(s *grpc.Server) {
+	impl := &server{region: r}
+	wire.RegisterPeerServer(s, impl)
+	wire.RegisterMusterServer(s, impl)
+}

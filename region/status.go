@@ -1,0 +1,146 @@
+package region
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"muster/shard"
+)
+
+// Hosted is what this node knows of a copy it holds, or of a volatile shard it owns.
+type Hosted struct {
+	Shard     shard.ID
+	Copy      shard.CopyID // 0 for a volatile shard
+	Role      string       // replica, establishing, primary, owner, damaged, missing
+	Epoch     shard.Epoch
+	Last      shard.LSN
+	Durable   shard.LSN
+	Confirmed shard.LSN
+	Entities  int    // in memory
+	Waiting   string // what it waits for, in words; "" for nothing
+}
+
+// Hosted tells what this node holds, by shard. It waits a moment for hosts that are busy and leaves out who is too busy.
+func (r *Region) Hosted() []Hosted {
+	hosts := *r.copies.hosts.Load()
+	answers := make(chan Hosted, len(hosts))
+	asked := 0
+	for _, h := range hosts {
+		if h.inbox.put(func(b *batch) { b.queries = append(b.queries, answers) }) {
+			asked++
+		}
+	}
+	all := r.copies.hosted()
+	patience := time.NewTimer(time.Second)
+	defer patience.Stop()
+	for ; asked > 0; asked-- {
+		select {
+		case s := <-answers:
+			all = append(all, s)
+		case <-patience.C:
+			asked = 1
+		}
+	}
+	slices.SortFunc(all, func(a, b Hosted) int { return a.Shard.Compare(b.Shard) })
+	return all
+}
+
+// hosted lists what has no host: damaged and missing copies, volatile shards.
+func (c *copies) hosted() []Hosted {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []Hosted
+	for id, h := range c.mu.held {
+		switch {
+		case h.damaged != nil:
+			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "damaged", Waiting: h.damaged.Error()})
+		case h.missing:
+			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "missing", Waiting: "to be replaced: the directory does not hold it"})
+		}
+	}
+	for _, v := range c.mu.volatile {
+		if s, ok := v.status(); ok {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// status is the host's own part of Hosted.
+func (h *host) status() Hosted {
+	s := h.protocol.Status()
+	out := Hosted{
+		Shard: h.id, Copy: h.copy, Role: "replica", Epoch: s.Promised,
+		Last: s.Last.LSN, Durable: s.Durable, Confirmed: s.Confirmed, Entities: len(h.cells.residents), Waiting: h.awaited(),
+	}
+	switch {
+	case h.term != nil && h.term.serving:
+		out.Role = "primary"
+	case h.term != nil:
+		out.Role = "establishing"
+	}
+	return out
+}
+
+// awaited says what the copy waits for, "" for nothing.
+func (h *host) awaited() string {
+	switch t := h.term; {
+	case t == nil:
+		return ""
+	case t.established && !t.serving:
+		return fmt.Sprintf("the coordinator to activate epoch %d", t.epoch)
+	case t.serving && h.region.muted():
+		return fmt.Sprintf("a lease: it ran out more than %s ago", autonomy)
+	}
+	s := h.protocol.Status()
+	if len(s.Awaited) == 0 {
+		return ""
+	}
+	var names []string
+	for _, id := range s.Awaited {
+		names = append(names, fmt.Sprintf("copy %d on %s", id, h.term.peers[id]))
+	}
+	return fmt.Sprintf("record %d to be durable on %s", s.Last.LSN, strings.Join(names, ", "))
+}
+
+// level reports whether every other copy is known to hold the whole log.
+func (h *host) level() bool {
+	s := h.protocol.Status()
+	for _, p := range s.Peers {
+		if p.Matched < s.Last.LSN {
+			return false
+		}
+	}
+	return s.Established
+}
+
+// pulse is how a host tells the region's beat whether it wants ticks, and what to report. Safe for concurrent use.
+type pulse struct {
+	report atomic.Pointer[shard.Report]
+	asleep atomic.Bool
+	calm   int // batches of nothing but ticks in a row; owned by the host
+}
+
+// calmTicks is after how many uneventful ticks a host that waits for nothing is left alone.
+const calmTicks = 30
+
+func (p *pulse) want(r *shard.Report) { p.report.Store(r) }
+
+func (p *pulse) beats() bool { return !p.asleep.Load() }
+
+// drained notes what a batch was like. A replica needs no ticks, and neither does a primary whose copies all have
+// everything: nothing will happen until something arrives.
+func (p *pulse) drained(b *batch, h *host) {
+	if b.ticks > 0 {
+		p.calm++
+	} else {
+		p.calm = 0
+	}
+	idle := h.term == nil || p.calm > calmTicks && h.outputs.len() == 0 && h.level()
+	if p.asleep.Load() != idle {
+		p.asleep.Store(idle)
+	}
+}
