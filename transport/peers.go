@@ -170,7 +170,6 @@ func dialOptions(addr string, dial dialer, secure *tls.Config, limits Limits) []
 	}
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
-		grpc.WithAuthority(addr),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, addr) }),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(limits.Reply), grpc.MaxCallSendMsgSize(limits.Request)),
