@@ -1,0 +1,64 @@
+# What one does here, by name. `make` alone lists it.
+
+GO      ?= go
+TOOL    := $(GO) tool -modfile=tools/go.mod
+TIMEOUT ?= 5m
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## compile everything; the muster command goes to bin/
+	$(GO) build ./...
+	$(GO) build -o bin/muster ./cmd/node
+
+.PHONY: demo
+demo: ## a bank ledger on three nodes, one of which is killed on the way
+	$(GO) run ./examples/ledger demo --kill
+
+.PHONY: test
+test: ## all tests, TIMEOUT=5m for each package
+	$(GO) test -timeout $(TIMEOUT) ./...
+
+.PHONY: race
+race: ## all tests under the race detector; slow
+	$(GO) test -race -timeout 20m ./...
+
+.PHONY: lint
+lint: ## formatting, go vet, the house rules, staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) test ./internal/lint
+	$(TOOL) staticcheck ./...
+
+.PHONY: sim
+sim: ## a minute of simulated clusters; N=100 for so many seeds, SEED=7 for that one, V=1 for its trace
+	$(GO) test ./internal/simulation -count=1 -timeout 30m -run 'TestSeeds' \
+		-args $(if $(SEED),-seed=$(SEED),$(if $(N),-n=$(N),-for=1m)) $(if $(V),-trace)
+
+.PHONY: explore
+explore: ## every interleaving of small runs of the protocol, and mutants that must be caught
+	$(GO) test ./replication/... -count=1 -timeout 20m -run 'Explor|Mutant' -v
+
+.PHONY: chaos
+chaos: ## real processes under a nemesis
+	$(GO) test ./internal/chaos -count=1 -timeout 20m -v -args -chaos
+
+.PHONY: bench
+bench: ## benchmarks
+	$(GO) test ./... -run '^$$' -bench . -benchmem
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME=10s
+	@for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) || exit 1; \
+		done; \
+	done
+
+.PHONY: generate
+generate: ## the Go form of the wire schema
+	$(GO) run -modfile=tools/go.mod -tags tools ./internal/protogen
