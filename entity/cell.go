@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"runtime/debug" //lint:pure the stack of a handler that panicked
 
 	"muster/shard"
 )

@@ -3,7 +3,7 @@ package entity
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"sync/atomic" //lint:pure a handler may keep its Context and use it late, from another goroutine
 
 	"muster/shard"
 )

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"sync/atomic"
+	"sync/atomic" //lint:pure a type is declared in package variables and frozen by whichever node starts first
 	"time"
 
 	"muster/shard"

@@ -117,7 +117,7 @@ func (d *draft) putMember(m shard.Member) {
 // memberCount counts the members, those of this entry included.
 func (d *draft) memberCount() int {
 	n := len(d.next.View.Members)
-	for id := range d.members {
+	for id := range d.members { //lint:maporder a count
 		if _, known := d.next.View.Members[id]; !known {
 			n++
 		}

@@ -189,7 +189,7 @@ func sameMember(a, b shard.Member) bool {
 // newTypes reports why the declared types cannot all be registered.
 func (c *Register) newTypes(d *draft) *shard.Error {
 	count, shards := len(d.next.View.Types)+len(d.types), uint64(0)
-	for _, t := range d.next.View.Types {
+	for _, t := range d.next.View.Types { //lint:maporder a sum
 		shards += uint64(t.Spec.Shards)
 	}
 	for _, spec := range d.delta.Types {

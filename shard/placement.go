@@ -115,6 +115,8 @@ const (
 //
 // Invariants: Epoch and Version never go back; while active the primary is in C and WriteQuorum ≤ |C|; copies are on
 // distinct nodes. See Check.
+//
+//lint:fields it is one row of the stored format, and each is needed to judge the next
 type Placement struct {
 	Shard       ID            `cbor:"1,keyasint"`
 	Epoch       Epoch         `cbor:"2,keyasint"`
