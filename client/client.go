@@ -74,7 +74,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		}
 		c.drop() // from now on every connection names the group
 	}
-	if _, err := c.State(ctx, false); err != nil {
+	if _, err := c.Inspect(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("connect: %w", err)
 	}
@@ -154,6 +154,7 @@ func (c *Client) at(ctx context.Context, addr string, call func(context.Context,
 		return transport.Typed(err)
 	}
 	if err := ready(ctx, conn); err != nil {
+		c.forget(addr, conn)
 		return shard.Errorf(shard.CodeUnavailable, "%s cannot be reached: %v", addr, err)
 	}
 	t := &tracked{ClientConn: conn}
@@ -211,31 +212,36 @@ func (c *Client) conn(addr string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// ready waits until the connection is up. It gives up at the first failed attempt, so that the next address gets its turn.
+// ready waits until the connection is up, or its first attempt failed, so that the next address gets its turn.
 func ready(ctx context.Context, conn *grpc.ClientConn) error {
-	if conn.GetState() == connectivity.Ready {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
-	conn.ResetConnectBackoff()
-	conn.Connect()
-	for tried := false; ; tried = true {
+	for {
 		state := conn.GetState()
-		switch {
-		case state == connectivity.Ready:
+		switch state {
+		case connectivity.Ready:
 			return nil
-		case state == connectivity.Shutdown:
-			return errors.New("closed")
-		case state == connectivity.TransientFailure && tried:
+		case connectivity.TransientFailure:
 			return errors.New("connection refused or broken")
-		case state == connectivity.Idle:
+		case connectivity.Shutdown:
+			return errors.New("closed")
+		case connectivity.Idle:
 			conn.Connect()
 		}
 		if !conn.WaitForStateChange(ctx, state) {
 			return ctx.Err()
 		}
 	}
+}
+
+// forget closes a connection that did not come up: the next call dials anew, instead of learning of an old failure.
+func (c *Client) forget(addr string, conn *grpc.ClientConn) {
+	c.mu.Lock()
+	if c.mu.conns[addr] == conn {
+		delete(c.mu.conns, addr)
+	}
+	c.mu.Unlock()
+	conn.Close()
 }
 
 // worthAnother says for a read whether another node may answer it.

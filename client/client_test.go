@@ -113,12 +113,12 @@ func TestNextAddress(t *testing.T) {
 	ask(first)
 	first.stop()
 	// A call on a connection that breaks under it may have been heard; a read is repeated elsewhere, and settles it.
-	if _, err := c.State(within(t), false); err != nil {
+	if _, err := c.Inspect(within(t)); err != nil {
 		t.Error(err)
 	}
 	ask(second)
 	second.stop()
-	if _, err := c.State(within(t), false); shard.CodeOf(err) != shard.CodeUnavailable {
+	if _, err := c.Inspect(within(t)); shard.CodeOf(err) != shard.CodeUnavailable {
 		t.Errorf("a state from nobody: %v", err)
 	}
 	if _, err := c.Ask(within(t), ping); shard.CodeOf(err) != shard.CodeUnavailable || shard.As(err).Outcome != shard.NotApplied {

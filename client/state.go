@@ -39,9 +39,14 @@ type Hosted struct {
 	Waiting   string // what it waits for, "" for nothing
 }
 
-// State returns what a node knows, or with linearizable what the leader does after it made sure that it leads. The first
-// works without a leader; the second fails with CodeNoLeader then.
-func (c *Client) State(ctx context.Context, linearizable bool) (State, error) {
+// State returns the state of the group as it is at some moment during the call, with everything that was decided before.
+// It takes a leader, and fails with CodeNoLeader when there is none.
+func (c *Client) State(ctx context.Context) (State, error) { return c.state(ctx, true) }
+
+// Inspect returns what the node that answers knows by itself, which may be old: see State.Age. It works without a leader.
+func (c *Client) Inspect(ctx context.Context) (State, error) { return c.state(ctx, false) }
+
+func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 	var s State
 	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		reply, err := wire.NewGroupClient(conn).Inspect(ctx, &wire.InspectRequest{Linearizable: linearizable})
@@ -85,7 +90,7 @@ func stateOf(r *wire.InspectReply) (State, error) {
 
 // RequiredQuorum returns how the quorum gate stands: how many members must be up, how many are, and who is missing.
 func (c *Client) RequiredQuorum(ctx context.Context) (fsm.Gate, error) {
-	s, err := c.State(ctx, true)
+	s, err := c.State(ctx)
 	if err != nil {
 		return fsm.Gate{}, err
 	}

@@ -1,0 +1,98 @@
+package node
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"muster/coordinator"
+	"muster/entity"
+	"muster/fsm"
+	"muster/region"
+	"muster/shard"
+	"muster/transport"
+)
+
+// Config is what a node is started with. Every zero value is a default; ID and Dir have none. See LoadConfig for the same
+// from a file.
+type Config struct {
+	ID    shard.NodeID // the node's name in the group; it stays with its directory for good
+	Addr  string       // HOST:PORT that other nodes and clients dial; port 0 lets the system choose; 127.0.0.1:0
+	Bind  string       // HOST:PORT to listen on when it is not Addr
+	Dir   string       // the data directory; made when missing, private to one process
+	Seeds []string     // Addr of every founding node, the same list on all of them; empty: this node is a group of its own
+	Zone  string       // copies of a shard are spread over zones
+	Roles []string     // entity types may ask for a role
+
+	// Voters is the size of the Raft group: 1, 3, 5 or 7. 0 means one for each seed. Nodes beyond it are members
+	// without a vote. Only the founding nodes read it.
+	Voters int
+
+	// RequiredQuorum, when above 0, holds Start until so many members are up. It is this node's wish; the group's own
+	// number, which every node sees, is set by SetRequiredQuorum.
+	RequiredQuorum int
+
+	Hosts []entity.Definition // the entity types this node can own; entity.Types makes the list
+
+	// TLS is mutual and for both directions; nil means plaintext, which is refused beyond loopback unless
+	// AllowPlaintext is set.
+	TLS            *tls.Config
+	AllowPlaintext bool
+
+	Logger   hclog.Logger // nil: silent
+	Listener net.Listener // instead of listening on Bind
+	Limits   Limits
+}
+
+// Limits are the settings that most programs leave alone. A zero field means its default.
+type Limits struct {
+	Times     coordinator.Times // all nodes of a group must agree on Lease
+	Region    region.Limits
+	Transport transport.Limits
+	SyncDelay time.Duration // added to every commit of the journal, to see how a slow disk is borne
+}
+
+func (c Config) withDefaults() Config {
+	c.Addr = cmp.Or(c.Addr, "127.0.0.1:0")
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	return c
+}
+
+// Validate reports every fault at once, each a *shard.Error with CodeInvalid or CodeMismatch, joined. What only the running
+// system can tell, such as a directory in use, is left to Start.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	faults := entity.Validate(c.Hosts)
+	if c.Dir == "" {
+		faults = append(faults, shard.Invalid("dir is empty: name a data directory"))
+	}
+	if _, _, err := net.SplitHostPort(c.Bind); err != nil && c.Bind != "" {
+		faults = append(faults, shard.Invalid("bind %q is not HOST:PORT", c.Bind))
+	}
+	if c.RequiredQuorum < 0 || c.RequiredQuorum > fsm.MaxMembers {
+		faults = append(faults, shard.Invalid("required_quorum = %d, must be 0 to %d", c.RequiredQuorum, fsm.MaxMembers))
+	}
+	if len(faults) == 0 {
+		return c.coordinates().Validate()
+	}
+	c.Hosts = nil // their faults are in the list already
+	return errors.Join(append(faults, c.coordinates().Validate())...)
+}
+
+// coordinates is the coordinator's part, complete enough to be validated.
+func (c Config) coordinates() coordinator.Config {
+	cc := coordinator.Config{
+		Node: c.ID, Addr: c.Addr, Seeds: c.Seeds, Voters: c.Voters, Zone: c.Zone, Roles: c.Roles,
+		Directory: &coordinator.Directory{}, Port: &transport.Port{}, Logger: c.Logger, Times: c.Limits.Times,
+	}
+	for _, d := range c.Hosts {
+		cc.Hosts = append(cc.Hosts, d.Spec())
+	}
+	return cc
+}

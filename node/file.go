@@ -1,0 +1,166 @@
+package node
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"muster/shard"
+)
+
+// file is the configuration file. What only a program can say, above all Hosts, is not in it.
+type file struct {
+	ID             shard.NodeID `toml:"id"`
+	Addr           string       `toml:"addr"`
+	Bind           string       `toml:"bind"`
+	Dir            string       `toml:"dir"`
+	Seeds          []string     `toml:"seeds"`
+	Voters         int          `toml:"voters"`
+	Zone           string       `toml:"zone"`
+	Roles          []string     `toml:"roles"`
+	RequiredQuorum int          `toml:"required_quorum"`
+	AllowPlaintext bool         `toml:"allow_plaintext"`
+	TLS            *fileTLS     `toml:"tls"`
+	Times          fileTimes    `toml:"times"`
+}
+
+type fileTLS struct {
+	Cert string `toml:"cert"` // PEM files
+	Key  string `toml:"key"`
+	CA   string `toml:"ca"`
+}
+
+type fileTimes struct {
+	Lease     duration `toml:"lease"`
+	Renew     duration `toml:"renew"`
+	Heartbeat duration `toml:"heartbeat"`
+}
+
+type duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration does.
+func (d *duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = duration(v)
+	return err
+}
+
+// maxConfigFile bounds the bytes of a configuration file.
+const maxConfigFile = 1 << 20
+
+// LoadConfig reads a node's configuration from a TOML file, for the program to complete and start:
+//
+//	id = "n1"
+//	addr = "10.0.0.1:7420"
+//	dir = "/var/lib/muster"
+//	seeds = ["10.0.0.1:7420", "10.0.0.2:7420", "10.0.0.3:7420"]
+//
+// The other keys are bind, voters, zone, roles, required_quorum, allow_plaintext, the table tls (cert, key, ca: PEM files)
+// and the table times (lease, renew, heartbeat, like "2s"). A key that is unknown, doubled or of the wrong type is an error that
+// names file, line and key; all of them are reported together when the parser can tell them apart. Values are
+// checked by Start.
+func LoadConfig(path string) (Config, error) {
+	b, err := readLimited(path)
+	if err != nil {
+		return Config{}, shard.Invalid("configuration: %v", err)
+	}
+	var f file
+	decoder := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields()
+	if err := decoder.Decode(&f); err != nil {
+		return Config{}, explain(path, err)
+	}
+	c := Config{
+		ID: f.ID, Addr: f.Addr, Bind: f.Bind, Dir: f.Dir, Seeds: f.Seeds, Voters: f.Voters, Zone: f.Zone, Roles: f.Roles,
+		RequiredQuorum: f.RequiredQuorum, AllowPlaintext: f.AllowPlaintext,
+	}
+	c.Limits.Times.Lease = time.Duration(f.Times.Lease)
+	c.Limits.Times.Renew = time.Duration(f.Times.Renew)
+	c.Limits.Times.Heartbeat = time.Duration(f.Times.Heartbeat)
+	if f.TLS != nil {
+		if c.TLS, err = f.TLS.load(); err != nil {
+			return Config{}, shard.Invalid("%s: tls: %v", path, err)
+		}
+	}
+	return c, nil
+}
+
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
+	if err == nil && len(b) > maxConfigFile {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxConfigFile)
+	}
+	return b, err
+}
+
+// explain turns the parser's error into one line for each fault.
+func explain(path string, err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) {
+		var faults []error
+		for i := range unknown.Errors {
+			e := &unknown.Errors[i]
+			row, _ := e.Position()
+			faults = append(faults, shard.Invalid("%s:%d: unknown key %s", path, row, dotted(e.Key())))
+		}
+		return errors.Join(faults...)
+	}
+	var bad *toml.DecodeError
+	if errors.As(err, &bad) {
+		row, _ := bad.Position()
+		if key := dotted(bad.Key()); key != "" {
+			return shard.Invalid("%s:%d: key %s: %v", path, row, key, bad)
+		}
+		return shard.Invalid("%s:%d: %v", path, row, bad)
+	}
+	return shard.Invalid("%s: %v", path, err)
+}
+
+func dotted(key toml.Key) string {
+	var b bytes.Buffer
+	for i, part := range key {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// load reads the PEM files. A key that others may read is refused.
+func (t *fileTLS) load() (*tls.Config, error) {
+	if t.Cert == "" || t.Key == "" || t.CA == "" {
+		return nil, errors.New("cert, key and ca are all needed")
+	}
+	info, err := os.Stat(t.Key)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("key %s has permissions %o: run chmod 600 on it", t.Key, info.Mode().Perm())
+	}
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, err
+	}
+	pem, err := readLimited(t.CA)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("ca %s holds no certificate", t.CA)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ClientCAs: roots, MinVersion: tls.VersionTLS13}, nil
+}
