@@ -26,9 +26,9 @@ func TestScripts(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var out strings.Builder
 			for line := range strings.Lines(d.Input) {
-				before := table.Save()
+				before := fmt.Sprint(table.Save()) // as text, since a Save shares the table's memory
 				next, said := step(t, table, strings.Fields(line))
-				if !reflect.DeepEqual(before, table.Save()) {
+				if before != fmt.Sprint(table.Save()) {
 					d.Fatalf(t, "%s changed the table it was called on", line)
 				}
 				sound(t, next)

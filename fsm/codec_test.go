@@ -2,6 +2,7 @@ package fsm_test
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -121,6 +122,48 @@ func TestEntryLimits(t *testing.T) {
 	g := formed(t)
 	if result := g.apply(make([]byte, fsm.MaxEntry+1)); result.Fault == nil {
 		t.Error("an entry beyond the limit was applied")
+	}
+}
+
+// TestStateLimits fills what a state may hold of members, types and shards, and sees the next one refused as overload.
+func TestStateLimits(t *testing.T) {
+	b := fsm.SnapshotChanged(formed(t).state, func(d *shard.Delta, _ *shard.CopyID) {
+		for i := len(d.Members); i < fsm.MaxMembers; i++ {
+			d.Members = append(d.Members, shard.Member{ID: shard.NodeID(fmt.Sprintf("x%d", i)), Directory: shard.DirectoryID(fmt.Sprint(i))})
+		}
+	})
+	crowded, err := fsm.Restore(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	register := func(s *fsm.State, node string, hosts ...shard.Spec) shard.Code {
+		c := &fsm.Register{Node: shard.NodeID(node), Directory: "d", Machine: "m", Addr: "a:1", Nonce: "x", Hosts: hosts}
+		_, result := fsm.Apply(s, s.Index()+1, fsm.EncodeUnchecked(c))
+		return shard.CodeOf(result.Verdicts[0].Err())
+	}
+	var many, wide []shard.Spec
+	for i := range fsm.MaxTypes {
+		many = append(many, shard.Spec{Name: shard.TypeName(fmt.Sprintf("t%d", i)), Shards: 1, AckTimeout: 1})
+	}
+	for i := range fsm.MaxShards / shard.MaxShards {
+		wide = append(wide, shard.Spec{Name: shard.TypeName(fmt.Sprintf("w%d", i)), Shards: shard.MaxShards, AckTimeout: 1})
+	}
+	for what, got := range map[string]shard.Code{
+		"a member too many":    register(crowded, "n4"),
+		"a type too many":      register(formed(t).state, "n4", many...),
+		"two shards too many":  register(formed(t).state, "n4", wide...),
+		"types beyond any one": register(formed(t).state, "n4", append(many, wide...)...),
+	} {
+		want := shard.CodeOverloaded
+		if what == "types beyond any one" {
+			want = shard.CodeInvalid
+		}
+		if got != want {
+			t.Errorf("%s: %q", what, got)
+		}
+	}
+	if got := register(formed(t).state, "n4", many[1:]...); got != "" {
+		t.Errorf("as many types as there may be: %q", got)
 	}
 }
 

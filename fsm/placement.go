@@ -116,7 +116,7 @@ func (d *draft) form(p shard.Placement) {
 	}
 	p.Epoch, p.Status = 1, shard.Recovering
 	for _, c := range p.Copies {
-		if s, up := d.up(c.Node); up && s.Directory == c.Directory {
+		if s, up := d.up(c.Node); up { // in the copy's directory: under another one the copy would be lost
 			p.Status, p.Primary, p.Node, p.Session = shard.Establishing, c.ID, c.Node, s.ID
 			break
 		}

@@ -81,6 +81,9 @@ func (r *randomLog) step(entry []byte) {
 	}
 	r.effects["released"] += len(result.Releases)
 	for i := range result.Delta.Placements {
+		if at := result.Delta.Placements[i].Changed; at != result.Index {
+			r.t.Errorf("entry %d says it was changed at %d", result.Index, at)
+		}
 		r.judge(before.View.Placement(result.Delta.Placements[i].Shard), &result.Delta.Placements[i])
 	}
 }

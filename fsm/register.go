@@ -3,7 +3,6 @@ package fsm
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 
 	"muster/shard"
@@ -226,7 +225,7 @@ func (d *draft) memberWith(directory shard.DirectoryID) shard.NodeID {
 			return m.ID
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(d.next.View.Members)) {
+	for id := range d.next.View.Members { //lint:maporder at most one member has a directory
 		if m, _ := d.member(id); m.Directory == directory {
 			return id
 		}
