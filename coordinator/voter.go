@@ -128,7 +128,7 @@ func (v *voter) start() error {
 	v.proposer = newProposer(v)
 	v.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses{v.c},
-		Stream:                v.c.cfg.Port.RaftLayer(),
+		Stream:                streams{v.c.cfg.Port.RaftLayer()},
 		MaxPool:               raftPool,
 		MaxRPCsInFlight:       1, // 1 switches pipelining off: under batching it only adds latency
 		Timeout:               raftIO,
@@ -193,20 +193,6 @@ func (v *voter) leader() (node shard.NodeID, addr string, term uint64) {
 func (v *voter) leads() bool {
 	r := v.raft.Load()
 	return r != nil && r.State() == raft.Leader
-}
-
-// addresses tells Raft where a server is now. Its configuration holds the address of the day the server was added.
-type addresses struct{ c *Coordinator }
-
-// ServerAddr implements raft.ServerAddressProvider. On an error Raft uses the address it has.
-func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	node, directory := nodeOf(id)
-	for _, view := range a.c.maps() {
-		if m, known := view.Members[node]; known && m.Directory == directory {
-			return raft.ServerAddress(m.Addr), nil
-		}
-	}
-	return "", fmt.Errorf("no member %s", id)
 }
 
 // close stops Raft and closes the store, each within a bound, and reports what did not end.

@@ -1,0 +1,290 @@
+package coordinator_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+
+	"muster/coordinator"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// patience bounds every wait for something that will happen. It is long for a machine that does other things as well.
+const patience = 20 * time.Second
+
+// quick are times that let a test see several leases pass.
+func quick() coordinator.Times {
+	return coordinator.Times{Lease: time.Second, Heartbeat: 250 * time.Millisecond, CommitTimeout: 10 * time.Millisecond}
+}
+
+// group is a set of nodes in this process, over real loopback sockets, with copies that are kept in memory.
+type group struct {
+	t     *testing.T
+	seeds []string
+	nodes map[shard.NodeID]*node
+	hosts []shard.Spec
+}
+
+// node is one node. Its directory, address and copies stay when it is stopped.
+type node struct {
+	g         *group
+	id        shard.NodeID
+	path      string
+	addr      string
+	copies    *copies
+	directory *coordinator.Directory
+	port      *transport.Port
+	*coordinator.Coordinator
+	served sync.WaitGroup
+}
+
+// newGroup prepares n founding nodes, n1 and so on, without starting any.
+func newGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
+	t.Helper()
+	g := &group{t: t, nodes: map[shard.NodeID]*node{}, hosts: hosts}
+	t.Cleanup(func() {
+		for _, n := range g.nodes {
+			n.kill()
+		}
+		if !t.Failed() {
+			goleak.VerifyNone(t, goleak.IgnoreCurrent())
+		}
+	})
+	for i := range n {
+		x := g.add(shard.NodeID(fmt.Sprintf("n%d", i+1)))
+		g.seeds = append(g.seeds, x.addr)
+	}
+	return g
+}
+
+// add prepares one more node. It is no seed.
+func (g *group) add(id shard.NodeID) *node {
+	g.t.Helper()
+	n := &node{g: g, id: id, path: filepath.Join(g.t.TempDir(), string(id)), addr: freeAddr(g.t)}
+	n.copies = newCopies(n)
+	g.nodes[id] = n
+	return n
+}
+
+// freeAddr is an address that nobody listens on.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// config is what the node starts with.
+func (n *node) config() coordinator.Config {
+	return coordinator.Config{
+		Node: n.id, Addr: n.addr, Directory: n.directory, Port: n.port, Seeds: n.g.seeds, Hosts: n.g.hosts, Times: quick(),
+		Logger: testLog(n.id), OnView: n.copies.update, Seal: n.copies.seal,
+	}
+}
+
+// testLog shows what happens when MUSTER_TEST_LOG is set.
+func testLog(id shard.NodeID) hclog.Logger {
+	level := hclog.LevelFromString(os.Getenv("MUSTER_TEST_LOG"))
+	if level == hclog.NoLevel {
+		return hclog.NewNullLogger()
+	}
+	return hclog.New(&hclog.LoggerOptions{Name: string(id), Level: level, Output: os.Stderr})
+}
+
+// open makes the node's parts and lets the port serve. Change may alter the configuration.
+func (n *node) open(change func(*coordinator.Config)) error {
+	var err error
+	if n.directory, err = coordinator.OpenDirectory(n.path); err != nil {
+		return err
+	}
+	if n.port, err = transport.Listen(transport.Config{Node: n.id, Bind: n.addr, Advertise: n.addr}); err != nil {
+		n.directory.Close()
+		return err
+	}
+	cfg := n.config()
+	if change != nil {
+		change(&cfg)
+	}
+	if n.Coordinator, err = coordinator.New(cfg); err != nil {
+		n.release()
+		return err
+	}
+	wire.RegisterPeerServer(n.port.Server(), n.copies)
+	n.copies.attach(n.Coordinator)
+	port := n.port
+	n.served.Go(func() { port.Serve() })
+	return nil
+}
+
+// start brings the node up, or fails as it failed, leaving nothing behind.
+func (n *node) start(change func(*coordinator.Config)) error {
+	if err := n.open(change); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err := n.Start(ctx)
+	if err != nil {
+		n.kill()
+	}
+	return err
+}
+
+func (n *node) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	n.port.Close(ctx)
+	n.served.Wait()
+	n.directory.Close()
+	n.port, n.directory, n.Coordinator = nil, nil, nil
+}
+
+// kill stops the node as a crash would.
+func (n *node) kill() {
+	if n.Coordinator == nil {
+		return
+	}
+	n.copies.attach(nil)
+	n.Kill()
+	n.release()
+}
+
+// stop takes the node out in good order.
+func (n *node) stop() {
+	n.g.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := n.Close(ctx); err != nil {
+		n.g.t.Errorf("close %s: %v", n.id, err)
+	}
+	n.copies.attach(nil)
+	n.release()
+}
+
+// startAll starts the nodes together.
+func (g *group) startAll() {
+	g.t.Helper()
+	var all sync.WaitGroup
+	for _, n := range g.nodes {
+		if n.Coordinator != nil {
+			continue
+		}
+		all.Go(func() {
+			if err := n.start(nil); err != nil {
+				g.t.Errorf("start %s: %v", n.id, err)
+			}
+		})
+	}
+	all.Wait()
+	if g.t.Failed() {
+		g.t.FailNow()
+	}
+}
+
+// leader waits until the running nodes agree on a leader among them.
+func (g *group) leader() *node {
+	g.t.Helper()
+	var found *node
+	g.eventually("the nodes agree on a leader", func() error {
+		found = nil
+		for _, n := range g.nodes {
+			if n.Coordinator == nil {
+				continue
+			}
+			id, _, _ := n.Leader()
+			switch l := g.nodes[id]; {
+			case l == nil || l.Coordinator == nil:
+				return fmt.Errorf("%s knows leader %q", n.id, id)
+			case found != nil && found != l:
+				return fmt.Errorf("%s knows leader %s, another knows %s", n.id, id, found.id)
+			default:
+				found = l
+			}
+		}
+		return nil
+	})
+	return found
+}
+
+// eventually polls until the condition holds.
+func (g *group) eventually(what string, condition func() error) {
+	g.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			g.t.Fatalf("not in %s: %s: %v", patience, what, err)
+		}
+	}
+}
+
+// everyMap waits until the map of every running node satisfies the condition.
+func (g *group) everyMap(what string, condition func(*shard.View) error) {
+	g.t.Helper()
+	g.eventually(what, func() error {
+		for _, n := range g.nodes {
+			if n.Coordinator == nil {
+				continue
+			}
+			if err := condition(n.View()); err != nil {
+				return fmt.Errorf("on %s: %w", n.id, err)
+			}
+		}
+		return nil
+	})
+}
+
+// up says that exactly the named members are up.
+func up(ids ...shard.NodeID) func(*shard.View) error {
+	return func(v *shard.View) error {
+		want := map[shard.NodeID]bool{}
+		for _, id := range ids {
+			want[id] = true
+			if !v.Up(id) {
+				return fmt.Errorf("%s is not up at %d", id, v.Index)
+			}
+		}
+		for id := range v.Members {
+			if v.Up(id) && !want[id] {
+				return fmt.Errorf("%s is up at %d", id, v.Index)
+			}
+		}
+		return nil
+	}
+}
+
+// active says that every shard of the type is served by a live session.
+func active(name shard.TypeName) func(*shard.View) error {
+	return func(v *shard.View) error {
+		t := v.Types[name]
+		if t == nil {
+			return fmt.Errorf("type %s is unknown at %d", name, v.Index)
+		}
+		for i, p := range t.Placements {
+			if p == nil || p.Status != shard.Active || v.Ended(p.Session) {
+				return fmt.Errorf("shard %d is not active at %d: %+v", i, v.Index, p)
+			}
+		}
+		return nil
+	}
+}

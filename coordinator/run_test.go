@@ -1,0 +1,124 @@
+package coordinator_test
+
+import (
+	"testing"
+	"time"
+
+	"muster/shard"
+)
+
+var account = shard.Spec{Name: "account", Shards: 8, Replicas: 2, MinAcks: 1, AckTimeout: shard.DefaultAckTimeout}
+
+// Three nodes that know each other's addresses form one group, register, and see each other.
+func TestThreeNodesFormAGroup(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	g.leader()
+	group := g.nodes["n1"].View().Group
+	for _, n := range g.nodes {
+		if v := n.View(); v.Group != group || group == "" {
+			t.Errorf("%s is in group %q, n1 in %q", n.id, v.Group, group)
+		}
+		if s := n.Session(); s == 0 || n.View().Members[n.id].Session != s {
+			t.Errorf("%s has session %d, the map says %d", n.id, s, n.View().Members[n.id].Session)
+		}
+	}
+	for _, n := range g.nodes {
+		n.stop()
+	}
+}
+
+// A type's shards get copies on the nodes, a primary each, and become active.
+func TestShardsBecomeActive(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	g.everyMap("every shard is active", active("account"))
+}
+
+// The leader dies. Another takes over before the sessions of the others run out, the dead node's session expires, and
+// its shards get primaries among the rest.
+func TestLeaderDies(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	g.everyMap("every shard is active", active("account"))
+	dead := g.leader()
+	before := map[shard.NodeID]shard.SessionID{}
+	for _, n := range g.nodes {
+		before[n.id] = n.Session()
+	}
+	var rest []shard.NodeID
+	for id := range g.nodes {
+		if id != dead.id {
+			rest = append(rest, id)
+		}
+	}
+	dead.kill()
+	started := time.Now()
+	g.leader()
+	led := time.Since(started)
+	g.everyMap("the dead node's session is over", up(rest...))
+	g.everyMap("every shard is active again", active("account"))
+	t.Logf("a new leader after %s, every shard served after %s; lease %s", led, time.Since(started), quick().Lease)
+	for _, id := range rest {
+		if now := g.nodes[id].Session(); now != before[id] {
+			t.Errorf("session of %s was %d and is %d: a change of leader cost it", id, before[id], now)
+		}
+	}
+
+	// It comes back as a new process of the same directory, under a new session, with its vote.
+	if err := dead.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	if !dead.Voter() || dead.Session() <= before[dead.id] {
+		t.Errorf("came back with session %d after %d, voter %t", dead.Session(), before[dead.id], dead.Voter())
+	}
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+}
+
+// All nodes die and come back by themselves: the group is the same, every process has a new session, every shard is
+// served in a higher epoch.
+func TestEveryNodeRestarts(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	g.everyMap("every shard is active", active("account"))
+	old := g.nodes["n1"].View()
+	for _, n := range g.nodes {
+		n.kill()
+	}
+	g.startAll()
+	g.everyMap("every shard is active again", active("account"))
+	now := g.nodes["n1"].View()
+	if now.Group != old.Group {
+		t.Errorf("group %s became %s", old.Group, now.Group)
+	}
+	for id, m := range now.Members {
+		if m.Session <= old.Members[id].Session || m.Directory != old.Members[id].Directory {
+			t.Errorf("%s: session %d after %d, directory %s after %s", id, m.Session, old.Members[id].Session, m.Directory, old.Members[id].Directory)
+		}
+	}
+	for i, p := range now.Types["account"].Placements {
+		if p.Epoch <= old.Types["account"].Placements[i].Epoch {
+			t.Errorf("shard %d: epoch %d after %d", i, p.Epoch, old.Types["account"].Placements[i].Epoch)
+		}
+	}
+}
+
+// A node that is no seed joins as a member without a vote, follows the map, hosts shards, and comes back after a stop.
+func TestMemberJoins(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	m := g.add("m1")
+	for range 2 {
+		if err := m.start(nil); err != nil {
+			t.Fatal(err)
+		}
+		if m.Voter() || m.View().Members["m1"].Voter {
+			t.Error("a member that joined later has a vote")
+		}
+		g.everyMap("all are up", up("n1", "n2", "n3", "m1"))
+		g.everyMap("every shard is active", active("account"))
+		m.stop()
+		g.everyMap("the member has left", up("n1", "n2", "n3"))
+	}
+}
