@@ -48,7 +48,7 @@ func (j *Journal) run() {
 		err := j.Err()
 		if err == nil {
 			if err = j.commit(&c, batch); err != nil {
-				j.stop(err)
+				err = j.stop(err)
 			}
 		} else {
 			err = ErrStopped
@@ -231,8 +231,8 @@ func (j *Journal) answer(batch []*op, err error) {
 	}
 }
 
-// stop ends the journal for good.
-func (j *Journal) stop(err error) {
+// stop ends the journal for good and returns what it will say of it.
+func (j *Journal) stop(err error) error {
 	err = fmt.Errorf("journal %s: commit: %w", j.path, err)
 	j.opt.Logger.Error("the journal has stopped for good", "error", err)
 	if !failedWrite(err) {
@@ -244,4 +244,5 @@ func (j *Journal) stop(err error) {
 	j.mu.err = err
 	j.mu.Unlock()
 	close(j.failed)
+	return err
 }

@@ -58,8 +58,8 @@ func (h head) after(w *replication.Write) (head, error) {
 		if err := h.extend(w.Records[i].Position); err != nil {
 			return h, err
 		}
-		if n := w.Records[i].EncodedSize(); n > MaxRecordBytes {
-			return h, fmt.Errorf("record %s has %d bytes, the limit is %d", w.Records[i].Position, n, MaxRecordBytes)
+		if n := w.Records[i].EncodedSize(); n > replication.MaxRecordSize {
+			return h, fmt.Errorf("record %s has %d bytes, the limit is %d", w.Records[i].Position, n, replication.MaxRecordSize)
 		}
 	}
 	h.confirmed = max(h.confirmed, w.Confirmed)

@@ -65,17 +65,21 @@ func (d *disk) update(fn func(*bolt.Tx) error) error {
 		if err := fn(tx); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
-		return d.commit(tx)
+		if err := d.commit(tx); err != nil {
+			_ = tx.Rollback() // releases bbolt's locks if Commit has not; it has nothing to add to err
+			return err
+		}
+		return nil
 	})
 	d.lost = errors.As(err, new(fault))
 	return err
 }
 
-// close releases the file. After a panic bbolt's locks are held for ever, so only the file is closed and its
-// mapping stays until the process ends.
+// close releases the file. After a panic bbolt's locks are held for ever, so only the file is closed. Its mapping stays
+// until the process ends, and would keep the lock.
 func (d *disk) close() error {
 	if d.lost {
-		return d.file.Close()
+		return errors.Join(syscall.Flock(int(d.file.Fd()), syscall.LOCK_UN), d.file.Close())
 	}
 	return d.db.Close()
 }

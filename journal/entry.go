@@ -58,8 +58,8 @@ func parseHeader(b []byte) (header, error) {
 		copy:   shard.CopyID(binary.BigEndian.Uint64(b)),
 		length: int(binary.BigEndian.Uint32(b[8:])), kind: kind(b[12]),
 	}
-	if h.length > MaxRecordBytes {
-		return header{}, fmt.Errorf("an entry claims %d bytes, the limit is %d", h.length, MaxRecordBytes)
+	if h.length > replication.MaxRecordSize {
+		return header{}, fmt.Errorf("an entry claims %d bytes, the limit is %d", h.length, replication.MaxRecordSize)
 	}
 	return h, nil
 }
@@ -92,7 +92,7 @@ func encodeWrite(copy shard.CopyID, w *replication.Write) []byte {
 		b = header{copy: copy, kind: kindRecord, length: w.Records[i].EncodedSize()}.append(b)
 		b = w.Records[i].Append(b)
 	}
-	if w.Confirmed > 0 {
+	if w.Confirmed > 0 && (len(b) > 0 || w.Promise > 0) { // the hint is not worth a commit of its own
 		b = appendLSN(b, header{copy: copy, kind: kindConfirmed}, w.Confirmed)
 	}
 	return b

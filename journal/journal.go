@@ -19,7 +19,6 @@ const (
 	ChunkSize       = 8160     // bytes of a value: two of them fill four pages of 4 KiB exactly
 	MaxCommitBytes  = 4 << 20  // entries of one commit; a single larger write is committed alone
 	MaxCommitWrites = 4096     // writes of one commit
-	MaxRecordBytes  = 8 << 20  // one encoded record; a larger one is refused
 	MaxQueuedBytes  = 64 << 20 // what may wait before callers should stop taking on work
 	slowCommit      = 250 * time.Millisecond
 )

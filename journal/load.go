@@ -156,11 +156,15 @@ func (c *contents) dropPart() {
 // apply adds one entry to the index of its copy. Entries of copies that were removed are passed over.
 func (c *contents) apply(h header, p place, payload []byte) {
 	l := c.copies[h.copy]
-	if l == nil || l.damaged != nil {
+	if l == nil || l.shard.Type == "" { // removed, or not even its shard is known
 		return
 	}
 	if h.kind == kindCreated {
 		c.born[h.copy] = true
+		l.places, l.damaged, l.durable = nil, nil, head{promised: l.durable.promised}
+		return
+	}
+	if l.damaged != nil {
 		return
 	}
 	if !c.born[h.copy] {

@@ -59,7 +59,8 @@ func checkPages(f *os.File) error {
 		return fmt.Errorf("%w: a bbolt file of another program", ErrWrongFile)
 	}
 	c := &checker{file: f, high: m.high, seen: make([]bool, m.high)}
-	return c.page(m.root, nil, 0)
+	_, err = c.page(m.root, span{}, 0)
+	return err
 }
 
 // newestMeta returns the younger of the two roots. bbolt goes on with the older one when the younger is rotten, and so
@@ -110,16 +111,17 @@ func parseMeta(page []byte) (meta, error) {
 	return m, nil
 }
 
-// page checks a page and all below it. Keys must not be below low.
-func (c *checker) page(id uint64, low []byte, depth int) error {
+// page checks a page and all below it. Its keys must lie in keys; it returns its last one.
+func (c *checker) page(id uint64, keys span, depth int) ([]byte, error) {
 	b, err := c.load(id, depth)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := c.elements(b, low, depth); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+	last, err := c.elements(b, keys, depth)
+	if err != nil {
+		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
-	return nil
+	return last, nil
 }
 
 // load reads a page with its overflow and claims it, so that no page is met twice.
@@ -148,35 +150,60 @@ func (c *checker) load(id uint64, depth int) ([]byte, error) {
 	return b, nil
 }
 
-func (c *checker) elements(b []byte, low []byte, depth int) error {
+// span is where keys may lie: from low on, below high. nil is no bound.
+type span struct{ low, high []byte }
+
+func (s span) holds(key []byte, first bool) bool {
+	low := bytes.Compare(key, s.low)
+	return (low > 0 || (low == 0 && first)) && (s.high == nil || bytes.Compare(key, s.high) < 0)
+}
+
+func (c *checker) elements(b []byte, keys span, depth int) ([]byte, error) {
 	flags, count := order.Uint16(b[8:]), int(order.Uint16(b[10:]))
 	if flags != flagBranch && flags != flagLeaf {
-		return fmt.Errorf("it is of no known kind (%#x)", flags)
+		return nil, fmt.Errorf("it is of no known kind (%#x)", flags)
 	}
 	if pageHeader+count*elementSize > len(b) || (flags == flagBranch && count == 0) {
-		return fmt.Errorf("it claims %d elements", count)
+		return nil, fmt.Errorf("it claims %d elements", count)
 	}
 	for i := range count {
 		at := pageHeader + i*elementSize
 		key, value, err := element(b, at, flags)
 		if err != nil {
-			return fmt.Errorf("element %d: %w", i, err)
+			return nil, fmt.Errorf("element %d: %w", i, err)
 		}
-		if bytes.Compare(key, low) < 0 || (i > 0 && bytes.Equal(key, low)) {
-			return fmt.Errorf("element %d: its key is out of order", i)
+		if !keys.holds(key, i == 0) {
+			return nil, fmt.Errorf("element %d: its key is out of order", i)
 		}
-		low = key
+		keys.low = key
 		switch {
 		case flags == flagBranch:
-			err = c.page(order.Uint64(b[at+8:]), key, depth+1)
+			keys.low, err = c.child(b, i, keys.high, depth+1)
 		case order.Uint32(b[at:])&flagBucket != 0:
 			err = c.bucket(value, depth+1)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return keys.low, nil
+}
+
+// child checks what element i of a branch refers to: keys from the element's own up to the next one's.
+func (c *checker) child(b []byte, i int, high []byte, depth int) ([]byte, error) {
+	at := pageHeader + i*elementSize
+	low, _, err := element(b, at, flagBranch)
+	if err == nil && i+1 < int(order.Uint16(b[10:])) {
+		high, _, err = element(b, at+elementSize, flagBranch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	last, err := c.page(order.Uint64(b[at+8:]), span{low, high}, depth)
+	if last == nil {
+		last = low
+	}
+	return last, err
 }
 
 // element returns what one element refers to; both parts lie inside b.
@@ -198,10 +225,12 @@ func (c *checker) bucket(v []byte, depth int) error {
 		return fmt.Errorf("a bucket of %d bytes", len(v))
 	}
 	if root := order.Uint64(v); root != 0 {
-		return c.page(root, nil, depth)
+		_, err := c.page(root, span{}, depth)
+		return err
 	}
 	if len(v) < bucketHeader+pageHeader || order.Uint16(v[bucketHeader+8:]) != flagLeaf {
 		return fmt.Errorf("a small bucket without its page")
 	}
-	return c.elements(v[bucketHeader:], nil, depth)
+	_, err := c.elements(v[bucketHeader:], span{}, depth)
+	return err
 }
