@@ -174,6 +174,12 @@ func (h *host) start(r *resident) {
 		return
 	}
 	r.run = &run{host: h, term: h.term, of: r, cell: r.cell, calls: r.mailbox.take(), every: h.def.SnapshotEvery()}
+	for _, c := range r.run.calls {
+		c.run = r.run
+	}
+	for _, c := range r.run.calls {
+		c.run = r.run
+	}
 	h.region.workers.start(r.run)
 }
 
@@ -181,7 +187,7 @@ func (h *host) start(r *resident) {
 func (h *host) ended(e *run) {
 	if e.term != h.term {
 		for _, c := range e.calls[e.done:] {
-			h.leave(c, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Detail: "the shard got another primary"})
+			h.leave(c, nil, h.elsewhere())
 		}
 		return
 	}
