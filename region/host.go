@@ -194,7 +194,7 @@ func (h *host) seal(s sealing) {
 func (h *host) do(e replication.Effects) {
 	if e.Deposed {
 		h.out.effects.Appends = nil // void: they speak for an epoch that is not led any more
-		h.depose(&shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.protocol.Status().Promised, Detail: "the shard got another primary"})
+		h.depose(h.elsewhere())
 	}
 	h.out.effects.Merge(e)
 	if e.Confirmed > 0 {

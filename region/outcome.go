@@ -13,7 +13,7 @@ func (h *host) collect(b *batch, now time.Duration) {
 	for _, c := range b.finished {
 		switch {
 		case c.run.term != h.term:
-			h.leave(c, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Detail: "the shard got another primary"})
+			h.leave(c, nil, h.elsewhere())
 		case c.fault == nil && len(c.outcome.Events) > 0:
 			h.term.proposal.add(c)
 		default:
@@ -47,8 +47,13 @@ func (h *host) propose(now time.Duration) {
 	}
 	effects, err := h.protocol.Propose(p.records)
 	if err != nil {
-		h.log.Warn("proposal refused", "error", err)
-		h.depose(&shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Detail: err.Error()})
+		// The cells are ahead of a log that did not take their records. They go, and so does the term.
+		h.log.Error("proposal refused", "error", err)
+		h.report(shard.ReportRecover)
+		effects = h.protocol.Follow(h.term.epoch)
+		effects.Deposed = false
+		h.depose(h.elsewhere())
+		h.do(effects)
 		return
 	}
 	for i, c := range p.calls {
@@ -72,6 +77,10 @@ func (h *host) verify(finished []*call, now time.Duration) {
 	round, effects := h.protocol.Read()
 	for _, c := range finished {
 		if c.at > 0 || c.run.term != h.term {
+			continue
+		}
+		if round == 0 {
+			h.leave(c, nil, h.elsewhere())
 			continue
 		}
 		c.round, c.at, c.expires = round, c.run.of.last, now+h.spec.AckTimeout

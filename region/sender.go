@@ -71,7 +71,8 @@ type ask struct {
 	shard  shard.ID
 	env    entity.Envelope
 	tell   bool
-	maybe  bool // an attempt may have taken effect and its answer is lost
+	maybe  bool          // an attempt may have taken effect and its answer is lost
+	pause  time.Duration // before the next attempt, if nothing changes
 
 	signal chan struct{}
 	mu     struct {
@@ -98,7 +99,7 @@ func (a *ask) free() {
 	case <-a.signal:
 	default:
 	}
-	a.env, a.region, a.maybe = entity.Envelope{}, nil, false
+	a.env, a.region, a.maybe, a.pause = entity.Envelope{}, nil, false, 0
 	asks.Put(a)
 }
 
@@ -112,6 +113,12 @@ func (a *ask) answer(token uint64, reply []byte, fault *shard.Error) {
 	a.mu.done, a.mu.reply, a.mu.fault = true, reply, fault
 	a.mu.Unlock()
 	a.wake()
+}
+
+func (a *ask) answered() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.done
 }
 
 // nudge makes the ask look at the map again.
@@ -150,7 +157,12 @@ func (a *ask) here(ctx context.Context, v *volatile) ([]byte, *shard.Error, bool
 	if fault := v.deliver(c); fault != nil {
 		return nil, fault, route.After(fault, d.Epoch).Verdict == route.GiveUp
 	}
-	if w := a.wait(ctx, d.Epoch, ctx.Done()); w != answered {
+	if ctx.Done() == nil && !a.answered() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.region.limits.Timeout)
+		defer cancel()
+	}
+	if a.wait(ctx, d.Epoch) != answered {
 		return nil, shard.Unknownf(shard.CodeTimeout, "no answer from shard %s: %v", a.shard, context.Cause(ctx)), true
 	}
 	return a.mu.reply, a.mu.fault, a.mu.fault == nil || route.After(a.mu.fault, d.Epoch).Verdict == route.GiveUp
@@ -217,7 +229,7 @@ func (a *ask) try(ctx context.Context, d *desk, to route.Decision) ([]byte, rout
 	} else if p := a.region.peers.at(to.Addr); p != nil {
 		p.calls.queue.put(c)
 	}
-	switch a.wait(ctx, to.Epoch, ctx.Done()) {
+	switch a.wait(ctx, to.Epoch) {
 	case answered:
 	case nudged: // another owner: what becomes of this attempt is for the request id to tell
 		a.maybe = true
@@ -271,10 +283,12 @@ func (a *ask) again(ctx context.Context, next route.Retry, was route.Decision, l
 	}
 	to := route.At(a.region.view.Load(), a.region.self(), a.shard)
 	if next.Verdict != route.AgainAt && to.Action != route.Buffer && to.Epoch == was.Epoch && to.Node == was.Node {
-		pause := time.NewTimer(retryPause)
+		a.pause = min(max(2*a.pause, retryPause), unownedPause)
+		pause := time.NewTimer(a.pause)
 		defer pause.Stop()
 		select {
 		case <-pause.C:
+		case <-a.signal:
 		case <-ctx.Done():
 			if last == nil {
 				last = shard.Unknownf(shard.CodeTimeout, "no answer from shard %s: %v", a.shard, context.Cause(ctx))
@@ -315,11 +329,11 @@ const (
 )
 
 // wait returns when the attempt is answered or there is no point in waiting any more.
-func (a *ask) wait(ctx context.Context, epoch shard.Epoch, over <-chan struct{}) waited {
+func (a *ask) wait(ctx context.Context, epoch shard.Epoch) waited {
 	for {
 		select {
 		case <-a.signal:
-		case <-over:
+		case <-ctx.Done():
 			return timedOut
 		}
 		a.mu.Lock()

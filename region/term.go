@@ -47,7 +47,7 @@ func (h *host) lead(p *shard.Placement) {
 	if h.term != nil && h.term.epoch >= p.Epoch {
 		return
 	}
-	h.depose(nil)
+	h.depose(h.elsewhere())
 	copies, peers := make([]shard.CopyID, len(p.Copies)), make(map[shard.CopyID]shard.NodeID, len(p.Copies))
 	for i, c := range p.Copies {
 		copies[i], peers[c.ID] = c.ID, c.Node
@@ -59,11 +59,17 @@ func (h *host) lead(p *shard.Placement) {
 	})
 	if err != nil {
 		h.log.Warn("cannot lead", "epoch", p.Epoch, "error", err)
-		h.depose(nil)
+		h.depose(h.elsewhere())
 		return
 	}
+	effects.Deposed = false // of an older epoch: done above
 	h.log.Info("leads", "epoch", p.Epoch, "last", h.storage.last)
 	h.do(effects)
+}
+
+// elsewhere is what callers hear when this copy stops leading: ask again, the next primary knows.
+func (h *host) elsewhere() *shard.Error {
+	return &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.protocol.Status().Promised, Detail: "the shard got another primary"}
 }
 
 // activate begins to serve. A map that is older than what this copy has promised since changes nothing.
