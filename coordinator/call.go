@@ -83,20 +83,33 @@ type contacts struct{ turn atomic.Uint32 }
 
 func (k *contacts) failed() { k.turn.Add(1) }
 
-// contact is another node that may be a voter, another one after each failure; "" when none is known.
+// contact is another node that may be a voter, another one after each failure; "" when none is known. Seeds come before what
+// the directory remembers, so that a node started with the seeds of another group hears so.
 func (c *Coordinator) contact() string {
-	var all []string
-	for _, m := range c.View().Members {
-		if m.Voter {
-			all = append(all, m.Addr)
+	voters := voterAddrs(c.View())
+	all := append(append(voters, c.cfg.Seeds...), c.cfg.Directory.peers()...)
+	var others []string
+	for _, a := range all {
+		if a != c.cfg.Addr && !slices.Contains(others, a) {
+			others = append(others, a)
 		}
 	}
-	all = append(append(all, c.cfg.Seeds...), c.cfg.Directory.peers()...)
-	all = slices.DeleteFunc(distinct(all), func(a string) bool { return a == c.cfg.Addr })
-	if len(all) == 0 {
+	if len(others) == 0 {
 		return ""
 	}
-	return all[int(c.contacts.turn.Load())%len(all)]
+	return others[int(c.contacts.turn.Load())%len(others)]
+}
+
+// voterAddrs are the addresses of the voters in the map, sorted.
+func voterAddrs(v *shard.View) []string {
+	var addrs []string
+	for _, m := range v.Members {
+		if m.Voter {
+			addrs = append(addrs, m.Addr)
+		}
+	}
+	slices.Sort(addrs)
+	return addrs
 }
 
 // Propose runs the commands, in order and in one entry, in the replicated state: here when this node leads, at the leader

@@ -298,6 +298,9 @@ func (f *follower) publish(v *shard.View, changed bool) {
 	}
 	if changed {
 		f.c.cfg.OnView(v)
+		if err := f.c.cfg.Directory.remember(voterAddrs(v)); err != nil {
+			f.c.log.Warn("where the voters are could not be noted", "error", err)
+		}
 	}
 	f.c.session.seen(v)
 	f.news.ring()
