@@ -30,7 +30,7 @@ type group struct {
 	view     *shard.View
 	sessions shard.SessionID
 	copies   shard.CopyID
-	holds    bool // establishing shards are not activated
+	watcher  func(shard.Report)
 	reports  chan shard.Report
 }
 
@@ -237,6 +237,12 @@ func (g *group) coordinate(done <-chan struct{}) {
 }
 
 func (g *group) reported(r shard.Report) {
+	g.mu.Lock()
+	watcher := g.watcher
+	g.mu.Unlock()
+	if watcher != nil {
+		watcher(r)
+	}
 	p := g.placement(r.Shard)
 	if p == nil {
 		return
@@ -244,7 +250,7 @@ func (g *group) reported(r shard.Report) {
 	switch {
 	case r.Kind == shard.ReportReady && p.Status == shard.Forming:
 		g.edit(r.Shard, func(p *shard.Placement) { ready(g, p, r.Copy) })
-	case r.Kind == shard.ReportEstablished && p.Status == shard.Establishing && r.Epoch == p.Epoch && !g.held():
+	case r.Kind == shard.ReportEstablished && p.Status == shard.Establishing && r.Epoch == p.Epoch:
 		g.edit(r.Shard, func(p *shard.Placement) {
 			p.Status, p.ActiveEpoch, p.ActivePrimary = shard.Active, p.Epoch, p.Primary
 			p.ActiveSession, p.ActiveNode = p.Session, p.Node
@@ -275,10 +281,11 @@ func elect(g *group, p *shard.Placement, c shard.Copy) {
 	p.Session = g.view.Members[c.Node].Session
 }
 
-func (g *group) held() bool {
+// watch lets a test see every report.
+func (g *group) watch(see func(shard.Report)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.holds
+	g.watcher = see
 }
 
 func (g *group) placement(id shard.ID) *shard.Placement {

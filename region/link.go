@@ -22,7 +22,7 @@ type link[T, Out, In any] struct {
 // run keeps the lane until ctx ends.
 func (l *link[T, Out, In]) run(ctx context.Context) {
 	pause := backoffLeast
-	for l.queue.wait(ctx) == nil {
+	for ctx.Err() == nil && l.queue.wait(ctx) == nil { // wait prefers what is queued to the end of ctx
 		began := time.Now()
 		err := l.stream(ctx)
 		l.broken(err)

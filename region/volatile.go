@@ -283,7 +283,7 @@ func (v *volatile) handle(r *reign, cell *volatileCell, c *call) {
 		}
 	}
 	if r.life.Err() != nil || !v.leased() {
-		out.Reply, fault = nil, shard.Unknownf(shard.CodeClosed, "this node's lease on shard %s ended while the command ran: its effect is gone with it", v.id)
+		out.Reply, fault = nil, shard.Unknownf(shard.CodeUnconfirmed, "the node's lease on shard %s ended while the command ran", v.id)
 	}
 	v.finish(r, c, out.Reply, fault)
 }

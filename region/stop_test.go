@@ -1,0 +1,161 @@
+package region_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"muster/entity"
+	"muster/shard"
+)
+
+func shortly(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, d)
+}
+
+// A journal that cannot keep what it is given stops the region for good: nothing is confirmed, Err says why.
+func TestJournalFaultStopsTheRegion(t *testing.T) {
+	c := define("counter", entityOptions(1, 0, 0)...)
+	g := newGroup(t, 1, c)
+	g.placeAll("counter")
+	ctx := ctxFor(t)
+	n := g.nodes[0]
+	if _, err := c.add.Ask(ctx, n.region, "e", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.region.Err(); err != nil {
+		t.Fatalf("a sound region says %v", err)
+	}
+	n.journal.Close()
+	_, err := c.add.Ask(ctx, n.region, "e", 1)
+	if e := shard.As(err); e == nil || e.Code != shard.CodeClosed || e.Outcome != shard.Unknown {
+		t.Fatalf("add on a journal that is gone: %v; want closed, outcome unknown", err)
+	}
+	if n.region.Err() == nil {
+		t.Error("Err is nil after the journal failed")
+	}
+	if _, err := c.get.Ask(ctx, n.region, "e", struct{}{}); shard.CodeOf(err) != shard.CodeClosed {
+		t.Errorf("ask after the fault: %v", err)
+	}
+}
+
+// A shard goes on confirming for a minute without a lease, and not for longer: an operator who promotes another copy by
+// hand must be able to wait it out.
+func TestAutonomyEnds(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(0, 0, 200*time.Millisecond))
+	g := newGroup(t, 1, c)
+	g.placeAll("counter")
+	ctx := ctxFor(t)
+	n := g.nodes[0]
+	n.lease.Store(int64(now() - 59*time.Second))
+	if _, err := c.add.Ask(ctx, n.region, "e", 1); err != nil {
+		t.Fatalf("within autonomy: %v", err)
+	}
+	n.lease.Store(int64(now() - 61*time.Second))
+	_, err := c.add.Ask(ctx, n.region, "e", 1)
+	if e := shard.As(err); e == nil || e.Code != shard.CodeUnconfirmed || e.Outcome != shard.Unknown {
+		t.Fatalf("beyond autonomy: %v; want unconfirmed, outcome unknown", err)
+	}
+	n.lease.Store(int64(now() + forever))
+	if v, err := c.get.Ask(ctx, n.region, "e", struct{}{}); err != nil || v != 2 {
+		t.Fatalf("with a lease again: %d, %v; want 2", v, err)
+	}
+}
+
+// A copy that the map says is ready and the directory does not hold is reported lost, again and again, and never created
+// anew under its old id.
+func TestMissingCopyIsReportedLost(t *testing.T) {
+	c := define("counter", entityOptions(1, 2, 1)...)
+	g := newGroup(t, 3, c)
+	id := one("counter")
+	g.place(id, 0, 1, 2)
+	g.await(id, shard.Active)
+	n := g.nodes[2]
+	n.stop()
+	if err := os.Remove(filepath.Join(n.dir, "journal")); err != nil {
+		t.Fatal(err)
+	}
+	lost := make(chan shard.Report, 16)
+	g.watch(func(r shard.Report) {
+		select {
+		case lost <- r:
+		default:
+		}
+	})
+	n.start()
+	for range 2 {
+		select {
+		case r := <-lost:
+			if r.Kind != shard.ReportLost || r.Shard != id || r.Copy != g.placement(id).Copies[2].ID {
+				t.Fatalf("reported %+v", r)
+			}
+		case <-time.After(patience):
+			t.Fatal("nothing was reported")
+		}
+	}
+	if h := hosted(t, n, id); h.Role != "missing" || h.Waiting == "" {
+		t.Errorf("status of the missing copy: %+v", h)
+	}
+}
+
+// Limits are refusals with a name, and what is refused has not happened.
+func TestMailboxLimit(t *testing.T) {
+	c := define("counter", entityOptions(1, 0, 0)...)
+	g := newGroup(t, 1, c)
+	n := g.nodes[0]
+	n.stop()
+	n.limits.Mailbox = 4
+	n.start()
+	g.placeAll("counter")
+	ctx := ctxFor(t)
+	done := make(chan error, 20)
+	go func() {
+		_, err := c.wait.Ask(ctx, n.region, "e", struct{}{})
+		done <- err
+	}()
+	<-c.inside
+	for range 10 {
+		go func() {
+			_, err := c.add.Ask(ctx, n.region, "e", 1)
+			done <- err
+		}()
+	}
+	for range 6 {
+		if e := shard.As(<-done); e == nil || e.Code != shard.CodeOverloaded || e.Outcome != shard.NotApplied {
+			t.Fatalf("beyond the mailbox: %v", e)
+		}
+	}
+	c.gate <- struct{}{}
+	for range 5 {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, err := c.get.Ask(ctx, n.region, "e", struct{}{}); err != nil || v != 4 {
+		t.Fatalf("get: %d, %v; want 4", v, err)
+	}
+}
+
+// Entities beyond the cap of cells are dropped while they are idle, and come back from the log as they were.
+func TestIdleEntitiesAreReloaded(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.SnapshotEvery(2))
+	g := newGroup(t, 1, c)
+	n := g.nodes[0]
+	n.stop()
+	n.limits.Cells = 3
+	n.start()
+	g.placeAll("counter")
+	ctx := ctxFor(t)
+	for round := range 5 {
+		for i := range 10 {
+			if v, err := c.add.Ask(ctx, n.region, entity.ID(rune('a'+i)), 1); err != nil || v != int64(round+1) {
+				t.Fatalf("round %d: %d, %v", round, v, err)
+			}
+		}
+	}
+	if h := hosted(t, n, one("counter")); h.Entities > 4 {
+		t.Errorf("%d entities are in memory, the cap is 3", h.Entities)
+	}
+}
