@@ -44,8 +44,8 @@ explore: ## every interleaving of small runs of the protocol, and mutants that m
 	$(GO) test ./replication/... -count=1 -timeout 20m -run 'Explor|Mutant' -v
 
 .PHONY: chaos
-chaos: ## real processes under a nemesis
-	$(GO) test ./internal/chaos -count=1 -timeout 20m -v -args -chaos
+chaos: ## real processes killed under load, ROUNDS=10 times; SEED=7 repeats a choice of victims
+	$(GO) test ./internal/chaos -count=1 -timeout 60m -v -args -chaos.rounds=$(or $(ROUNDS),10) $(if $(SEED),-chaos.seed=$(SEED))
 
 .PHONY: bench
 bench: ## benchmarks
