@@ -78,6 +78,7 @@ func TestLoadConfigIsStrict(t *testing.T) {
 		{"voters = 9223372036854775808", "muster.toml:1:"},
 		{"[times]\nlease = 2", "muster.toml:2: key times.lease"},
 		{"[times]\nlease = \"2 parsecs\"", "muster.toml:2: key times.lease"},
+		{"[times]\nlease = \"0s\"", "muster.toml:2: key times.lease"},
 		{"[tls]\ncert = \"a\"", "cert, key and ca are all needed"},
 		{"id = ", "muster.toml:1:"},
 	} {

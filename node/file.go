@@ -12,6 +12,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"muster/coordinator"
 	"muster/shard"
 )
 
@@ -38,18 +39,9 @@ type fileTLS struct {
 }
 
 type fileTimes struct {
-	Lease     duration `toml:"lease"`
-	Renew     duration `toml:"renew"`
-	Heartbeat duration `toml:"heartbeat"`
-}
-
-type duration time.Duration
-
-// UnmarshalText reads what time.ParseDuration does.
-func (d *duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = duration(v)
-	return err
+	Lease     string `toml:"lease"`
+	Renew     string `toml:"renew"`
+	Heartbeat string `toml:"heartbeat"`
 }
 
 // maxConfigFile bounds the bytes of a configuration file.
@@ -80,9 +72,9 @@ func LoadConfig(path string) (Config, error) {
 		ID: f.ID, Addr: f.Addr, Bind: f.Bind, Dir: f.Dir, Seeds: f.Seeds, Voters: f.Voters, Zone: f.Zone, Roles: f.Roles,
 		RequiredQuorum: f.RequiredQuorum, AllowPlaintext: f.AllowPlaintext,
 	}
-	c.Limits.Times.Lease = time.Duration(f.Times.Lease)
-	c.Limits.Times.Renew = time.Duration(f.Times.Renew)
-	c.Limits.Times.Heartbeat = time.Duration(f.Times.Heartbeat)
+	if c.Limits.Times, err = f.Times.parse(path, b); err != nil {
+		return Config{}, err
+	}
 	if f.TLS != nil {
 		if c.TLS, err = f.TLS.load(); err != nil {
 			return Config{}, shard.Invalid("%s: tls: %v", path, err)
@@ -125,6 +117,41 @@ func explain(path string, err error) error {
 		return shard.Invalid("%s:%d: %v", path, row, bad)
 	}
 	return shard.Invalid("%s: %v", path, err)
+}
+
+// parse reads the durations. The parser of the file takes them as strings: into numbers it would put a bare 2 as two
+// nanoseconds.
+func (t *fileTimes) parse(path string, source []byte) (times coordinator.Times, err error) {
+	var faults []error
+	for _, f := range []struct {
+		key, text string
+		to        *time.Duration
+	}{{"lease", t.Lease, &times.Lease}, {"renew", t.Renew, &times.Renew}, {"heartbeat", t.Heartbeat, &times.Heartbeat}} {
+		if f.text == "" {
+			continue
+		}
+		d, err := time.ParseDuration(f.text)
+		if err == nil && d <= 0 {
+			err = fmt.Errorf("%s is not above 0", f.text)
+		}
+		if err != nil {
+			faults = append(faults, shard.Invalid("%s:%d: key times.%s: %v", path, lineOf(source, f.key), f.key, err))
+		}
+		*f.to = d
+	}
+	return times, errors.Join(faults...)
+}
+
+// lineOf is the line that sets the key, of which there is only one.
+func lineOf(source []byte, key string) (line int) {
+	for text := range bytes.Lines(source) {
+		line++
+		name, _, assigns := bytes.Cut(text, []byte("="))
+		if assigns && bytes.HasSuffix(bytes.TrimSpace(name), []byte(key)) {
+			break
+		}
+	}
+	return line
 }
 
 func dotted(key toml.Key) string {
