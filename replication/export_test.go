@@ -1,0 +1,88 @@
+package replication
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"muster/shard"
+)
+
+// Clone returns a copy that goes its own way. Histories are never written to, so they may be shared.
+func (c *Copy) Clone() *Copy {
+	d := *c
+	d.log.writes = slices.Clone(c.log.writes)
+	if c.leading != nil {
+		l := *c.leading
+		l.peers = slices.Clone(l.peers)
+		d.leading = &l
+	}
+	return &d
+}
+
+// Leads returns the epoch the copy leads, 0 for none.
+func (c *Copy) Leads() shard.Epoch {
+	if c.leading == nil {
+		return 0
+	}
+	return c.leading.Epoch
+}
+
+// Serves reports whether the copy takes proposals.
+func (c *Copy) Serves() bool { return c.serving() }
+
+// Confirmed is the LSN the copy knows to be confirmed.
+func (c *Copy) Confirmed() shard.LSN { return c.log.confirmed }
+
+// Fingerprint appends what the copy's future behaviour depends on. Tickets count only by how many are under way, and what
+// peers refused is for people.
+func (c *Copy) Fingerprint(b []byte) []byte {
+	l, f := &c.log, &c.following
+	b = put(b, l.promised, l.last.Epoch, l.kept, f.epoch, c.led)
+	b = put(b, l.last.LSN, l.confirmed, l.durable, f.matched, f.acked)
+	b = put(b, uint64(f.primary), f.round, f.answered, c.rounds, uint64(len(l.history)), uint64(len(l.writes)))
+	b = append(b, bit(f.owes), bit(c.sealing.waits), bit(c.leading != nil))
+	b = putHistory(b, l.history)
+	for _, w := range l.writes {
+		b = put(b, uint64(w.promised), uint64(w.end))
+	}
+	if c.sealing.waits {
+		a := &c.sealing.answer
+		b = put(b, uint64(a.Epoch), uint64(a.Last.Epoch), uint64(a.Last.LSN), uint64(a.Confirmed), uint64(l.tickets-c.sealing.after))
+	}
+	if c.leading != nil {
+		b = c.leading.fingerprint(b)
+	}
+	return b
+}
+
+func (l *leading) fingerprint(b []byte) []byte {
+	b = put(b, uint64(l.Epoch), uint64(l.start), l.asked, l.verified)
+	b = append(b, bit(l.established), bit(l.active), bit(l.waiting))
+	for _, p := range l.peers {
+		b = put(b, p.match, p.next, p.probed, p.told)
+		b = put(b, p.round, uint64(p.silent), uint64(p.due))
+		b = append(b, bit(p.probing))
+	}
+	return b
+}
+
+func putHistory(b []byte, h shard.History) []byte {
+	for _, s := range h {
+		b = put(b, uint64(s.Epoch), uint64(s.First))
+	}
+	return b
+}
+
+func put[T ~uint64](b []byte, values ...T) []byte {
+	for _, v := range values {
+		b = binary.AppendUvarint(b, uint64(v))
+	}
+	return b
+}
+
+func bit(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,216 @@
+package replication_test
+
+import (
+	"fmt"
+	"slices"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// A past is what a run has promised so far: the facts the invariants are about. It is cloned for each step; its slices
+// are never written in place.
+type past struct {
+	confirmed journal // what some primary let out as confirmed
+	terms     []term  // by epoch, from 1
+	gone      []journal
+	broken    string // the first violation, "" for none
+}
+
+// A term is what happened in one epoch.
+type term struct {
+	session shard.SessionID // of the process that led it
+	log     journal         // of its primary, as far as it ever came
+	start   shard.LSN       // its epoch-start record
+	active  bool
+}
+
+func (p *past) fail(format string, args ...any) {
+	if p.broken == "" {
+		p.broken = fmt.Sprintf(format, args...)
+	}
+}
+
+// term returns the term of an epoch for changing.
+func (p *past) term(epoch shard.Epoch) *term {
+	p.terms = slices.Clone(p.terms)
+	for len(p.terms) < int(epoch) {
+		p.terms = append(p.terms, term{})
+	}
+	return &p.terms[epoch-1]
+}
+
+// leads: I1, one primary per epoch.
+func (p *past) leads(n *node, epoch shard.Epoch) {
+	t := p.term(epoch)
+	if t.session != 0 {
+		p.fail("I1: sessions %d and %d lead epoch %d", t.session, n.session, epoch)
+	}
+	t.session, t.start = n.session, shard.LSN(len(n.log)+1)
+}
+
+// wrote follows the primary's log.
+func (p *past) wrote(n *node) {
+	if epoch := n.copy.Leads(); epoch != 0 {
+		p.term(epoch).log = n.log
+	}
+}
+
+// mapped: I2 and I9, the placements of the group.
+func (p *past) mapped(place *shard.Placement) {
+	if err := place.Check(); err != nil {
+		p.fail("I9: %v", err)
+	}
+	if int(place.Epoch) < len(p.terms) {
+		p.fail("I2: the group goes back to epoch %d", place.Epoch)
+	}
+	if t := p.term(place.Epoch); place.Status == shard.Active {
+		t.active = true
+	}
+}
+
+// acked: I7, an Ack tells of what is on the disk, as the primary has it.
+func (p *past) acked(n *node, a replication.Ack) {
+	t := p.terms[a.Epoch-1]
+	switch {
+	case !n.disk.log.agrees(t.log, int(a.LSN)):
+		p.fail("I7: copy %d acknowledges %d of epoch %d; its disk has %v, the primary %v", a.Copy, a.LSN, a.Epoch, n.disk.log, t.log)
+	case n.disk.promised < a.Epoch:
+		p.fail("I2: copy %d acknowledges epoch %d, its disk has promised %d", a.Copy, a.Epoch, n.disk.promised)
+	case n.disk.promised > a.Epoch:
+		p.fail("I2: copy %d acknowledges epoch %d after the promise of %d", a.Copy, a.Epoch, n.disk.promised)
+	}
+}
+
+// sealed: a Sealed tells of a durable promise and durable records. The primary of that very epoch may have replaced them
+// since: then the election is over and the answer is dropped.
+func (p *past) sealed(n *node, s shard.Sealed) {
+	if s.Fault != nil {
+		return
+	}
+	if n.disk.promised < s.Epoch {
+		p.fail("I2: copy %d is sealed at %d, its disk has promised %d", s.Copy, s.Epoch, n.disk.promised)
+	}
+	end := n.disk.state(n.id)
+	if end.Last.Epoch < s.Epoch && end.Last != s.Last {
+		p.fail("I7: copy %d is sealed at %s, its disk ends at %s", s.Copy, s.Last, end.Last)
+	}
+}
+
+// confirm: I6 and I10, what was confirmed stays, and an epoch that is over confirms nothing that its successor left out.
+func (p *past) confirm(n *node, lsn shard.LSN) {
+	epoch := n.copy.Leads()
+	known := min(len(p.confirmed), int(lsn))
+	if !n.log.agrees(p.confirmed, known) {
+		p.fail("I6: epoch %d confirms %v, confirmed was %v", epoch, n.log[:lsn], p.confirmed)
+	}
+	if !p.terms[epoch-1].active {
+		p.fail("I11: epoch %d confirms %d and is not active", epoch, lsn)
+	}
+	for i, t := range p.terms[epoch:] {
+		if t.active && lsn >= t.start {
+			p.fail("I10: epoch %d confirms %d, but epoch %d is active from %d on", epoch, lsn, int(epoch)+i+1, t.start)
+		}
+	}
+	if int(lsn) > len(p.confirmed) {
+		p.confirmed = n.log[:lsn:lsn]
+	}
+}
+
+// answered: I12, a read saw all that was confirmed when it began.
+func (p *past) answered(n *node, r read) {
+	if r.saw < r.must || !n.log.agrees(p.confirmed, int(r.must)) {
+		p.fail("I12: a read saw %v, confirmed before it began was %v", n.log[:r.saw], p.confirmed[:r.must])
+	}
+}
+
+// check runs the invariants that speak of a state rather than of a step.
+func (w *world) check() string {
+	w.past.checkTerms()
+	for i, n := range w.nodes {
+		w.past.checkNode(n)
+		for _, other := range w.nodes[:i] {
+			w.past.checkMatch(n, other)
+		}
+	}
+	w.checkHeld()
+	return w.past.broken
+}
+
+// checkTerms: I4 and I10. An active epoch began with all that was confirmed below its start; the newest one has all that is
+// confirmed; no record of an older epoch is confirmed from its start on.
+func (p *past) checkTerms() {
+	newest := true
+	for i := len(p.terms) - 1; i >= 0; i-- {
+		t := p.terms[i]
+		if !t.active {
+			continue
+		}
+		known := len(p.confirmed)
+		if !newest {
+			known = min(known, int(t.start)-1)
+		}
+		newest = false
+		if !t.log.agrees(p.confirmed, known) {
+			p.fail("I4: confirmed is %v, the primary of epoch %d has %v", p.confirmed, i+1, t.log)
+		}
+		for k := int(t.start) - 1; k < len(p.confirmed); k++ {
+			if e := p.confirmed[k]; int(e.epoch) <= i {
+				p.fail("I10: %v is confirmed at %d, epoch %d is active from %d on", e, k+1, i+1, t.start)
+			}
+		}
+	}
+}
+
+// checkNode: I6 on one node, and the package's own invariants.
+func (p *past) checkNode(n *node) {
+	if !n.disk.log.agrees(p.confirmed, int(n.disk.confirmed)) {
+		p.fail("I6: the disk of copy %d has confirmed %d of %v; confirmed is %v", n.id, n.disk.confirmed, n.disk.log, p.confirmed)
+	}
+	if n.copy == nil {
+		return
+	}
+	if err := n.copy.Check(); err != nil {
+		p.fail("check: %v", err)
+	}
+	if !n.log.agrees(p.confirmed, int(n.copy.Confirmed())) {
+		p.fail("I6: copy %d knows %d of %v to be confirmed; confirmed is %v", n.id, n.copy.Confirmed(), n.log, p.confirmed)
+	}
+}
+
+// checkMatch: I3, logs that hold a record of one epoch at one LSN are the same up to it.
+func (p *past) checkMatch(a, b *node) {
+	for _, x := range []journal{a.log, a.disk.log} {
+		for _, y := range []journal{b.log, b.disk.log} {
+			for k := min(len(x), len(y)); k > 0; k-- {
+				if x[k-1].epoch != y[k-1].epoch {
+					continue
+				}
+				if !slices.Equal(x[:k], y[:k]) {
+					p.fail("I3: copies %d and %d share the position %d@%d: %v, %v", a.id, b.id, k, x[k-1].epoch, x, y)
+				}
+				break
+			}
+		}
+	}
+}
+
+// checkHeld: I5, w members of C hold what is confirmed. A wiped copy counts as it was: losing it is a loss the write
+// quorum is there for, and it comes on top.
+func (w *world) checkHeld() {
+	p, held := w.past, 0
+	logs := slices.Clone(p.gone)
+	for _, n := range w.nodes {
+		if n.id != 0 {
+			logs = append(logs, n.disk.log)
+		}
+	}
+	for _, log := range logs {
+		if log.agrees(p.confirmed, len(p.confirmed)) {
+			held++
+		}
+	}
+	if held < w.group.place.WriteQuorum {
+		p.fail("I5: %v is confirmed, %d copies hold it, %d must: %v", p.confirmed, held, w.group.place.WriteQuorum, logs)
+	}
+}

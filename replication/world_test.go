@@ -1,0 +1,356 @@
+package replication_test
+
+import (
+	"fmt"
+	"hash/maphash"
+	"slices"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// An entry is what the explored world keeps of a record. Seq tells records apart that claim the same position.
+type entry struct {
+	epoch shard.Epoch
+	kind  replication.Kind
+	seq   shard.Seq
+}
+
+func (e entry) String() string {
+	if e.kind == replication.KindEpochStart {
+		return fmt.Sprintf("start@%d", e.epoch)
+	}
+	return fmt.Sprintf("w%d@%d", e.seq, e.epoch)
+}
+
+// A journal is what a log holds, LSN 1 first. It is never written in place, so worlds share it.
+type journal []entry
+
+// with returns the journal after a write.
+func (j journal) with(w *replication.Write) journal {
+	if w.Truncate != 0 {
+		j = j[:min(shard.LSN(len(j)), w.Truncate-1)]
+	}
+	j = slices.Clip(j)
+	for _, r := range w.Records {
+		j = append(j, entry{r.Epoch, r.Kind, r.Seq})
+	}
+	return j
+}
+
+// agrees reports whether both hold the same first n entries.
+func (j journal) agrees(other journal, n int) bool {
+	return len(j) >= n && len(other) >= n && slices.Equal(j[:n], other[:n])
+}
+
+func (j journal) records(after, through shard.LSN) []replication.Record {
+	var rs []replication.Record
+	for lsn := after + 1; lsn <= through; lsn++ {
+		e := j[lsn-1]
+		rs = append(rs, replication.Record{
+			Position: shard.Position{Epoch: e.epoch, LSN: lsn}, Kind: e.kind, Seq: e.seq,
+		})
+	}
+	return rs
+}
+
+func (j journal) history() (h shard.History) {
+	for i, e := range j {
+		h = h.Extend(shard.Position{Epoch: e.epoch, LSN: shard.LSN(i + 1)})
+	}
+	return h
+}
+
+// A disk is what survives a crash.
+type disk struct {
+	promised  shard.Epoch
+	confirmed shard.LSN
+	log       journal
+}
+
+func (d *disk) state(id shard.CopyID) replication.State {
+	s := replication.State{Copy: id, Promised: d.promised, Confirmed: d.confirmed, History: d.log.history()}
+	if n := len(d.log); n > 0 {
+		s.Last = shard.Position{Epoch: d.log[n-1].epoch, LSN: shard.LSN(n)}
+	}
+	return s
+}
+
+// A read waits for its round, and for what it saw to be confirmed. It must see whatever was confirmed when it began.
+type read struct {
+	round    uint64
+	saw      shard.LSN
+	must     shard.LSN
+	verified bool
+}
+
+// A node is a machine with one data directory and at most one process. It is immutable once its world is built: a step
+// works on a clone.
+type node struct {
+	up      bool
+	session shard.SessionID // stored in its directory
+	wiped   int             // directories it had before
+	life    int             // processes it had before
+	id      shard.CopyID    // of the copy in its directory, 0 for none
+	disk    disk
+
+	// Of the process; gone with it.
+	copy  *replication.Copy
+	log   journal              // what the shell can send: the disk's log after the writes under way
+	queue []*replication.Write // under way to the disk, oldest first
+	maps  []*group             // states of the group that Watch brings, not seen yet
+	read  *read
+
+	sum [2]uint64 // fingerprint, made when the step is done
+}
+
+func (n *node) clone() *node {
+	c := *n
+	c.sum = [2]uint64{}
+	if n.copy != nil {
+		c.copy = n.copy.Clone()
+	}
+	c.queue, c.maps = slices.Clone(n.queue), slices.Clone(n.maps)
+	return &c
+}
+
+func (n *node) crash() {
+	n.up, n.copy, n.log, n.queue, n.maps, n.read = false, nil, nil, nil, nil, nil
+}
+
+func (n *node) start() {
+	n.up = true
+	n.life++
+	if n.id != 0 {
+		n.copy = replication.Open(theShard, n.disk.state(n.id))
+		n.log = n.disk.log
+	}
+}
+
+// commit writes the oldest write under way to the disk and reports which.
+func (n *node) commit() replication.Ticket {
+	w := n.queue[0]
+	n.queue = n.queue[1:]
+	n.disk.promised = max(n.disk.promised, w.Promise)
+	n.disk.confirmed = max(n.disk.confirmed, w.Confirmed)
+	n.disk.log = n.disk.log.with(w)
+	return w.Ticket
+}
+
+// budget bounds a search: how often each thing that needs no cause may happen.
+type budget struct{ writes, crashes, wipes, suspects, reads, ticks int8 }
+
+// A world is one state of everything: the group, the nodes, what the network may still deliver, and what has happened.
+//
+// The network never forgets: a message may be delivered at any later time, any number of times, or never. So loss, delay,
+// repetition and reordering need no steps of their own.
+type world struct {
+	r     *run
+	group *group
+	nodes [copies]*node
+	net   []int32 // sorted; numbers of r.messages
+	past  *past
+	left  budget
+}
+
+// run is what all worlds of a search share.
+type run struct {
+	groups   *groups
+	known    map[string]int32
+	messages []any
+	seeds    [2]maphash.Seed
+	config   config
+	scratch  []byte
+}
+
+// config is one search.
+type config struct {
+	name    string
+	quorum  int         // w
+	instant bool        // a write is synced in the step that makes it
+	fresh   bool        // begin with the first placement; otherwise when epoch 1 is active and nothing is under way
+	epochs  shard.Epoch // no recovery begins beyond this one
+	may     budget
+}
+
+// The messages beside those of the package.
+type (
+	sealItem    shard.SealItem
+	established struct {
+		Epoch   shard.Epoch
+		Session shard.SessionID
+	}
+)
+
+// send puts a message into the network.
+func (w *world) send(m any) {
+	key := fmt.Sprintf("%T%+v", m, m)
+	number, seen := w.r.known[key]
+	if !seen {
+		number = int32(len(w.r.messages))
+		w.r.known[key] = number
+		w.r.messages = append(w.r.messages, m)
+	}
+	if at, in := slices.BinarySearch(w.net, number); !in {
+		w.net = slices.Insert(slices.Clip(w.net), at, number)
+	}
+}
+
+// node number i, for changing.
+func (w *world) edit(i int) *node {
+	n := w.nodes[i].clone()
+	w.nodes[i] = n
+	return n
+}
+
+// home is the node whose directory holds the copy, nil when the copy is gone.
+func (w *world) home(id shard.CopyID) (int, *node) {
+	i := slices.IndexFunc(w.nodes[:], func(n *node) bool { return n.id == id })
+	if i < 0 {
+		return 0, nil
+	}
+	return i, w.nodes[i]
+}
+
+// carry carries effects out in their order.
+func (w *world) carry(n *node, e replication.Effects) {
+	if e.Write != nil {
+		n.queue = append(n.queue, e.Write)
+		n.log = n.log.with(e.Write)
+		w.past.wrote(n)
+	}
+	for _, o := range e.Appends {
+		m := o.Append
+		m.Records = n.log.records(m.Prev.LSN, o.Through)
+		w.send(m)
+	}
+	for _, a := range e.Acks {
+		w.past.acked(n, a)
+		w.send(a)
+	}
+	for _, m := range e.Nacks {
+		w.send(m)
+	}
+	for _, s := range e.Sealed {
+		w.past.sealed(n, s)
+		w.send(s)
+	}
+	if e.Confirmed != 0 && n.copy.Leads() != 0 {
+		w.past.confirm(n, e.Confirmed)
+	}
+	if e.Established {
+		w.send(established{n.copy.Leads(), n.session})
+	}
+	w.answerRead(n, e)
+	if w.r.config.instant && len(n.queue) > 0 {
+		w.carry(n, n.copy.Durable(n.commit()))
+	}
+}
+
+func (w *world) answerRead(n *node, e replication.Effects) {
+	if e.Deposed || n.read == nil {
+		n.read = nil
+		return
+	}
+	next := *n.read
+	next.verified = next.verified || e.Round >= next.round
+	n.read = &next
+	if next.verified && n.copy.Confirmed() >= next.saw {
+		w.past.answered(n, next)
+		n.read = nil
+	}
+}
+
+// regroup makes g the group's state: the nodes it concerns will see it, and copies are asked to seal its epoch.
+func (w *world) regroup(g *group) {
+	w.group = g
+	w.past.mapped(g.place)
+	for i, n := range w.nodes {
+		if concerns(g, n) {
+			w.edit(i).maps = append(w.nodes[i].maps, g)
+		}
+	}
+	if g.place.Status != shard.Recovering {
+		return
+	}
+	for _, c := range g.place.Copies {
+		if c.State == shard.CopyReady {
+			w.send(sealItem{Shard: theShard, Copy: c.ID, Epoch: g.place.Epoch})
+		}
+	}
+}
+
+// concerns reports whether a map can make a difference to the node: one that names another primary means nothing to a
+// process that neither leads nor is about to.
+func concerns(g *group, n *node) bool {
+	return n.copy != nil && (g.place.Session == n.session || n.copy.Leads() != 0 || len(n.maps) > 0)
+}
+
+// see lets the node act on the next map, as the region does.
+func (w *world) see(n *node) {
+	p := n.maps[0].place
+	n.maps = n.maps[1:]
+	if p.Session != n.session || p.Primary != n.id {
+		w.carry(n, n.copy.Follow(p.Epoch))
+		return
+	}
+	e, err := n.copy.Lead(leadership(p))
+	if err != nil {
+		return
+	}
+	if e.Write != nil {
+		w.past.leads(n, p.Epoch)
+	}
+	w.carry(n, e)
+	if p.Status == shard.Active {
+		w.carry(n, n.copy.Activate(p.Version))
+	}
+}
+
+func leadership(p *shard.Placement) replication.Leadership {
+	l := replication.Leadership{Epoch: p.Epoch, Version: p.Version, WriteQuorum: p.WriteQuorum}
+	for _, c := range p.Copies {
+		l.Copies = append(l.Copies, c.ID)
+	}
+	return l
+}
+
+// forget drops messages that cannot change anything any more, so that worlds that differ only in them are one. What is
+// dropped is only what its receiver would ignore for ever.
+func (w *world) forget() {
+	kept := w.net[:0:0]
+	for _, number := range w.net {
+		if w.matters(w.r.messages[number]) {
+			kept = append(kept, number)
+		}
+	}
+	w.net = kept
+}
+
+func (w *world) matters(m any) bool {
+	p := w.group.place
+	switch m := m.(type) {
+	case replication.Append:
+		_, n := w.home(m.To)
+		return n != nil && (m.Epoch >= n.disk.promised || w.led(m.Epoch))
+	case replication.Ack:
+		return w.led(m.Epoch)
+	case replication.Nack:
+		return w.led(m.Epoch)
+	case sealItem:
+		_, n := w.home(m.Copy)
+		asked := m.Epoch == p.Epoch && p.Status == shard.Recovering
+		return n != nil && (m.Epoch > n.disk.promised || asked)
+	case shard.Sealed:
+		return m.Epoch == p.Epoch && p.Status == shard.Recovering
+	case established:
+		return m.Epoch == p.Epoch && p.Status == shard.Establishing
+	}
+	return true
+}
+
+// led reports whether some process leads the epoch now. Nobody leads an epoch twice, so answers to one that stopped are
+// dead.
+func (w *world) led(epoch shard.Epoch) bool {
+	return slices.ContainsFunc(w.nodes[:], func(n *node) bool { return n.copy != nil && n.copy.Leads() == epoch })
+}
