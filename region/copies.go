@@ -245,6 +245,8 @@ func (c *copies) quiet(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
+		case <-c.region.life.Done():
+			return
 		case <-ctx.Done():
 			return
 		}

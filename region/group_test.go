@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -145,7 +146,8 @@ func (n *node) stop() {
 		n.group.t.Errorf("close port of %s: %v", n.id, err)
 	}
 	if err := n.region.Close(ctx); err != nil {
-		n.group.t.Errorf("close region of %s: %v", n.id, err)
+		stacks := make([]byte, 1<<20)
+		n.group.t.Errorf("close region of %s: %v\n%s", n.id, err, stacks[:runtime.Stack(stacks, true)])
 	}
 	if err := n.journal.Close(); err != nil {
 		n.group.t.Errorf("close journal of %s: %v", n.id, err)

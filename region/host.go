@@ -58,7 +58,7 @@ func newHost(r *Region, s journal.CopyState) *host {
 // finished takes a handler's outcome back; ended is the run, with its last one.
 func (h *host) finished(c *call, ended *run) {
 	if !h.inbox.finish(c, ended) {
-		c.reply(nil, closedFault(h.id))
+		h.leave(c, nil, closedFault(h.id))
 	}
 }
 

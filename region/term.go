@@ -31,8 +31,11 @@ type snapshot struct {
 
 // place makes the copy what the newest map says it is.
 func (h *host) place(p *shard.Placement) {
-	mine := p.Primary == h.copy && p.Session == h.region.cfg.Directory.Session()
+	session := h.region.cfg.Directory.Session()
+	mine := p.Primary == h.copy && p.Session == session
 	switch {
+	case p.Primary == h.copy && p.Session > session:
+		// Elected for a session that this process is granted and has not adopted yet. The placement comes again then.
 	case mine && p.Status == shard.Establishing:
 		h.lead(p)
 	case mine && p.Status == shard.Active:
