@@ -1,0 +1,51 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"muster/shard"
+)
+
+// The exit codes, the same for every verb.
+const (
+	exitDone    = 0
+	exitFailed  = 1 // it was tried and failed
+	exitMisuse  = 2 // the command line, environment or file is wrong: nothing was sent, nothing was changed
+	exitAway    = 3 // the group cannot answer now: no leader, no quorum, no node, too late
+	exitRefused = 4 // refused for safety, with the reason
+)
+
+// misuse is an error of whoever wrote the command line.
+type misuse struct{ error }
+
+// Unwrap gives the error inside.
+func (m misuse) Unwrap() error { return m.error }
+
+// exitCode decides on the code by what kind of error it is, never by its words.
+func exitCode(err error) int {
+	var m misuse
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &m):
+		return exitMisuse
+	}
+	switch shard.CodeOf(err) {
+	case shard.CodeInvalid:
+		return exitMisuse
+	case shard.CodeUnavailable, shard.CodeNoLeader, shard.CodeNotLeader, shard.CodeTimeout, shard.CodeUnconfirmed,
+		shard.CodeOverloaded, shard.CodeClosed, shard.CodeBehind, shard.CodeMoved:
+		return exitAway
+	case shard.CodeInUse, shard.CodeMismatch, shard.CodeConflict, shard.CodeWrongGroup:
+		return exitRefused
+	default:
+		return exitFailed
+	}
+}
+
+// sentence puts an error on one line: several faults are parted by semicolons.
+func sentence(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines, "; ")
+}

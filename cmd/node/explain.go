@@ -1,0 +1,144 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"muster/client"
+	"muster/coordinator/plan"
+	"muster/fsm"
+	"muster/shard"
+)
+
+var explainVerb = verb{
+	use:   "explain TYPE/SHARD",
+	short: "why a shard is where it is, and what it waits for",
+	long: "Says in sentences where a shard stands and what it waits for, from the group's map; then asks each node that holds a\n" +
+		"copy how far its log is. A node that does not answer is shown as such.",
+	example: "muster explain counter/28",
+	output: `counter/28 is active in epoch 1 on n2
+
+NODE  COPY  STATE  UP   ROLE     EPOCH  LAST  DURABLE  CONFIRMED  WAITS FOR
+n2    86    ready  yes  primary  1      5     5        5          -
+n1    85    ready  yes  replica  1      5     5        4          -
+n3    87    ready  yes  replica  1      5     5        4          -`,
+	args: 1,
+	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
+		r := readingFlags(flags)
+		return func(ctx context.Context, args []string) error {
+			id, err := shard.ParseID(args[0])
+			if err != nil {
+				return err
+			}
+			s, err := r.state(ctx, t)
+			if err != nil {
+				return err
+			}
+			known := s.View.Types[id.Type]
+			if known == nil {
+				return unknownType(id.Type)
+			}
+			if int(id.Number) >= len(known.Placements) {
+				return shard.Invalid("type %s has %d shards, counted from 0: there is no %s", id.Type, len(known.Placements), id)
+			}
+			report := r.explain(ctx, s, id)
+			return t.show(report, func(w *columns) { report.table(w) })
+		}
+	},
+}
+
+type explanation struct {
+	shardReport
+	Facts  []fact       `json:"facts"`
+	Copies []copyReport `json:"copies"`
+}
+
+type fact struct {
+	Reason plan.Reason `json:"reason"` // why the shard waits; "" for a plain fact
+	Text   string      `json:"text"`
+}
+
+type copyReport struct {
+	Node      shard.NodeID `json:"node"`
+	Copy      shard.CopyID `json:"copy"`
+	State     string       `json:"state"` // minted, ready or lost, as the map has it
+	Up        bool         `json:"up"`
+	Answered  bool         `json:"answered"` // the rest is the node's own word
+	Role      string       `json:"role"`
+	Epoch     shard.Epoch  `json:"epoch"`
+	Last      shard.LSN    `json:"last"`
+	Durable   shard.LSN    `json:"durable"`
+	Confirmed shard.LSN    `json:"confirmed"`
+	Waiting   string       `json:"waiting"`
+}
+
+func (r *reading) explain(ctx context.Context, s client.State, id shard.ID) explanation {
+	p := s.View.Placement(id)
+	e := explanation{shardReport: reportShard(id, p), Facts: []fact{}, Copies: []copyReport{}}
+	for _, line := range plan.Explain(&fsm.State{View: s.View}, id) {
+		e.Facts = append(e.Facts, fact{line.Reason, line.Text})
+	}
+	if p == nil {
+		return e
+	}
+	for _, c := range p.Copies {
+		e.Copies = append(e.Copies, r.copyOf(ctx, s.View, id, c))
+	}
+	slices.SortFunc(e.Copies, func(a, b copyReport) int {
+		return cmp.Or(cmp.Compare(boolInt(b.Node == p.Node), boolInt(a.Node == p.Node)), cmp.Compare(a.Node, b.Node))
+	})
+	return e
+}
+
+// nodePatience is how long one node may take to tell of its copy.
+const nodePatience = time.Second
+
+// copyOf asks the node of a copy about it.
+func (r *reading) copyOf(ctx context.Context, v *shard.View, id shard.ID, c shard.Copy) copyReport {
+	report := copyReport{Node: c.Node, Copy: c.ID, State: c.State.String(), Up: v.Up(c.Node)}
+	addrs, timeout := []string{v.Members[c.Node].Addr}, nodePatience
+	one := &remote{addrs: &addrs, timeout: &timeout, files: r.files}
+	var s client.State
+	err := one.with(ctx, func(ctx context.Context, c *client.Client) (err error) {
+		s, err = c.Inspect(ctx)
+		return err
+	})
+	if err != nil || s.Node != c.Node {
+		return report
+	}
+	report.Answered = true
+	for _, h := range s.Hosted {
+		if h.Shard == id && h.Copy == c.ID {
+			report.Role, report.Epoch, report.Last = h.Role, h.Epoch, h.Last
+			report.Durable, report.Confirmed, report.Waiting = h.Durable, h.Confirmed, h.Waiting
+		}
+	}
+	return report
+}
+
+func (e explanation) table(w *columns) {
+	for _, f := range e.Facts {
+		if f.Reason != "" {
+			fmt.Fprintf(w, "%s [%s]\n", f.Text, f.Reason)
+		} else {
+			fmt.Fprintln(w, f.Text)
+		}
+	}
+	if len(e.Copies) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	w.row("NODE", "COPY", "STATE", "UP", "ROLE", "EPOCH", "LAST", "DURABLE", "CONFIRMED", "WAITS FOR")
+	for _, c := range e.Copies {
+		role := c.Role
+		if !c.Answered {
+			role = "(no answer)"
+		}
+		w.row(c.Node, c.Copy, c.State, yes(c.Up), role, c.Epoch, c.Last, c.Durable, c.Confirmed, c.Waiting)
+	}
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"muster/client"
+	"muster/fsm"
+	"muster/shard"
+)
+
+// The documents of the read verbs. Their keys are stable: programs rest on them.
+
+type statusReport struct {
+	Group   shard.GroupID  `json:"group"`
+	UUID    shard.GroupID  `json:"uuid"`
+	Index   shard.Index    `json:"index"`
+	Leader  shard.NodeID   `json:"leader"` // "" when the answering node knows none
+	Term    uint64         `json:"term"`
+	Health  string         `json:"health"` // ok, degraded, recovering, no-quorum or no-leader: the worst that is true
+	Node    shard.NodeID   `json:"node"`   // who answered
+	AgeMS   int64          `json:"age_ms"` // of its map
+	Voters  []shard.NodeID `json:"voters"`
+	Members []memberReport `json:"members"`
+	Quorum  quorumReport   `json:"quorum"`
+	Types   []typeReport   `json:"types"`
+}
+
+type memberReport struct {
+	ID        shard.NodeID `json:"id"`
+	Addr      string       `json:"addr"`
+	Status    string       `json:"status"` // up or down
+	Roles     []string     `json:"roles"`
+	Zone      string       `json:"zone"`
+	Voter     bool         `json:"voter"`
+	Leader    bool         `json:"leader"`
+	Primaries int          `json:"primaries"`
+	Copies    int          `json:"copies"`
+}
+
+type quorumReport struct {
+	Required int            `json:"required"`
+	Have     int            `json:"have"`
+	Met      bool           `json:"met"`
+	Missing  []shard.NodeID `json:"missing"`
+}
+
+type typeReport struct {
+	Name       shard.TypeName `json:"name"`
+	Shards     uint32         `json:"shards"`
+	Replicas   int            `json:"replicas"`
+	MinAcks    int            `json:"min_acks"`
+	Volatile   bool           `json:"volatile"`
+	Active     int            `json:"active"`
+	Recovering int            `json:"recovering"` // every shard that is not active
+	Degraded   int            `json:"degraded"`   // active, and a copy of it is lost or on a node that is down
+}
+
+type shardReport struct {
+	Type           shard.TypeName      `json:"type"`
+	Shard          shard.Number        `json:"shard"`
+	Epoch          shard.Epoch         `json:"epoch"`
+	ConfigVersion  shard.ConfigVersion `json:"config_version"`
+	Status         string              `json:"status"`
+	Primary        shard.NodeID        `json:"primary"`
+	InSync         []shard.NodeID      `json:"in_sync"`
+	Learners       []shard.NodeID      `json:"learners"`
+	WriteQuorum    int                 `json:"write_quorum"`
+	RecoveryQuorum int                 `json:"recovery_quorum"`
+	Reason         shard.Cause         `json:"reason"`
+}
+
+func reportStatus(s client.State) statusReport {
+	r := statusReport{
+		Group: s.View.Group, UUID: s.View.Group, Index: s.View.Index, Leader: s.Leader, Term: s.Term,
+		Node: s.Node, AgeMS: s.Age.Milliseconds(), Voters: []shard.NodeID{},
+		Members: reportMembers(s), Quorum: reportQuorum((&fsm.State{View: s.View}).Gate()), Types: reportTypes(s.View),
+	}
+	for _, m := range r.Members {
+		if m.Voter {
+			r.Voters = append(r.Voters, m.ID)
+		}
+	}
+	r.Health = health(r)
+	return r
+}
+
+func health(r statusReport) string {
+	recovering := slices.ContainsFunc(r.Types, func(t typeReport) bool { return t.Recovering > 0 })
+	degraded := slices.ContainsFunc(r.Types, func(t typeReport) bool { return t.Degraded > 0 }) ||
+		slices.ContainsFunc(r.Members, func(m memberReport) bool { return m.Status != "up" })
+	switch {
+	case r.Leader == "":
+		return "no-leader"
+	case !r.Quorum.Met:
+		return "no-quorum"
+	case recovering:
+		return "recovering"
+	case degraded:
+		return "degraded"
+	}
+	return "ok"
+}
+
+func reportMembers(s client.State) []memberReport {
+	primaries, copies := load(s.View)
+	all := []memberReport{}
+	for _, id := range slices.Sorted(maps.Keys(s.View.Members)) {
+		m := s.View.Members[id]
+		status := "down"
+		if s.View.Up(id) {
+			status = "up"
+		}
+		all = append(all, memberReport{
+			ID: id, Addr: m.Addr, Status: status, Roles: list(m.Roles), Zone: m.Zone, Voter: m.Voter,
+			Leader: id == s.Leader, Primaries: primaries[id], Copies: copies[id],
+		})
+	}
+	return all
+}
+
+// load counts what each node serves and holds.
+func load(v *shard.View) (primaries, copies map[shard.NodeID]int) {
+	primaries, copies = map[shard.NodeID]int{}, map[shard.NodeID]int{}
+	for _, t := range v.Types {
+		for _, p := range t.Placements {
+			if p == nil {
+				continue
+			}
+			if p.Node != "" {
+				primaries[p.Node]++
+			}
+			for _, c := range p.Copies {
+				if c.State != shard.CopyLost {
+					copies[c.Node]++
+				}
+			}
+		}
+	}
+	return primaries, copies
+}
+
+func reportQuorum(g fsm.Gate) quorumReport {
+	return quorumReport{Required: g.Required, Have: g.Have, Met: g.Met, Missing: list(g.Missing)}
+}
+
+func reportTypes(v *shard.View) []typeReport {
+	all := []typeReport{}
+	for _, name := range slices.Sorted(maps.Keys(v.Types)) {
+		t := v.Types[name]
+		r := typeReport{
+			Name: name, Shards: t.Spec.Shards, Replicas: t.Spec.Replicas, MinAcks: t.Spec.MinAcks, Volatile: t.Spec.Volatile,
+		}
+		for _, p := range t.Placements {
+			switch {
+			case p == nil || p.Status != shard.Active:
+				r.Recovering++
+			default:
+				r.Active++
+				if slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyLost || !v.Up(c.Node) }) {
+					r.Degraded++
+				}
+			}
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func reportShards(v *shard.View, only shard.TypeName) []shardReport {
+	all := []shardReport{}
+	for _, name := range slices.Sorted(maps.Keys(v.Types)) {
+		if only != "" && name != only {
+			continue
+		}
+		for number, p := range v.Types[name].Placements {
+			all = append(all, reportShard(shard.ID{Type: name, Number: shard.Number(number)}, p))
+		}
+	}
+	return all
+}
+
+func reportShard(id shard.ID, p *shard.Placement) shardReport {
+	r := shardReport{Type: id.Type, Shard: id.Number, Status: "unplaced", InSync: []shard.NodeID{}, Learners: []shard.NodeID{}}
+	if p == nil {
+		return r
+	}
+	r.Epoch, r.ConfigVersion, r.Status, r.Primary = p.Epoch, p.Version, p.Status.String(), p.Node
+	r.WriteQuorum, r.RecoveryQuorum, r.Reason = p.WriteQuorum, p.RecoveryQuorum(), p.Cause
+	r.InSync = nodesOf(p)
+	return r
+}
+
+// nodesOf lists where the copies are, the primary's node first.
+func nodesOf(p *shard.Placement) []shard.NodeID {
+	nodes := []shard.NodeID{}
+	for _, c := range p.Copies {
+		nodes = append(nodes, c.Node)
+	}
+	slices.SortFunc(nodes, func(a, b shard.NodeID) int {
+		if a == p.Node || b == p.Node {
+			return cmp.Compare(boolInt(b == p.Node), boolInt(a == p.Node))
+		}
+		return cmp.Compare(a, b)
+	})
+	return nodes
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// list is never null in JSON.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}

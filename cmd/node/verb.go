@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A verb is one thing the command can do. Its help, its flags, its documentation and its body all come from here.
+type verb struct {
+	use     string // the verb and its arguments: "locate TYPE ENTITY"
+	short   string // what it does, in half a line
+	long    string // and in whole sentences
+	example string // one command line
+	output  string // what that prints
+	args    int    // exactly so many; optional ones are declared by most
+	most    int    // at most so many, when more than args
+	verbs   []verb // verbs below this one; it has no body then
+
+	// body declares flags on the command and returns what runs. It is called once for each command line.
+	body func(t *terminal, flags *pflag.FlagSet) func(ctx context.Context, args []string) error
+}
+
+const environPrefix = "MUSTER_"
+
+// newRoot builds the command line from the table of verbs.
+func newRoot(t *terminal) *cobra.Command {
+	root := &cobra.Command{
+		Use: "muster", Short: "a cluster of sharded, event-sourced entities",
+		Long: "muster runs the nodes of a group and talks to them. A group places each entity on exactly one node, journals its\n" +
+			"events, copies them to other nodes, and brings the entity back when its node dies.\n\n" +
+			"Every flag can also be set in the environment: --addr as MUSTER_ADDR, --required-quorum as MUSTER_REQUIRED_QUORUM.\n\n" +
+			"Exit codes: 0 done; 1 failed; 2 misuse, nothing was sent or changed; 3 the group cannot answer now;\n" +
+			"4 refused for safety.",
+		SilenceUsage: true, SilenceErrors: true, Args: noSuchVerb,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(t.out)
+	root.SetErr(t.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misuse{fmt.Errorf("%s: %w; see %s --help", name(cmd), err, cmd.CommandPath())}
+	})
+	output := root.PersistentFlags().StringP("output", "o", "table", "table for people, json for programs: one document")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return prepare(t, cmd, output) }
+	for _, v := range verbs() {
+		root.AddCommand(v.command(t))
+	}
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
+func (v verb) command(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: v.use, Short: v.short, Long: v.long, DisableFlagsInUseLine: true}
+	if v.example != "" {
+		cmd.Example = "  " + v.example + "\n" + indented(v.output)
+	}
+	if v.body == nil {
+		cmd.Args = noSuchVerb
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, below := range v.verbs {
+			cmd.AddCommand(below.command(t))
+		}
+		return cmd
+	}
+	body := v.body(t, cmd.Flags())
+	cmd.Args = v.count
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := body(cmd.Context(), args); err != nil {
+			return fmt.Errorf("%s: %w", name(cmd), err)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func indented(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ")
+}
+
+// count checks the number of arguments.
+func (v verb) count(cmd *cobra.Command, args []string) error {
+	if len(args) < v.args || len(args) > max(v.args, v.most) {
+		return misuse{fmt.Errorf("%s: %d arguments; usage: %s", name(cmd), len(args), cmd.UseLine())}
+	}
+	return nil
+}
+
+func noSuchVerb(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return misuse{fmt.Errorf("%s has no verb %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+func name(cmd *cobra.Command) string {
+	if path := strings.TrimPrefix(cmd.CommandPath(), "muster "); path != "muster" {
+		return path
+	}
+	return "command line"
+}
+
+// prepare completes the flags from the environment and checks those that all verbs share.
+func prepare(t *terminal, cmd *cobra.Command, output *string) error {
+	if err := environment(t.environ, cmd); err != nil {
+		return misuse{err}
+	}
+	if *output != "table" && *output != "json" {
+		return misuse{fmt.Errorf("%s: output %q is neither table nor json", name(cmd), *output)}
+	}
+	t.json = *output == "json"
+	return nil
+}
+
+// environment sets every flag that the command line does not from its variable. A variable that no verb has is an error:
+// a misspelt one would be silence otherwise.
+func environment(environ []string, cmd *cobra.Command) error {
+	var faults []error
+	for _, entry := range environ {
+		variable, value, _ := strings.Cut(entry, "=")
+		flag, ours := strings.CutPrefix(variable, environPrefix)
+		if !ours || strings.HasPrefix(flag, "TEST_") {
+			continue
+		}
+		flag = strings.ToLower(strings.ReplaceAll(flag, "_", "-"))
+		if !flagOfSome(cmd.Root(), flag) {
+			faults = append(faults, fmt.Errorf("environment: no verb has a flag --%s for %s", flag, variable))
+			continue
+		}
+		if f := cmd.Flags().Lookup(flag); f != nil && !f.Changed {
+			if err := cmd.Flags().Set(flag, value); err != nil {
+				faults = append(faults, fmt.Errorf("environment: %s=%q: %w", variable, value, err))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func flagOfSome(cmd *cobra.Command, flag string) bool {
+	return cmd.Flags().Lookup(flag) != nil || cmd.PersistentFlags().Lookup(flag) != nil ||
+		slices.ContainsFunc(cmd.Commands(), func(c *cobra.Command) bool { return flagOfSome(c, flag) })
+}

@@ -1,0 +1,12 @@
+package main
+
+// verbs is the table: what the command can do, in the order of its help. A new verb is one file and one line here.
+func verbs() []verb {
+	return []verb{
+		devVerb, serveVerb,
+		statusVerb, membersVerb, shardsVerb, typesVerb, locateVerb, explainVerb, watchVerb,
+		askVerb, tellVerb,
+		barrierVerb, quorumVerb,
+		versionVerb,
+	}
+}
