@@ -53,7 +53,8 @@ func (c *Coordinator) self() Founder {
 func (c *Coordinator) resume(ctx context.Context) error {
 	d := c.cfg.Directory
 	if !d.founder() {
-		return nil // a member without a vote
+		c.sitOut()
+		return nil
 	}
 	if err := c.openVoter(); err != nil {
 		return err
@@ -150,9 +151,14 @@ func (c *Coordinator) unique(heard []hello) error {
 	return nil
 }
 
+// sitOut refuses Raft's streams on a member without a vote. An old configuration of the group may still name it, and a stream
+// that nobody reads would hold the caller until its timeout.
+func (c *Coordinator) sitOut() { c.cfg.Port.RaftLayer().Cut() }
+
 // join becomes a member, without a vote, of the group a seed belongs to.
 func (c *Coordinator) join(h hello) error {
 	c.cfg.Port.SetGroup(h.group)
+	c.sitOut()
 	if c.cfg.founding() {
 		c.log.Warn("the group was formed without this node: it joins as a member without a vote", "group", h.group, "seed", h.addr)
 	}

@@ -201,6 +201,7 @@ func (v *voter) close() error {
 	if r := v.raft.Load(); r != nil {
 		v.proposer.close()
 		v.leading.close()
+		v.c.cfg.Port.RaftLayer().Cut() // Raft waits for its calls, and one to a node that is gone lasts until its timeout
 		done := make(chan error, 1)
 		go func() { done <- r.Shutdown().Error() }()
 		select {

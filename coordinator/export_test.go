@@ -1,0 +1,78 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"muster/shard"
+)
+
+// PoisonStore makes a voter's Raft store fail for good, as a disk that hangs would.
+func PoisonStore(c *Coordinator, err error) { c.voter.Load().store.poison(err) }
+
+// Store is the watched store, for tests of its own.
+type Store struct{ *store }
+
+// WatchStore watches a backend.
+func WatchStore(b interface {
+	raft.LogStore
+	raft.StableStore
+	Close() error
+}, warnAfter, fatalAfter time.Duration) (Store, error) {
+	s, err := watchStore(b, hclog.NewNullLogger(), warnAfter, fatalAfter)
+	return Store{s}, err
+}
+
+// Failed is closed when the store is poisoned.
+func (s Store) Failed() <-chan struct{} { return s.failed }
+
+// Err is why.
+func (s Store) Err() error { return s.err() }
+
+// StoredAt is when the entry was stored.
+func (s Store) StoredAt(index uint64, started, now time.Time) time.Time {
+	return s.storedAt(index, started, now)
+}
+
+// Settled is the newest entry at or below index that reaches the state machine.
+func (s Store) Settled(index uint64) (uint64, error) { return s.settled(index) }
+
+// Shut closes the store.
+func (s Store) Shut(most time.Duration) error { return s.close(most) }
+
+// Machine is the replicated state as Raft sees it, for tests of its own.
+type Machine struct{ *machine }
+
+// NewMachine returns an empty one over the store.
+func NewMachine(s Store) Machine {
+	return Machine{newMachine(s.store, newClock(), hclog.NewNullLogger())}
+}
+
+// Index is the newest entry applied.
+func (m Machine) Index() shard.Index {
+	_, index, _ := m.look()
+	return index
+}
+
+// View is the present map.
+func (m Machine) View() *shard.View { return m.state().View }
+
+// Since returns what a watcher that has from is sent.
+func (m Machine) Since(from shard.Index) (deltas []*shard.Delta, whole, behind bool) {
+	u := m.since(from)
+	for _, l := range u.deltas {
+		deltas = append(deltas, l.delta)
+	}
+	return deltas, u.whole != nil, u.behind
+}
+
+// Renewed is when the session's newest renewal was stored, and its number.
+func (m Machine) Renewed(s shard.SessionID) (time.Duration, uint64, bool) {
+	r, known := m.lastRenewal(s)
+	return r.at, r.number, known
+}
+
+// Stopped is closed when the machine met an entry of a newer program.
+func (m Machine) Stopped() <-chan struct{} { return m.failed }

@@ -1,0 +1,294 @@
+package coordinator_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/coordinator"
+	"muster/shard"
+	"muster/transport/wire"
+)
+
+// refused says that err has the code and that its text tells the operator all of the words.
+func refused(t *testing.T, err error, code shard.Code, words ...string) {
+	t.Helper()
+	if shard.CodeOf(err) != code {
+		t.Errorf("%v, want %s", err, code)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q does not say %q", err, w)
+		}
+	}
+}
+
+// A configuration that cannot work is refused before anything is touched, with every fault at once.
+func TestConfigurationIsRefused(t *testing.T) {
+	g := newGroup(t, 4)
+	n := g.nodes["n1"]
+	for _, c := range []struct {
+		what   string
+		change func(*coordinator.Config)
+		words  []string
+	}{
+		{"four seeds and no number of voters", func(*coordinator.Config) {}, []string{"voters = 4", "set voters to 3"}},
+		{"even voters", func(c *coordinator.Config) { c.Voters = 2 }, []string{"voters = 2", "set voters to 1"}},
+		{"too many", func(c *coordinator.Config) { c.Voters = 9 }, []string{"1, 3, 5 or 7"}},
+		{"more voters than seeds", func(c *coordinator.Config) { c.Voters = 5 }, []string{"voters = 5 but 4 seeds"}},
+		{"a lease that one lost renewal ends", func(c *coordinator.Config) { c.Times.Renew = time.Hour }, []string{"renew = 1h0m0s"}},
+		{"two faults", func(c *coordinator.Config) { c.Voters, c.Node = 2, "n 1" }, []string{"voters = 2", `node id "n 1"`}},
+		{"a type twice", func(c *coordinator.Config) { c.Voters = 3; c.Hosts = []shard.Spec{account, account} }, []string{"hosted twice"}},
+	} {
+		err := n.open(c.change)
+		if err == nil {
+			t.Errorf("%s: accepted", c.what)
+			n.kill()
+			continue
+		}
+		refused(t, err, shard.CodeInvalid, c.words...)
+	}
+}
+
+// A data directory is one process's, private, and never guessed at.
+func TestDirectoryIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	first, err := coordinator.OpenDirectory(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := coordinator.OpenDirectory(path); err == nil || !strings.Contains(err.Error(), "is used by process") {
+		t.Errorf("a second process: %v", err)
+	}
+	id, machine := first.ID(), first.Machine()
+	first.Close()
+	again, err := coordinator.OpenDirectory(path)
+	if err != nil || again.ID() != id || again.Machine() != machine {
+		t.Fatalf("opened again: %v", err)
+	}
+	again.Close()
+
+	moved := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(moved, os.DirFS(path)); err != nil {
+		t.Fatal(err)
+	}
+	os.Chmod(moved, 0o700)
+	replica, err := coordinator.OpenDirectory(moved)
+	if err != nil || replica.ID() != id || replica.Machine() == machine {
+		t.Errorf("a copied directory must not prove anything about the original: %v", err)
+	}
+	replica.Close()
+
+	identity := filepath.Join(path, "identity.json")
+	for _, c := range []struct {
+		what, words string
+		spoil       func() error
+	}{
+		{"open to others", "chmod 700", func() error { return os.Chmod(path, 0o755) }},
+		{"damaged", "damaged", func() error { os.Chmod(path, 0o700); return os.WriteFile(identity, []byte(`{"format":1`), 0o600) }},
+		{"newer", "newer than", func() error { return os.WriteFile(identity, []byte(`{"format":2,"directory":"x"}`), 0o600) }},
+		{"without identity", "holds files but no", func() error {
+			os.Remove(identity)
+			return os.WriteFile(filepath.Join(path, "journal.db"), []byte("x"), 0o600)
+		}},
+	} {
+		if err := c.spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := coordinator.OpenDirectory(path); err == nil || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s: %v", c.what, err)
+			if err == nil {
+				d.Close()
+			}
+		}
+	}
+}
+
+// While a node lives, nobody with another data directory gets its id, and hears so.
+func TestIDInUse(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	twin := &node{g: g, id: "n1", path: filepath.Join(t.TempDir(), "twin"), addr: freeAddr(t)}
+	twin.copies = newCopies(twin)
+	err := twin.start(func(c *coordinator.Config) { c.Times.Lease, c.Times.Renew = 300*time.Millisecond, 100*time.Millisecond })
+	refused(t, err, shard.CodeInUse, "id n1 is in use by "+g.nodes["n1"].addr)
+
+	other := g.nodes["n1"]
+	other.stop()
+	other.id = "n9"
+	refused(t, other.start(func(c *coordinator.Config) { c.Seeds = nil }), shard.CodeInvalid, "belongs to node n1, not n9")
+	other.id = "n1"
+}
+
+// Two founding nodes under one id are told so, instead of forming a group that one of them is not in.
+func TestTwoFoundersWithOneID(t *testing.T) {
+	g := newGroup(t, 3)
+	delete(g.nodes, "n3")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	twin := &node{g: g, id: "n2", path: filepath.Join(t.TempDir(), "twin"), addr: g.seeds[2]}
+	twin.copies = newCopies(twin)
+	for _, n := range []*node{g.nodes["n1"], g.nodes["n2"], twin} {
+		if err := n.open(nil); err != nil {
+			t.Fatal(err)
+		}
+		defer n.kill()
+	}
+	refused(t, g.nodes["n1"].Start(ctx), shard.CodeInUse, "id n2 is in use by")
+}
+
+// A member of one group that is pointed at the seeds of another is refused there.
+func TestOtherGroupRefuses(t *testing.T) {
+	a, b := newGroup(t, 1), newGroup(t, 1)
+	a.startAll()
+	b.nodes["n1"].start(nil)
+	m := a.add("m1")
+	if err := m.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	m.stop()
+	refused(t, m.start(func(c *coordinator.Config) { c.Seeds = b.seeds }), shard.CodeWrongGroup, string(a.nodes["n1"].View().Group))
+}
+
+// A voter whose Raft log is gone must not vote again as itself. With an empty directory it comes back as a member.
+func TestVoterLosesItsDisk(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	g.everyMap("every shard is active", active("account"))
+	n := g.nodes["n3"]
+	n.kill()
+	if err := os.RemoveAll(filepath.Join(n.path, "raft")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, n.start(nil), shard.CodeInvalid, "Raft log is gone", "empty directory")
+
+	if err := os.RemoveAll(n.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	if n.Voter() {
+		t.Error("it votes")
+	}
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	g.everyMap("every shard is active", active("account"))
+	for i, p := range g.nodes["n1"].View().Types["account"].Placements {
+		for _, c := range p.Copies {
+			if c.Node == "n3" && c.State != shard.CopyLost {
+				t.Errorf("shard %d: the wiped node's copy is %s", i, c.State)
+			}
+		}
+	}
+}
+
+// A founder accepts a Form only from the nodes it was told of, for itself, and of the size it expects.
+func TestFormIsJudged(t *testing.T) {
+	g := newGroup(t, 3)
+	n := g.nodes["n1"]
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	self := &wire.Founder{Node: "n1", Addr: n.addr, Directory: string(n.DirectoryID())}
+	founder := func(id, addr string) *wire.Founder { return &wire.Founder{Node: id, Addr: addr, Directory: "d-" + id} }
+	for _, c := range []struct {
+		what     string
+		code     shard.Code
+		founders []*wire.Founder
+	}{
+		{"without itself", shard.CodeMismatch, []*wire.Founder{founder("n0", g.seeds[0]), founder("n2", g.seeds[1]), founder("n3", g.seeds[2])}},
+		{"a stranger", shard.CodeMismatch, []*wire.Founder{self, founder("n2", g.seeds[1]), founder("n3", "127.0.0.1:1")}},
+		{"another size", shard.CodeMismatch, []*wire.Founder{self}},
+		{"nobody", shard.CodeInvalid, nil},
+	} {
+		err := n.form("g", c.founders)
+		if shard.CodeOf(err) != c.code {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+	if n.directory.Group() != "" {
+		t.Errorf("a refused Form left group %s behind", n.directory.Group())
+	}
+}
+
+func (n *node) form(group string, founders []*wire.Founder) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	reply, err := wire.NewGroupClient(n.port.Peer(n.addr)).Form(ctx, &wire.FormRequest{Group: group, Founders: founders})
+	if err != nil {
+		return err
+	}
+	if reply.Fault != nil {
+		return &shard.Error{Code: shard.Code(reply.Fault.Code), Detail: reply.Fault.Detail}
+	}
+	return nil
+}
+
+// The forming is interrupted after everyone agreed and before the first wrote Raft's configuration. Started again, the
+// nodes form the group they had agreed on, and another Form is refused.
+func TestInterruptedForming(t *testing.T) {
+	g := newGroup(t, 3)
+	var founders []*wire.Founder
+	for _, id := range []shard.NodeID{"n1", "n2", "n3"} {
+		n := g.nodes[id]
+		if err := n.open(nil); err != nil {
+			t.Fatal(err)
+		}
+		founders = append(founders, &wire.Founder{Node: string(id), Addr: n.addr, Directory: string(n.DirectoryID())})
+	}
+	const agreed = "0c6a8f0e-5f52-4a0e-8f5e-2f7f6f1f7a10"
+	for range 2 { // the same Form again is harmless
+		for _, n := range g.nodes {
+			if err := n.form(agreed, founders); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	refused(t, g.nodes["n2"].form("another", founders), shard.CodeWrongGroup)
+	for _, n := range g.nodes {
+		n.kill()
+	}
+	g.startAll()
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	if group := g.nodes["n2"].View().Group; group != agreed {
+		t.Errorf("formed %s, agreed on %s", group, agreed)
+	}
+}
+
+// A start that finds nobody gives up with its context and leaves nothing behind: later, with the others, it forms.
+func TestStartGivesUp(t *testing.T) {
+	g := newGroup(t, 3)
+	n := g.nodes["n1"]
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	err := n.Start(ctx)
+	n.kill()
+	refused(t, err, shard.CodeTimeout, g.seeds[1], g.seeds[2])
+	g.startAll()
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+}
+
+// A node whose Raft store fails reports it and stops leading, though its process and its network live on.
+func TestBrokenStoreStopsTheNode(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	broken := g.leader()
+	coordinator.PoisonStore(broken.Coordinator, errors.New("the disk hangs"))
+	<-broken.Failed()
+	if err := broken.Err(); err == nil || !strings.Contains(err.Error(), "the disk hangs") {
+		t.Errorf("it says %v", err)
+	}
+	old := broken.id
+	broken.kill()
+	if now := g.leader(); now.id == old {
+		t.Errorf("%s leads on", old)
+	}
+}

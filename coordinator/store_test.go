@@ -1,0 +1,145 @@
+package coordinator_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"muster/coordinator"
+)
+
+// disk is a store in memory whose next write takes a while or fails.
+type disk struct {
+	*raft.InmemStore
+	takes time.Duration
+	err   error
+}
+
+func (d *disk) StoreLogs(logs []*raft.Log) error {
+	time.Sleep(d.takes) // the disk is slow: this is the thing under test, not a wait for something
+	if d.err != nil {
+		return d.err
+	}
+	return d.InmemStore.StoreLogs(logs)
+}
+
+func (d *disk) Close() error { return nil }
+
+func watched(t *testing.T, d *disk) coordinator.Store {
+	t.Helper()
+	d.InmemStore = raft.NewInmemStore()
+	s, err := coordinator.WatchStore(d, 250*time.Millisecond, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A slow write is only slow.
+func TestSlowStoreGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := watched(t, &disk{takes: 9 * time.Second})
+		if err := s.StoreLog(&raft.Log{Index: 1}); err != nil {
+			t.Error(err)
+		}
+		if last, err := s.LastIndex(); last != 1 || err != nil {
+			t.Errorf("last index %d, %v", last, err)
+		}
+		if err := s.Shut(time.Second); err != nil || s.Err() != nil {
+			t.Error(err, s.Err())
+		}
+	})
+}
+
+// A write that hangs poisons the store while it hangs; when it completes after all, it has failed all the same.
+func TestHangingStoreIsPoisoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := watched(t, &disk{takes: time.Minute})
+		began := time.Now()
+		result := make(chan error, 1)
+		go func() { result <- s.StoreLog(&raft.Log{Index: 1}) }()
+		<-s.Failed()
+		if took := time.Since(began); took < 10*time.Second || took > 11*time.Second {
+			t.Errorf("noticed after %s", took)
+		}
+		if err := s.SetUint64([]byte("k"), 1); err == nil {
+			t.Error("a poisoned store took a write")
+		}
+		if err := <-result; err == nil {
+			t.Error("the write that hung is taken for good")
+		}
+		s.Shut(time.Second)
+	})
+}
+
+// One failed write is the last: what it left behind is not known.
+func TestFailedWriteIsTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{err: errors.New("input/output error")}
+		s := watched(t, d)
+		if err := s.StoreLog(&raft.Log{Index: 1}); !errors.Is(err, d.err) {
+			t.Errorf("the failure became %v", err)
+		}
+		d.err = nil
+		if err := s.StoreLog(&raft.Log{Index: 1}); err == nil {
+			t.Error("the store went on after a failed write")
+		}
+		<-s.Failed()
+		s.Shut(time.Second)
+	})
+}
+
+// The moment an entry was stored is known for this life's entries; an earlier life's count as stored before it, unless they
+// were cut off and written anew; forgotten ones as stored now.
+func TestStoredAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{InmemStore: raft.NewInmemStore()}
+		for i := range uint64(5) {
+			d.InmemStore.StoreLog(&raft.Log{Index: i + 1})
+		}
+		s, err := coordinator.WatchStore(d, time.Second, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		started := time.Now()
+		time.Sleep(time.Second)
+		if err := s.DeleteRange(5, 5); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now()
+		for i := uint64(5); i <= 6; i++ {
+			if err := s.StoreLog(&raft.Log{Index: i}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		now := time.Now()
+		for index, want := range map[uint64]time.Time{4: started, 5: at, 6: at, 7: now} {
+			if got := s.StoredAt(index, started, now); !got.Equal(want) {
+				t.Errorf("entry %d: %s, want %s", index, got, want)
+			}
+		}
+		s.Shut(time.Second)
+	})
+}
+
+// Waiting for an entry that Raft keeps to itself would never end, so the one before it counts.
+func TestSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := watched(t, &disk{})
+		for i, kind := range []raft.LogType{raft.LogConfiguration, raft.LogNoop, raft.LogCommand, raft.LogNoop, raft.LogBarrier} {
+			if err := s.StoreLog(&raft.Log{Index: uint64(i + 1), Type: kind}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for index, want := range map[uint64]uint64{0: 0, 1: 1, 2: 1, 3: 3, 4: 3, 5: 3, 9: 0} {
+			if got, err := s.Settled(index); got != want || err != nil {
+				t.Errorf("%d settles at %d, want %d (%v)", index, got, want, err)
+			}
+		}
+		s.Shut(time.Second)
+	})
+}
