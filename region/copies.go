@@ -18,6 +18,7 @@ import (
 type copies struct {
 	region   *Region
 	hosts    atomic.Pointer[map[shard.CopyID]*host] // replaced, never changed
+	session  shard.SessionID                        // this process's when the last map was followed; owned by Update
 	reading  chan struct{}                          // a place for each log that is read at once
 	reported time.Duration                          // when reports were last repeated; owned by the beat
 	roused   time.Duration                          // when every host was last given a tick; owned by the beat

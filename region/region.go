@@ -54,22 +54,21 @@ type owner interface {
 // A Region is the data plane of one node. All methods are safe for concurrent use, but Update, which one goroutine calls
 // with one map after the other.
 type Region struct {
-	cfg      Config
-	log      hclog.Logger
-	limits   Limits
-	types    map[shard.TypeName]entity.Definition
-	view     atomic.Pointer[shard.View]
-	followed shard.SessionID                    // this process's when the last map was followed; owned by Update
-	owners   atomic.Pointer[map[shard.ID]owner] // replaced, never changed
-	origin   origin
-	peers    *peers
-	workers  workers
-	copies   copies
-	began    time.Time
-	life     context.Context // ends when the region stops, whatever the reason
-	end      context.CancelFunc
-	wait     sync.WaitGroup
-	fault    atomic.Pointer[shard.Error] // why it stopped, nil while it works
+	cfg     Config
+	log     hclog.Logger
+	limits  Limits
+	types   map[shard.TypeName]entity.Definition
+	view    atomic.Pointer[shard.View]
+	owners  atomic.Pointer[map[shard.ID]owner] // replaced, never changed
+	origin  origin
+	peers   *peers
+	workers workers
+	copies  copies
+	began   time.Time
+	life    context.Context // ends when the region stops, whatever the reason
+	end     context.CancelFunc
+	wait    sync.WaitGroup
+	fault   atomic.Pointer[shard.Error] // why it stopped, nil while it works
 }
 
 // New opens every copy that the journal holds as a replica. It asks and answers nothing before the first Update.
@@ -130,8 +129,8 @@ func (r *Region) Update(v *shard.View) {
 		r.peers.keep(v)
 	}
 	self := r.self()
-	adopted := self.Session != r.followed // placements that named it before it was adopted have to be looked at again
-	r.followed = self.Session
+	adopted := self.Session != r.copies.session // placements that named it before it was adopted have to be looked at again
+	r.copies.session = self.Session
 	for name, t := range v.Types {
 		was := old.Types[name]
 		if !adopted && was == t && old.LastSession == v.LastSession && len(old.Sessions) == len(v.Sessions) {
