@@ -52,12 +52,13 @@ type node struct {
 func newGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
 	t.Helper()
 	g := &group{t: t, nodes: map[shard.NodeID]*node{}, hosts: hosts}
+	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
 		for _, n := range g.nodes {
 			n.kill()
 		}
 		if !t.Failed() {
-			goleak.VerifyNone(t, goleak.IgnoreCurrent())
+			goleak.VerifyNone(t, before)
 		}
 	})
 	for i := range n {

@@ -144,15 +144,18 @@ func TestTwoFoundersWithOneID(t *testing.T) {
 
 // A member of one group that is pointed at the seeds of another is refused there.
 func TestOtherGroupRefuses(t *testing.T) {
-	a, b := newGroup(t, 1), newGroup(t, 1)
-	a.startAll()
-	b.nodes["n1"].start(nil)
-	m := a.add("m1")
+	g := newGroup(t, 1)
+	g.startAll()
+	other, m := g.add("b1"), g.add("m1")
+	if err := other.start(func(c *coordinator.Config) { c.Seeds = nil }); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.start(nil); err != nil {
 		t.Fatal(err)
 	}
 	m.stop()
-	refused(t, m.start(func(c *coordinator.Config) { c.Seeds = b.seeds }), shard.CodeWrongGroup, string(a.nodes["n1"].View().Group))
+	err := m.start(func(c *coordinator.Config) { c.Seeds = []string{other.addr} })
+	refused(t, err, shard.CodeWrongGroup, string(g.nodes["n1"].View().Group), string(other.View().Group))
 }
 
 // A voter whose Raft log is gone must not vote again as itself. With an empty directory it comes back as a member.
