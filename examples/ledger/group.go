@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"muster/client"
+	"muster/shard"
+)
+
+const (
+	glance   = 50 * time.Millisecond // between two looks at something that takes time
+	logLines = 15                    // of a node that died, shown to the user
+)
+
+// A group is nodes as processes of this very program on this machine, with their directories below one temporary one. It
+// belongs to one goroutine.
+type group struct {
+	dir     string
+	seeds   []string
+	args    []string // the same for all
+	members []*member
+	died    chan error // a process ended that nobody had killed
+}
+
+// A member is one node's name and place, whether or not a process runs for it.
+type member struct {
+	id, addr, dir string
+	process       *exec.Cmd // nil while down
+	stdin         io.Closer
+	expected      chan struct{} // closed before the process is made to end
+	ended         chan struct{} // closed when it has
+}
+
+// newGroup chooses addresses and starts the processes.
+func newGroup(nodes int, s shape) (*group, error) {
+	dir, err := os.MkdirTemp("", "ledger-")
+	if err != nil {
+		return nil, err
+	}
+	g := &group{dir: dir, died: make(chan error, nodes)}
+	addrs, err := freeAddrs(nodes)
+	if err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	for i, addr := range addrs {
+		id := "n" + strconv.Itoa(i+1)
+		g.members = append(g.members, &member{id: id, addr: addr, dir: filepath.Join(dir, id)})
+	}
+	voters := min(7, nodes-1+nodes%2) // an odd number, at most all
+	g.seeds = addrs[:voters]
+	g.args = append([]string{"--until-stdin-closes", "--seeds", strings.Join(g.seeds, ",")}, s.args()...)
+	for _, m := range g.members {
+		if err := g.start(m); err != nil {
+			return nil, errors.Join(err, g.close())
+		}
+	}
+	return g, nil
+}
+
+// freeAddrs finds ports that are free now: a node that comes back needs the one it had.
+func freeAddrs(n int) ([]string, error) {
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
+}
+
+func (g *group) start(m *member) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(m.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the process has its own
+	p := exec.Command(self, append([]string{"serve", "--id", m.id, "--addr", m.addr, "--dir", m.dir}, g.args...)...)
+	p.Stdout, p.Stderr = log, log
+	if m.stdin, err = p.StdinPipe(); err != nil {
+		return err
+	}
+	if err := p.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", m.id, err)
+	}
+	m.process, m.expected, m.ended = p, make(chan struct{}), make(chan struct{})
+	go g.watch(m, p, m.expected, m.ended)
+	return nil
+}
+
+// watch joins one process and tells when it ended by itself.
+func (g *group) watch(m *member, p *exec.Cmd, expected, ended chan struct{}) {
+	err := p.Wait()
+	close(ended)
+	select {
+	case <-expected:
+	default:
+		g.died <- fmt.Errorf("node %s ended by itself: %v\n%s", m.id, err, lastLines(m.dir+".log"))
+	}
+}
+
+func lastLines(path string) string {
+	all, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(all)), "\n")
+	return strings.Join(lines[max(0, len(lines)-logLines):], "\n")
+}
+
+// kill ends a process as a power cut would.
+func (g *group) kill(m *member) error {
+	if m.process == nil {
+		return nil
+	}
+	close(m.expected)
+	err := m.process.Process.Kill()
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	<-m.ended
+	m.process = nil
+	return err
+}
+
+// close kills what runs and removes every trace. A nil group has none.
+func (g *group) close() error {
+	if g == nil {
+		return nil
+	}
+	var errs []error
+	for _, m := range g.members {
+		errs = append(errs, g.kill(m))
+	}
+	return errors.Join(append(errs, os.RemoveAll(g.dir))...)
+}
+
+func (g *group) member(id string) *member {
+	for _, m := range g.members {
+		if m.id == id {
+			return m
+		}
+	}
+	return nil
+}
+
+// caughtUp waits until every copy on m holds durably what its primary has confirmed.
+func (g *group) caughtUp(ctx context.Context, m *member) error {
+	for {
+		lag, err := g.lag(ctx, m)
+		if err == nil && lag == 0 {
+			return nil
+		}
+		if err := pause(ctx, glance); err != nil {
+			return fmt.Errorf("%s lacks %d postings: %w", m.id, lag, err)
+		}
+	}
+}
+
+// lag is the number of confirmed records that m does not hold yet.
+func (g *group) lag(ctx context.Context, m *member) (int, error) {
+	confirmed := map[shard.ID]shard.LSN{}
+	var durable []client.Hosted
+	for _, other := range g.members {
+		hosted, err := inspect(ctx, other.addr)
+		if err != nil {
+			return -1, err
+		}
+		for _, h := range hosted {
+			confirmed[h.Shard] = max(confirmed[h.Shard], h.Confirmed)
+		}
+		if other == m {
+			durable = hosted
+		}
+	}
+	if len(durable) == 0 {
+		return -1, errors.New("it holds no copies")
+	}
+	lag := 0
+	for _, h := range durable {
+		lag += int(max(confirmed[h.Shard], h.Durable) - h.Durable)
+	}
+	return lag, nil
+}
+
+func inspect(ctx context.Context, addr string) ([]client.Hosted, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	c, err := client.Connect(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	s, err := c.Inspect(ctx)
+	return s.Hosted, err
+}
+
+// pause waits, or fails when ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
