@@ -62,3 +62,7 @@ fuzz: ## each fuzz target for FUZZTIME=10s
 .PHONY: generate
 generate: ## the Go form of the wire schema
 	$(GO) run -modfile=tools/go.mod -tags tools ./internal/protogen
+
+.PHONY: docs
+docs: ## docs/cli.md, from the table of verbs
+	$(GO) run ./cmd/node docs > docs/cli.md

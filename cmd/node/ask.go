@@ -46,7 +46,7 @@ func envelope(args []string) (entity.Envelope, error) {
 		e.Payload = []byte(args[3])
 	}
 	if !json.Valid(e.Payload) {
-		return e, misuse{shard.Invalid("%q is not JSON", args[3])}
+		return e, misusef("%q is not JSON", args[3])
 	}
 	return e, e.Validate()
 }

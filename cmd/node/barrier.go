@@ -8,7 +8,6 @@ import (
 
 	"muster/barrier"
 	"muster/client"
-	"muster/shard"
 )
 
 var barrierVerb = verb{
@@ -34,7 +33,7 @@ deploy   1           1        web-1`,
 		participant := flags.String("participant", "", "who arrives; empty means a party of its own")
 		return func(ctx context.Context, args []string) error {
 			if *parties < 1 || *parties > barrier.MaxParties {
-				return misuse{shard.Invalid("parties = %d, must be 1 to %d", *parties, barrier.MaxParties)}
+				return misusef("parties = %d, must be 1 to %d", *parties, barrier.MaxParties)
 			}
 			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
 				out, err := c.Barrier(ctx, args[0], *parties, *participant)

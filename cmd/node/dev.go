@@ -45,7 +45,7 @@ ready; Ctrl-C stops them`,
 		level := flags.String("log-level", "error", "trace, debug, info, warn, error or off; logs go to stderr")
 		return func(ctx context.Context, _ []string) error {
 			if *nodes < 1 || *nodes > maxDevNodes {
-				return misuse{shard.Invalid("nodes = %d, must be 1 to %d", *nodes, maxDevNodes)}
+				return misusef("nodes = %d, must be 1 to %d", *nodes, maxDevNodes)
 			}
 			log, err := newLogger(t, *level, "")
 			if err != nil {
@@ -114,8 +114,8 @@ func (g *devGroup) place(nodes int) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 		if len(g.Nodes) != nodes {
-			return misuse{shard.Invalid("%s holds a group of %d nodes: run it with --nodes %d, or choose another directory",
-				g.Dir, len(g.Nodes), len(g.Nodes))}
+			return misusef("%s holds a group of %d nodes: run it with --nodes %d, or choose another directory",
+				g.Dir, len(g.Nodes), len(g.Nodes))
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"muster/shard"
@@ -21,6 +22,8 @@ type misuse struct{ error }
 
 // Unwrap gives the error inside.
 func (m misuse) Unwrap() error { return m.error }
+
+func misusef(format string, args ...any) error { return misuse{fmt.Errorf(format, args...)} }
 
 // exitCode decides on the code by what kind of error it is, never by its words.
 func exitCode(err error) int {

@@ -20,13 +20,17 @@ var explainVerb = verb{
 	short: "why a shard is where it is, and what it waits for",
 	long: "Says in sentences where a shard stands and what it waits for, from the group's map; then asks each node that holds a\n" +
 		"copy how far its log is. A node that does not answer is shown as such.",
-	example: "muster explain counter/28",
-	output: `counter/28 is active in epoch 1 on n2
+	example: "muster explain counter/30",
+	output: `counter/30 is active in epoch 1 since entry 20 (activated)
+n1 serves it in session 2
+copy 91 on n1: ready, up
+copy 92 on n2: ready, up
+copy 93 on n3: ready, up
 
 NODE  COPY  STATE  UP   ROLE     EPOCH  LAST  DURABLE  CONFIRMED  WAITS FOR
-n2    86    ready  yes  primary  1      5     5        5          -
-n1    85    ready  yes  replica  1      5     5        4          -
-n3    87    ready  yes  replica  1      5     5        4          -`,
+n1    91    ready  yes  primary  1      2     2        2          -
+n2    92    ready  yes  replica  1      2     2        2          -
+n3    93    ready  yes  replica  1      2     2        2          -`,
 	args: 1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := readingFlags(flags)

@@ -15,7 +15,7 @@ var locateVerb = verb{
 		"A shard that is between two owners has no primary.",
 	example: "muster locate counter hits",
 	output: `TYPE     ENTITY  SHARD       EPOCH  PRIMARY  ADDR             COPIES
-counter  hits    counter/28  1      n2       127.0.0.1:40002  n2,n1,n3`,
+counter  hits    counter/30  1      n1       127.0.0.1:40001  n1,n2,n3`,
 	args: 2,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := readingFlags(flags)

@@ -11,8 +11,11 @@ var membersVerb = verb{
 	short: "every node of the group, voter or not",
 	long: "Lists the nodes the group knows, up or down, with what they serve: how many shards each is the primary of and how many\n" +
 		"copies it holds.",
-	example: "muster members -o json",
-	output:  `[{"id":"n1","addr":"127.0.0.1:40001","status":"up","roles":[],"zone":"","voter":true,"leader":true,"primaries":22,"copies":64}]`,
+	example: "muster members",
+	output: `MEMBER  ADDR             STATUS  VOTER  LEADER  PRIMARIES  COPIES  ZONE  ROLES
+n1      127.0.0.1:40001  up      yes    yes     22         64      -     -
+n2      127.0.0.1:40002  up      yes    no      21         64      -     -
+n3      127.0.0.1:40003  up      yes    no      21         64      -     -`,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := readingFlags(flags)
 		return func(ctx context.Context, _ []string) error {

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"muster/client"
-	"muster/shard"
 )
 
 var quorumVerb = verb{
@@ -47,7 +46,7 @@ var quorumSetVerb = verb{
 		return func(ctx context.Context, args []string) error {
 			n, err := strconv.Atoi(args[0])
 			if err != nil || n < 0 {
-				return misuse{shard.Invalid("%q is not a number of members", args[0])}
+				return misusef("%q is not a number of members", args[0])
 			}
 			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
 				if err := c.SetRequiredQuorum(ctx, n); err != nil {

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"muster/client"
-	"muster/shard"
 )
 
 const (
@@ -34,7 +33,7 @@ func remoteFlags(flags *pflag.FlagSet, timeout time.Duration) *remote {
 // with connects, runs the body within the timeout, and closes the connection.
 func (r *remote) with(ctx context.Context, body func(context.Context, *client.Client) error) error {
 	if *r.timeout <= 0 {
-		return misuse{shard.Invalid("timeout = %s, must be above 0", *r.timeout)}
+		return misusef("timeout = %s, must be above 0", *r.timeout)
 	}
 	secure, err := r.files.load()
 	if err != nil {

@@ -16,8 +16,8 @@ var shardsVerb = verb{
 		"the quorums, and why the placement last changed.",
 	example: "muster shards counter",
 	output: `SHARD      STATUS  EPOCH  VERSION  PRIMARY  COPIES    W  R  REASON
-counter/0  active  1      3        n1       n1,n2,n3  2  2  activated
-counter/1  active  1      3        n2       n2,n1,n3  2  2  activated`,
+counter/0  active  1      1        n1       n1,n2,n3  2  2  activated
+counter/1  active  1      1        n2       n2,n1,n3  2  2  activated`,
 	most: 1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := readingFlags(flags)

@@ -21,6 +21,7 @@ type verb struct {
 	args    int    // exactly so many; optional ones are declared by most
 	most    int    // at most so many, when more than args
 	verbs   []verb // verbs below this one; it has no body then
+	hidden  bool   // not in the help: it serves who builds the command, not who uses it
 
 	// body declares flags on the command and returns what runs. It is called once for each command line.
 	body func(t *terminal, flags *pflag.FlagSet) func(ctx context.Context, args []string) error
@@ -43,7 +44,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return misuse{fmt.Errorf("%s: %w; see %s --help", name(cmd), err, cmd.CommandPath())}
+		return misusef("%s: %w; see %s --help", name(cmd), err, cmd.CommandPath())
 	})
 	output := root.PersistentFlags().StringP("output", "o", "table", "table for people, json for programs: one document")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return prepare(t, cmd, output) }
@@ -51,11 +52,12 @@ func newRoot(t *terminal) *cobra.Command {
 		root.AddCommand(v.command(t))
 	}
 	root.InitDefaultCompletionCmd()
+	root.AddCommand(docsVerb().command(t))
 	return root
 }
 
 func (v verb) command(t *terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: v.use, Short: v.short, Long: v.long, DisableFlagsInUseLine: true}
+	cmd := &cobra.Command{Use: v.use, Short: v.short, Long: v.long, Hidden: v.hidden, DisableFlagsInUseLine: true}
 	if v.example != "" {
 		cmd.Example = "  " + v.example + "\n" + indented(v.output)
 	}
@@ -88,14 +90,14 @@ func indented(text string) string {
 // count checks the number of arguments.
 func (v verb) count(cmd *cobra.Command, args []string) error {
 	if len(args) < v.args || len(args) > max(v.args, v.most) {
-		return misuse{fmt.Errorf("%s: %d arguments; usage: %s", name(cmd), len(args), cmd.UseLine())}
+		return misusef("%s: %d arguments; usage: %s", name(cmd), len(args), cmd.UseLine())
 	}
 	return nil
 }
 
 func noSuchVerb(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return misuse{fmt.Errorf("%s has no verb %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
+		return misusef("%s has no verb %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
 	}
 	return nil
 }
@@ -113,7 +115,7 @@ func prepare(t *terminal, cmd *cobra.Command, output *string) error {
 		return misuse{err}
 	}
 	if *output != "table" && *output != "json" {
-		return misuse{fmt.Errorf("%s: output %q is neither table nor json", name(cmd), *output)}
+		return misusef("%s: output %q is neither table nor json", name(cmd), *output)
 	}
 	t.json = *output == "json"
 	return nil
@@ -126,7 +128,7 @@ func environment(environ []string, cmd *cobra.Command) error {
 	for _, entry := range environ {
 		variable, value, _ := strings.Cut(entry, "=")
 		flag, ours := strings.CutPrefix(variable, environPrefix)
-		if !ours || strings.HasPrefix(flag, "TEST_") {
+		if !ours {
 			continue
 		}
 		flag = strings.ToLower(strings.ReplaceAll(flag, "_", "-"))

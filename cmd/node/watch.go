@@ -16,17 +16,17 @@ var watchVerb = verb{
 	use:   "watch",
 	short: "follow the map: every change as it happens",
 	long: "Prints one line for each entry that changed the map, from the whole map on, until interrupted, until --timeout, or after\n" +
-		"--count lines. With -o json each line is a document. When the node it follows goes away it goes on at another address.",
-	example: "muster watch --count 2",
-	output: `42  map of 3 members, 1 types, 64 shards; leader n1
-57  n3 down; counter/2 recovering in epoch 2 (session-expired)`,
+		"--count lines. With -o json each line is a document. When the node it follows goes away it goes on at another address.\n" +
+		"A failure looks like \"57  n3 down; counter/2 recovering in epoch 2 (session-expired)\".",
+	example: "muster watch --count 1",
+	output:  `42  map of 3 members, 1 types, 64 shards; leader n1`,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := remoteFlags(flags, 0)
 		count := flags.Int("count", 0, "stop after so many changes, 0 for never")
 		flags.Lookup("timeout").Usage = "stop after so long, 0 for never"
 		return func(ctx context.Context, _ []string) error {
 			if *count < 0 || *r.timeout < 0 {
-				return misuse{shard.Invalid("count and timeout must not be negative")}
+				return misusef("count and timeout must not be negative")
 			}
 			w := &watching{terminal: t, left: *count, ends: *r.timeout > 0}
 			if !w.ends {
