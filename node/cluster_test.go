@@ -30,6 +30,7 @@ type cluster struct {
 // newCluster prepares n nodes; listeners are bound first, so that every node knows all seeds.
 func newCluster(t *testing.T, n int, types ...entity.Definition) *cluster {
 	t.Helper()
+	t.Parallel()
 	c := &cluster{t: t, nodes: make([]*node.Node, n)}
 	dir := t.TempDir()
 	var seeds []string

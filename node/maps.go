@@ -26,10 +26,13 @@ func (m *maps) show(v *shard.View) {
 	}
 }
 
-// look returns the newest map, nil before the first, and a channel that a newer one closes.
+// look returns the newest map and a channel that a newer one closes.
 func (m *maps) look() (*shard.View, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.mu.now == nil {
+		m.mu.now = shard.NewView()
+	}
 	if m.mu.changed == nil {
 		m.mu.changed = make(chan struct{})
 	}
@@ -40,11 +43,13 @@ func (m *maps) look() (*shard.View, <-chan struct{}) {
 func (n *Node) await(ctx context.Context, missing func(*shard.View) error) error {
 	for {
 		v, changed := n.maps.look()
-		lack := error(nil)
-		if v == nil {
-			v = shard.NewView()
+		lack := missing(v)
+		select {
+		case <-n.stop.begun: // its map is that of another day
+			return n.closed()
+		default:
 		}
-		if lack = missing(v); lack == nil {
+		if lack == nil {
 			return nil
 		}
 		select {

@@ -178,6 +178,7 @@ func TestOtherOptionsAreRefused(t *testing.T) {
 
 // A start whose quorum is not met in time says so and leaves nothing behind: the same directory starts again at once.
 func TestRequiredQuorumHoldsStart(t *testing.T) {
+	t.Parallel()
 	cfg := node.Config{ID: "n1", Dir: t.TempDir(), Hosts: entity.Types(visits), RequiredQuorum: 2, Logger: logger(t, "n1")}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
