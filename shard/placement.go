@@ -70,13 +70,23 @@ const (
 
 func (s CopyState) String() string { return name(s, "", "minted", "ready", "lost") }
 
-// Copy is one directory's durable data of a shard.
+// Copy is one directory's durable data of a shard. A lost one stays what it was: ids are not reused.
 type Copy struct {
 	ID        CopyID      `cbor:"1,keyasint"`
 	Node      NodeID      `cbor:"2,keyasint"`
 	Directory DirectoryID `cbor:"3,keyasint"`
 	State     CopyState   `cbor:"4,keyasint"`
 }
+
+// Learner is a copy that receives the log and never counts: not for a confirmation, not for an election. It joins C when
+// the primary has brought it up to date and proposed so.
+type Learner struct {
+	Copy     Copy   `cbor:"1,keyasint"`
+	Replaces CopyID `cbor:"2,keyasint,omitempty"` // the member of C that is to leave when it joins; 0: C grows
+}
+
+// MaxLearners bounds the learners of one shard: a whole new C beside the old one.
+const MaxLearners = MaxReplicas + 1
 
 // Status is where a shard stands between owners.
 type Status uint8
@@ -92,7 +102,7 @@ func (s Status) String() string {
 	return name(s, "", "forming", "establishing", "active", "recovering")
 }
 
-// Cause says why a placement last changed.
+// Cause says why the lead of a shard or its C last changed.
 type Cause string
 
 const (
@@ -105,6 +115,15 @@ const (
 	CauseAsked          Cause = "asked"           // the primary itself asked for recovery
 	CauseElected        Cause = "elected"         // the most advanced copy was chosen
 	CauseActivated      Cause = "activated"       // the primary holds its log on the write quorum
+	CauseReconfigured   Cause = "reconfigured"    // the primary changed C
+	CauseHandedOver     Cause = "handed-over"     // the primary stepped down in favour of another copy
+
+	// What changes beside the lead and C. The history of a shard shows these; its Placement keeps the Cause it had.
+	CauseCopyLost       Cause = "copy-lost"       // the data of a copy or learner is gone
+	CauseLearnerAdded   Cause = "learner-added"   // a copy is being made
+	CauseLearnerDropped Cause = "learner-dropped" // it is not wanted any more
+	CauseWished         Cause = "wished"          // another copy is to lead, or no longer
+	CausePinned         Cause = "pinned"          // an operator named the preferred node, or no longer does
 )
 
 // Placement is what Raft holds of one shard.
@@ -113,8 +132,11 @@ const (
 // that epoch. Copies is the in-sync set C: it is what quorums are counted over, whether or not its members are alive.
 // For a volatile type Copies is empty, Primary is 0 and only Node and Session say who owns the shard.
 //
-// Invariants: Epoch and Version never go back; while active the primary is in C and WriteQuorum ≤ |C|; copies are on
-// distinct nodes. See Check.
+// Version rises with every change of C. While the shard is active it rises as well when a copy that a new C might hold goes
+// away, lost or dropped: so a change proposed before that is over for certain, and its proposer sees it.
+//
+// Invariants: Epoch and Version never go back; while active the primary is in C and WriteQuorum ≤ |C|; copies, learners
+// among them, are on distinct nodes, lost ones aside; only an active shard is wished elsewhere. See Check.
 //
 //lint:fields it is one row of the stored format, and each is needed to judge the next
 type Placement struct {
@@ -139,6 +161,15 @@ type Placement struct {
 
 	// The copy that was elected last without activating: it loses ties in the next election.
 	Stalled CopyID `cbor:"16,keyasint,omitempty"`
+
+	Learners []Learner `cbor:"17,keyasint,omitempty"` // by id
+
+	// The copy that the coordinator wishes to lead, and its node; of a volatile shard the node alone. The primary hands over
+	// when it can. Any change of epoch is the end of a wish.
+	HandTo   CopyID `cbor:"18,keyasint,omitempty"`
+	HandNode NodeID `cbor:"19,keyasint,omitempty"`
+
+	Pinned NodeID `cbor:"20,keyasint,omitempty"` // where an operator prefers the primary, "" for no preference
 }
 
 // RecoveryQuorum is the number of answers needed before a new primary is chosen: any write quorum meets it.
@@ -149,7 +180,7 @@ func (p *Placement) RecoveryQuorum() int {
 	return len(p.Copies) - p.WriteQuorum + 1
 }
 
-// Copy returns the copy of that id.
+// Copy returns the member of C of that id.
 func (p *Placement) Copy(id CopyID) (Copy, bool) {
 	i := slices.IndexFunc(p.Copies, func(c Copy) bool { return c.ID == id })
 	if i < 0 {
@@ -158,23 +189,45 @@ func (p *Placement) Copy(id CopyID) (Copy, bool) {
 	return p.Copies[i], true
 }
 
-// CopyOn returns the copy that lives in the directory.
-func (p *Placement) CopyOn(directory DirectoryID) (Copy, bool) {
-	i := slices.IndexFunc(p.Copies, func(c Copy) bool { return c.Directory == directory })
-	if i < 0 {
-		return Copy{}, false
+// CopyOn returns the member of C that lives in the directory. A lost one is returned only when there is no other: its
+// successor may be in the same directory.
+func (p *Placement) CopyOn(directory DirectoryID) (found Copy, ok bool) {
+	for _, c := range p.Copies {
+		if c.Directory == directory && (!ok || c.State != CopyLost) {
+			found, ok = c, true
+		}
 	}
-	return p.Copies[i], true
+	return found, ok
 }
+
+// Learner returns the learner of that id.
+func (p *Placement) Learner(id CopyID) (Learner, bool) {
+	i := slices.IndexFunc(p.Learners, func(l Learner) bool { return l.Copy.ID == id })
+	if i < 0 {
+		return Learner{}, false
+	}
+	return p.Learners[i], true
+}
+
+// LearnerOn returns the learner that lives in the directory. There is never a member of C beside it that is not lost.
+func (p *Placement) LearnerOn(directory DirectoryID) (Learner, bool) {
+	i := slices.IndexFunc(p.Learners, func(l Learner) bool { return l.Copy.Directory == directory })
+	if i < 0 {
+		return Learner{}, false
+	}
+	return p.Learners[i], true
+}
+
+// Wished reports whether the primary is asked to hand over.
+func (p *Placement) Wished() bool { return p.HandNode != "" }
 
 // Check reports a broken invariant.
 func (p *Placement) Check() error {
-	nodes := map[NodeID]bool{}
-	for _, c := range p.Copies {
-		if nodes[c.Node] {
-			return fmt.Errorf("shard %s: two copies on node %s", p.Shard, c.Node)
-		}
-		nodes[c.Node] = true
+	if err := p.checkCopies(); err != nil {
+		return fmt.Errorf("shard %s: %w", p.Shard, err)
+	}
+	if err := p.checkWish(); err != nil {
+		return fmt.Errorf("shard %s: %w", p.Shard, err)
 	}
 	serving := p.Status == Active || p.Status == Establishing
 	switch {
@@ -194,6 +247,52 @@ func (p *Placement) Check() error {
 		if !ok || c.Node != p.Node || c.State != CopyReady {
 			return fmt.Errorf("shard %s: primary copy %d is not a ready member of C on %s", p.Shard, p.Primary, p.Node)
 		}
+	}
+	return nil
+}
+
+// checkCopies sees that no two copies would share a fate: lost ones aside, each is on a node of its own.
+func (p *Placement) checkCopies() error {
+	nodes := map[NodeID]bool{}
+	for _, c := range p.Copies {
+		if c.State == CopyLost {
+			continue
+		}
+		if nodes[c.Node] {
+			return fmt.Errorf("two copies on node %s", c.Node)
+		}
+		nodes[c.Node] = true
+	}
+	if len(p.Learners) > MaxLearners || len(p.Learners) > 0 && (p.Status == Forming || len(p.Copies) == 0) {
+		return fmt.Errorf("%s with %d learners beside %d copies", p.Status, len(p.Learners), len(p.Copies))
+	}
+	for i, l := range p.Learners {
+		_, member := p.Copy(l.Copy.ID)
+		switch {
+		case i > 0 && p.Learners[i-1].Copy.ID >= l.Copy.ID:
+			return fmt.Errorf("learner %d after %d", l.Copy.ID, p.Learners[i-1].Copy.ID)
+		case member || l.Copy.State == CopyLost:
+			return fmt.Errorf("learner %d is %s, in C: %t", l.Copy.ID, l.Copy.State, member)
+		case nodes[l.Copy.Node]:
+			return fmt.Errorf("learner %d beside another copy on node %s", l.Copy.ID, l.Copy.Node)
+		}
+		nodes[l.Copy.Node] = true
+	}
+	return nil
+}
+
+// checkWish sees that a wish is one that the primary could fulfil.
+func (p *Placement) checkWish() error {
+	to, member := p.Copy(p.HandTo)
+	switch {
+	case !p.Wished() && p.HandTo == 0:
+		return nil
+	case p.Status != Active || p.HandNode == p.Node:
+		return fmt.Errorf("%s on %s, it is wished to %q", p.Status, p.Node, p.HandNode)
+	case len(p.Copies) > 0 && (!member || to.State != CopyReady || to.Node != p.HandNode):
+		return fmt.Errorf("copy %d, wished to lead, is not a ready member of C on %q", p.HandTo, p.HandNode)
+	case len(p.Copies) == 0 && p.HandTo != 0:
+		return fmt.Errorf("copy %d, wished to lead, of none", p.HandTo)
 	}
 	return nil
 }

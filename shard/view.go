@@ -18,7 +18,18 @@ type Member struct {
 	Roles     []string    `cbor:"7,keyasint,omitempty"`
 	Voter     bool        `cbor:"8,keyasint,omitempty"`
 	Hosts     []TypeName  `cbor:"9,keyasint,omitempty"` // the entity types it declares, sorted
+
+	// What operators said of the node. It stays when the node restarts.
+	Cordoned    bool `cbor:"10,keyasint,omitempty"` // nothing new is placed on it
+	Draining    bool `cbor:"11,keyasint,omitempty"` // everything it has is to move away
+	Maintenance bool `cbor:"12,keyasint,omitempty"` // it will be back: its copies are not rebuilt elsewhere meanwhile
+	// What the node itself said: it is about to stop, and the shards it leads are to be handed over. Its next session begins
+	// without.
+	Leaving bool `cbor:"13,keyasint,omitempty"`
 }
+
+// Open reports whether anything new may be placed on the member, as far as its marks go.
+func (m Member) Open() bool { return !m.Cordoned && !m.Draining && !m.Leaving }
 
 // Session is one life of a node process. Only live sessions are kept.
 type Session struct {
@@ -44,6 +55,7 @@ type View struct {
 	Sessions    map[SessionID]Session
 	LastSession SessionID // the youngest session ever minted; an unknown id at or below it has ended
 	Required    int       // required quorum, 0 for none
+	Paused      bool      // an operator stopped rebalancing; recovery, repair and drains go on
 }
 
 // Delta is what one Raft entry changed in the View, or with Reset the whole of it. Renewals make none.
@@ -58,12 +70,14 @@ type Delta struct {
 	Ended       []SessionID `cbor:"8,keyasint,omitempty"`
 	Required    *int        `cbor:"9,keyasint,omitempty"`
 	LastSession SessionID   `cbor:"10,keyasint,omitempty"`
+	Removed     []NodeID    `cbor:"11,keyasint,omitempty"` // members that are gone for good, before Members adds any
+	Paused      *bool       `cbor:"12,keyasint,omitempty"`
 }
 
 // Empty reports whether applying d changes no more than the index.
 func (d *Delta) Empty() bool {
-	return !d.Reset && d.Group == "" && d.Required == nil && d.LastSession == 0 &&
-		len(d.Types)+len(d.Placements)+len(d.Members)+len(d.Sessions)+len(d.Ended) == 0
+	return !d.Reset && d.Group == "" && d.Required == nil && d.Paused == nil && d.LastSession == 0 &&
+		len(d.Types)+len(d.Placements)+len(d.Members)+len(d.Removed)+len(d.Sessions)+len(d.Ended) == 0
 }
 
 // NewView returns the empty map.
@@ -119,8 +133,14 @@ func (v *View) With(d *Delta) (*View, error) {
 	if d.Required != nil {
 		next.Required = *d.Required
 	}
-	if len(d.Members) > 0 {
+	if d.Paused != nil {
+		next.Paused = *d.Paused
+	}
+	if len(d.Members)+len(d.Removed) > 0 {
 		next.Members = maps.Clone(next.Members)
+		for _, id := range d.Removed {
+			delete(next.Members, id)
+		}
 		for _, m := range d.Members {
 			next.Members[m.ID] = m
 		}
@@ -174,7 +194,7 @@ func (v *View) place(d *Delta) error {
 
 // Whole returns the delta that turns an empty view into v, everything in sorted order.
 func (v *View) Whole() *Delta {
-	d := &Delta{Reset: true, Index: v.Index, Group: v.Group, LastSession: v.LastSession, Required: &v.Required}
+	d := &Delta{Reset: true, Index: v.Index, Group: v.Group, LastSession: v.LastSession, Required: &v.Required, Paused: &v.Paused}
 	for _, name := range slices.Sorted(maps.Keys(v.Types)) {
 		t := v.Types[name]
 		d.Types = append(d.Types, t.Spec)
@@ -192,26 +212,3 @@ func (v *View) Whole() *Delta {
 	}
 	return d
 }
-
-// Report is what a node tells the coordinator about one of its copies. Reports are repeated until the map shows their
-// effect, so losing one is harmless.
-type Report struct {
-	Kind    ReportKind
-	Shard   ID
-	Copy    CopyID
-	Epoch   Epoch
-	Version ConfigVersion
-	Detail  string
-}
-
-// ReportKind is what a Report says.
-type ReportKind uint8
-
-const (
-	ReportReady       ReportKind = iota + 1 // the copy was created in this directory
-	ReportLost                              // the copy should be in this directory and is not, or its data is rotten
-	ReportEstablished                       // the primary holds its log on the write quorum: activate it
-	ReportRecover                           // the primary cannot go on leading this epoch
-)
-
-func (k ReportKind) String() string { return name(k, "", "ready", "lost", "established", "recover") }

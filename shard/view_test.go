@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -42,6 +43,18 @@ func TestViewsAreImmutableAndWhole(t *testing.T) {
 
 	if got := first.Placement(shard.ID{Type: "account", Number: 0}); !reflect.DeepEqual(*got, before) || first.Placement(shard.ID{Type: "account", Number: 3}) != nil || !first.Up("n1") {
 		t.Errorf("the older view changed: %+v", got)
+	}
+	paused := true
+	third := follow(t, second, &shard.Delta{Index: 8, Removed: []shard.NodeID{"n1", "n9"}, Paused: &paused,
+		Members: []shard.Member{{ID: "n2", Cordoned: true}, {ID: "n9"}}})
+	if _, gone := third.Members["n1"]; gone || len(third.Members) != 2 || !third.Paused || second.Paused || len(second.Members) != 1 {
+		t.Errorf("n1 left, n9 came back under its name: %+v after %+v", third, second)
+	}
+	if m := third.Members["n2"]; m.Open() || !third.Members["n9"].Open() {
+		t.Errorf("only what is marked is closed: %+v", m)
+	}
+	if again := follow(t, shard.NewView(), third.Whole()); !reflect.DeepEqual(again, third) {
+		t.Errorf("the whole says\n%+v\nthe deltas said\n%+v", again, third)
 	}
 	if second.Up("n1") || !second.Ended(5) || second.Ended(6) || second.Required != 3 {
 		t.Errorf("sessions after the end of 5: %+v", second)
@@ -90,6 +103,100 @@ func TestPlacementInvariants(t *testing.T) {
 		breakIt(&p)
 		if p.Check() == nil {
 			t.Errorf("%s passes the check", name)
+		}
+	}
+}
+
+// Learners and wishes have rules of their own.
+func TestHealingInvariants(t *testing.T) {
+	good := healing()
+	if err := good.Check(); err != nil || !good.Wished() {
+		t.Fatalf("a good placement: %v", err)
+	}
+	for name, breakIt := range map[string]func(*shard.Placement){
+		"learner in C":          func(p *shard.Placement) { p.Learners[0].Copy.ID = 2 },
+		"learner lost":          func(p *shard.Placement) { p.Learners[0].Copy.State = shard.CopyLost },
+		"learner beside a copy": func(p *shard.Placement) { p.Learners[0].Copy.Node = "n2" },
+		"two learners a node":   func(p *shard.Placement) { p.Learners = append(p.Learners, learner(8, "n3")) },
+		"learners out of order": func(p *shard.Placement) { p.Learners = append(p.Learners, learner(6, "n4")) },
+		"learner while forming": func(p *shard.Placement) {
+			*p = shard.Placement{Status: shard.Forming, Copies: p.Copies, WriteQuorum: 2, Learners: p.Learners}
+		},
+		"too many learners": func(p *shard.Placement) {
+			for n := range shard.MaxLearners {
+				p.Learners = append(p.Learners, learner(shard.CopyID(8+n), shard.NodeID(fmt.Sprintf("x%d", n))))
+			}
+		},
+		"wished to the primary":     func(p *shard.Placement) { p.HandTo, p.HandNode = 1, "n1" },
+		"wished outside C":          func(p *shard.Placement) { p.HandTo, p.HandNode = 7, "n3" },
+		"wished to another node":    func(p *shard.Placement) { p.HandNode = "n3" },
+		"wished to a lost copy":     func(p *shard.Placement) { p.Copies[1].State = shard.CopyLost },
+		"wished without a node":     func(p *shard.Placement) { p.HandNode = "" },
+		"wished while establishing": func(p *shard.Placement) { p.Status = shard.Establishing },
+		"volatile with a wish for a copy": func(p *shard.Placement) {
+			p.Copies, p.Learners, p.WriteQuorum, p.Primary = nil, nil, 0, 0
+		},
+	} {
+		p := healing()
+		breakIt(&p)
+		if p.Check() == nil {
+			t.Errorf("%s passes the check", name)
+		}
+	}
+}
+
+// healing is an active shard with a learner on a third node, wished to its other copy.
+func healing() shard.Placement {
+	p := active(0, 1)
+	p.Learners = []shard.Learner{learner(7, "n3")}
+	p.HandTo, p.HandNode = 2, "n2"
+	return p
+}
+
+func learner(id shard.CopyID, node shard.NodeID) shard.Learner {
+	return shard.Learner{Copy: shard.Copy{ID: id, Node: node, Directory: shard.DirectoryID("d-" + node), State: shard.CopyMinted}}
+}
+
+// A lost copy is no neighbour: its successor may be made on the same node, in the same directory even, and that is then the
+// one the directory holds.
+func TestALostCopyGivesWay(t *testing.T) {
+	p := healing()
+	p.HandTo, p.HandNode = 0, ""
+	p.Copies[1].State = shard.CopyLost
+	p.Learners[0] = learner(7, "n2")
+	p.Learners[0].Copy.Directory = "d2"
+	if err := p.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if l, ok := p.LearnerOn("d2"); !ok || l.Copy.ID != 7 || p.Wished() {
+		t.Errorf("learner in d2: %+v", l)
+	}
+	if c, _ := p.CopyOn("d2"); c.ID != 2 {
+		t.Errorf("the only copy in d2 is %+v", c)
+	}
+	first, lost, joined := p.Copies[0], p.Copies[1], shard.Copy{ID: 7, Node: "n2", Directory: "d2", State: shard.CopyReady}
+	p.Learners = nil
+	for _, p.Copies = range [][]shard.Copy{{first, lost, joined}, {first, joined, lost}} {
+		if c, _ := p.CopyOn("d2"); c.ID != 7 || p.Check() != nil {
+			t.Errorf("joined beside the lost one, d2 holds %+v: %v", c, p.Check())
+		}
+	}
+}
+
+// Reports are kept in sets, so the wanted copies of one must compare as a set does.
+func TestCopySetsAreComparable(t *testing.T) {
+	a, err := shard.NewCopySet(9, 3, 4)
+	b, other := shard.NewCopySet(3, 4, 9)
+	if err != nil || other != nil || a != b || !reflect.DeepEqual(a.IDs(), []shard.CopyID{3, 4, 9}) {
+		t.Errorf("%v, %v, %v, %v", a, b, err, other)
+	}
+	full, err := shard.NewCopySet(1, 2, 3, 4, 5, 6, 7)
+	if err != nil || len(full.IDs()) != shard.MaxReplicas+1 || (shard.CopySet{}).IDs() != nil {
+		t.Errorf("a full set is %v, %v", full.IDs(), err)
+	}
+	for _, ids := range [][]shard.CopyID{{1, 2, 3, 4, 5, 6, 7, 8}, {1, 0}, {2, 2}} {
+		if s, err := shard.NewCopySet(ids...); shard.CodeOf(err) != shard.CodeInvalid {
+			t.Errorf("%v is the set %v", ids, s)
 		}
 	}
 }
