@@ -33,7 +33,7 @@ type Config struct {
 	Voters int
 
 	// RequiredQuorum, when above 0, holds Start until so many members are up. It is this node's wish; the group's own
-	// number, which every node sees, is set by SetRequiredQuorum.
+	// number, which holds every later start, is set by SetRequiredQuorum. The higher one counts.
 	RequiredQuorum int
 
 	Hosts []entity.Definition // the entity types this node can own; entity.Types makes the list

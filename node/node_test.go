@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -176,11 +177,40 @@ func TestOtherOptionsAreRefused(t *testing.T) {
 	c.ready()
 }
 
+// A founding node that does not meet the others in time says whom it missed.
+func TestFormationGivesUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	defer cancel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := l.Addr().String()
+	cfg := node.Config{ID: "n1", Addr: here, Listener: l, Dir: t.TempDir(), Seeds: []string{here, "127.0.0.1:1", "127.0.0.1:2"}}
+	_, err = node.Start(ctx, cfg)
+	if shard.CodeOf(err) != shard.CodeTimeout || !strings.Contains(err.Error(), "not reached: 127.0.0.1:1, 127.0.0.1:2") {
+		t.Errorf("got %v", err)
+	}
+	cfg.Listener, cfg.Voters = nil, 2
+	if _, err = node.Start(ctx, cfg); shard.CodeOf(err) != shard.CodeInvalid || !strings.Contains(err.Error(), "set voters to 1") {
+		t.Errorf("got %v", err)
+	}
+	if l, err = net.Listen("tcp", here); err != nil {
+		t.Fatalf("the port was left behind: %v", err)
+	}
+	defer l.Close()
+	cfg.Voters = 0
+	if _, err = node.Start(ctx, cfg); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A start whose quorum is not met in time says so and leaves nothing behind: the same directory starts again at once.
 func TestRequiredQuorumHoldsStart(t *testing.T) {
 	t.Parallel()
 	cfg := node.Config{ID: "n1", Dir: t.TempDir(), Hosts: entity.Types(visits), RequiredQuorum: 2, Logger: logger(t, "n1")}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := node.Start(ctx, cfg)
 	if shard.CodeOf(err) != shard.CodeTimeout || !strings.Contains(err.Error(), "1 of 2 members are up") {

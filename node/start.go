@@ -21,8 +21,9 @@ const journalFile = "journal.db"
 // giveUp bounds how long a Start that failed takes to say good-bye to the group.
 const giveUp = 5 * time.Second
 
-// Start starts a node and returns when it is a registered member with a current map, and RequiredQuorum members are up. The
-// shards it hosts may become active only later; asks wait for them.
+// Start starts a node and returns when it is a registered member with a current map, and as many members are up as
+// Config.RequiredQuorum and the group's own gate (SetRequiredQuorum) ask for. The shards it hosts may become active only
+// later; asks wait for them.
 //
 // It gives up when ctx ends, and whatever the reason of a failure, nothing stays behind but the data directory: no
 // goroutine, no open port, no lock, no session.
@@ -119,12 +120,18 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.coordinator.Start(ctx); err != nil {
 		return errors.Join(err, n.Err())
 	}
-	if n.cfg.RequiredQuorum > 0 {
-		if err := n.WaitFor(ctx, n.cfg.RequiredQuorum); err != nil {
-			return fmt.Errorf("required quorum of %d: %w", n.cfg.RequiredQuorum, err)
-		}
+	if err := n.await(ctx, n.gate); err != nil {
+		return err
 	}
 	return n.Err()
+}
+
+// gate holds a start until as many members are up as this node's configuration and the group ask for.
+func (n *Node) gate(v *shard.View) error {
+	if up, required := upIn(v), max(n.cfg.RequiredQuorum, v.Required); up < required {
+		return fmt.Errorf("required quorum: %d of %d members are up", up, required)
+	}
+	return nil
 }
 
 func (n *Node) hosted() []*wire.Hosted {
