@@ -12,6 +12,8 @@ import (
 type proposal struct {
 	records []replication.Record
 	calls   []*call // one for each record; nil for a snapshot
+	bodies  []byte
+	size    int // of the last batch's bodies, about what the next one takes
 }
 
 // arrive admits a call to its entity, unless it is a duplicate or this copy does not serve.
@@ -38,8 +40,8 @@ func (h *host) arrive(c *call) {
 		h.leave(c, nil, shard.Unknownf(shard.CodeRequestTooOld, "request %d of session %d: its sender no longer awaits numbers below %d", id.Number, id.Session, w.floor))
 	case q != nil:
 		h.again(c, q)
-	case len(w.open) >= maxOpen:
-		h.leave(c, nil, shard.Errorf(shard.CodeOverloaded, "session %d has %d open requests in shard %s", id.Session, len(w.open), h.id))
+	case w.open.len() >= maxOpen:
+		h.leave(c, nil, shard.Errorf(shard.CodeOverloaded, "session %d has %d open requests in shard %s", id.Session, w.open.len(), h.id))
 	default:
 		w.put(request{number: id.Number, call: c})
 		h.admit(c)

@@ -31,11 +31,17 @@ func (h *host) collect(b *batch, now time.Duration) {
 
 // add makes the record of a command.
 func (p *proposal) add(c *call) {
+	// The bodies of a batch share memory. When it grows, those written before keep the old piece.
+	if p.bodies == nil {
+		p.bodies = make([]byte, 0, p.size+p.size/4+c.outcome.EncodedSize())
+	}
+	from := len(p.bodies)
+	p.bodies = c.outcome.Append(p.bodies)
 	p.calls = append(p.calls, c)
 	p.records = append(p.records, replication.Record{
 		Kind: replication.KindCommand, Entity: c.env.Entity, Seq: c.seq,
 		Request: c.env.Request, Floor: c.env.Floor,
-		Body: c.outcome.Append(make([]byte, 0, c.outcome.EncodedSize())),
+		Body: p.bodies[from:len(p.bodies):len(p.bodies)],
 	})
 }
 
@@ -68,7 +74,7 @@ func (h *host) propose(now time.Duration) {
 			c.state = nil
 		}
 	}
-	*p = proposal{calls: p.calls[:0]}
+	*p = proposal{calls: p.calls[:0], size: len(p.bodies)}
 	h.do(effects)
 }
 

@@ -149,18 +149,11 @@ func (h *host) read(s *span, first, last shard.LSN) error {
 	if s.first == first && s.last <= last && s.last > 0 {
 		return nil
 	}
-	*s = span{first: first}
-	for lsn := first; lsn <= last && len(s.b) < maxFrame; lsn++ {
-		t, ok := h.storage.tail.get(lsn)
-		if !ok {
-			break
-		}
-		s.b = append(s.b, t.b...)
-		s.last, s.epoch = lsn, t.epoch
-	}
-	if s.last > 0 {
+	if kept, ok := h.storage.tail.span(first, last, maxFrame); ok {
+		*s = kept
 		return nil
 	}
+	*s = span{first: first}
 	records, err := h.region.cfg.Journal.Read(h.copy, first, min(last, max(h.storage.durable, first)), maxFrame)
 	if err != nil {
 		return err

@@ -1,5 +1,7 @@
 package region
 
+import "slices"
+
 // A queue is a first-in-first-out list on a slice. Popped places are cleared, so nothing is kept alive, and the front is
 // reclaimed when it is the larger part.
 type queue[T any] struct {
@@ -44,4 +46,10 @@ func (q *queue[T]) insert(i int, v T) {
 	at := q.items[q.head+i:]
 	copy(at[1:], at)
 	at[0] = v
+}
+
+// filter keeps what the test says, in order.
+func (q *queue[T]) filter(keep func(T) bool) {
+	q.items = slices.DeleteFunc(q.all(), func(v T) bool { return !keep(v) })
+	q.head = 0
 }

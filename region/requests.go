@@ -1,6 +1,7 @@
 package region
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -20,7 +21,7 @@ type requests struct {
 // A window holds the numbers of one session at or above its floor, rising.
 type window struct {
 	floor uint64
-	open  []request
+	open  queue[request]
 	seen  *shard.View   // the map that last showed the session live
 	over  time.Duration // on the region's clock, when the session was first seen to be over; 0 while it lives
 }
@@ -67,14 +68,14 @@ func (r *requests) note(rec *replication.Record) {
 // truncate forgets the records from lsn on.
 func (r *requests) truncate(lsn shard.LSN) {
 	for _, w := range r.sessions {
-		w.open = slices.DeleteFunc(w.open, func(q request) bool { return q.at >= lsn })
+		w.open.filter(func(q request) bool { return q.at < lsn })
 	}
 }
 
 // depose forgets what has no record: this copy leads no more.
 func (r *requests) depose() {
 	for _, w := range r.sessions {
-		w.open = slices.DeleteFunc(w.open, func(q request) bool { return q.at == 0 })
+		w.open.filter(func(q request) bool { return q.at > 0 })
 	}
 }
 
@@ -93,37 +94,28 @@ func (r *requests) forget(v *shard.View, now time.Duration) {
 
 // search returns where the number is, or belongs.
 func (w *window) search(number uint64) (int, bool) {
-	n := len(w.open)
-	if n == 0 || w.open[n-1].number < number {
+	all := w.open.all()
+	if n := len(all); n == 0 || all[n-1].number < number {
 		return n, false
 	}
-	return slices.BinarySearchFunc(w.open, number, func(q request, number uint64) int {
-		switch {
-		case q.number < number:
-			return -1
-		case q.number > number:
-			return 1
-		}
-		return 0
-	})
+	return slices.BinarySearchFunc(all, number, func(q request, number uint64) int { return cmp.Compare(q.number, number) })
 }
 
 // find returns the request of that number, nil when it is not known. It is valid until the window changes.
 func (w *window) find(number uint64) *request {
 	if i, ok := w.search(number); ok {
-		return &w.open[i]
+		return &w.open.all()[i]
 	}
 	return nil
 }
 
 // put adds or replaces a request.
 func (w *window) put(q request) {
-	i, ok := w.search(q.number)
-	if ok {
-		w.open[i] = q
-		return
+	if i, ok := w.search(q.number); ok {
+		w.open.all()[i] = q
+	} else {
+		w.open.insert(i, q)
 	}
-	w.open = slices.Insert(w.open, i, q)
 }
 
 // raise moves the floor up and forgets what is below it.
@@ -132,14 +124,12 @@ func (w *window) raise(floor uint64) {
 		return
 	}
 	w.floor = floor
-	i, _ := w.search(floor)
-	clear(w.open[:i])
-	w.open = w.open[i:]
+	for w.open.len() > 0 && w.open.front().number < floor {
+		w.open.pop()
+	}
 }
 
 // drop forgets a request as if it had never come.
 func (w *window) drop(number uint64) {
-	if i, ok := w.search(number); ok {
-		w.open = slices.Delete(w.open, i, i+1)
-	}
+	w.open.filter(func(q request) bool { return q.number != number })
 }

@@ -70,25 +70,37 @@ func (s *storage) add(records []replication.Record, leading bool) {
 	if len(records) == 0 {
 		return
 	}
-	var buf []byte
-	if leading {
-		size := 0
-		for i := range records {
-			size += records[i].EncodedSize()
-		}
-		buf = make([]byte, 0, size)
-	}
 	for i := range records {
-		r := &records[i]
-		s.heads.note(r)
-		s.requests.note(r)
-		if leading {
-			from := len(buf)
-			buf = r.Append(buf)
-			s.tail.add(r.Position, buf[from:len(buf):len(buf)])
-		}
+		s.heads.note(&records[i])
+		s.requests.note(&records[i])
 	}
 	s.last = records[len(records)-1].LSN
+	if leading {
+		s.keep(records)
+	}
+}
+
+// keep adds records to the tail, one piece for each epoch: a new primary's first write may also hold its last as a replica.
+func (s *storage) keep(records []replication.Record) {
+	size := 0
+	for i := range records {
+		size += records[i].EncodedSize()
+	}
+	b := make([]byte, 0, size)
+	p := piece{epoch: records[0].Epoch, first: records[0].LSN, ends: make([]int, 0, len(records))}
+	for i := range records {
+		r := &records[i]
+		if r.Epoch != p.epoch {
+			p.b = b[:len(b):len(b)]
+			s.tail.add(p)
+			b = b[len(b):]
+			p = piece{epoch: r.Epoch, first: r.LSN}
+		}
+		b = r.Append(b)
+		p.ends = append(p.ends, len(b))
+	}
+	p.b = b
+	s.tail.add(p)
 }
 
 // synced takes into account that the write of that ticket, and those before it, are durable.
@@ -109,8 +121,8 @@ func (s *storage) confirm(lsn shard.LSN) {
 
 // record returns one record of the log, from memory or from the journal; one that is not durable only while it is led.
 func (s *storage) record(lsn shard.LSN) (replication.Record, error) {
-	if t, ok := s.tail.get(lsn); ok {
-		r, _, err := replication.DecodeRecord(t.b)
+	if b, ok := s.tail.get(lsn); ok {
+		r, _, err := replication.DecodeRecord(b)
 		return r, err
 	}
 	records, err := s.journal.Read(s.copy, lsn, lsn, maxFrame)

@@ -184,8 +184,8 @@ func (v *volatile) met(r *reign, c *call) (done bool, fault *shard.Error) {
 	switch {
 	case id.Number < w.floor:
 		return false, shard.Unknownf(shard.CodeRequestTooOld, "request %d of session %d: its sender no longer awaits numbers below %d", id.Number, id.Session, w.floor)
-	case q == nil && len(w.open) >= maxOpen:
-		return false, shard.Errorf(shard.CodeOverloaded, "session %d has %d open requests in shard %s", id.Session, len(w.open), v.id)
+	case q == nil && w.open.len() >= maxOpen:
+		return false, shard.Errorf(shard.CodeOverloaded, "session %d has %d open requests in shard %s", id.Session, w.open.len(), v.id)
 	case q == nil:
 		w.put(request{number: id.Number, call: c})
 		return false, nil
