@@ -4,11 +4,13 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -59,7 +61,7 @@ type counters struct{ accepted, refused, full, strangers atomic.Uint64 }
 // GetClientCertificate), RootCAs and ClientCAs, and each certificate carries an Identity. Without one everything is plaintext,
 // which is refused on anything but a loopback address unless AllowPlaintext is set.
 func Listen(cfg Config) (*Port, error) {
-	if err := cfg.Node.Validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	l, err := bind(cfg)
@@ -89,23 +91,52 @@ func Listen(cfg Config) (*Port, error) {
 	return p, nil
 }
 
+// Validate reports what Listen would refuse before it binds anything, as far as the addresses tell without a name server.
+func (c Config) Validate() error {
+	if err := c.Node.Validate(); err != nil {
+		return err
+	}
+	for name, addr := range map[string]string{"address": c.Advertise, "bind address": c.Bind} {
+		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" && c.Listener == nil {
+			return shard.Invalid("%s %q is not HOST:PORT", name, addr)
+		}
+	}
+	if c.Listener != nil {
+		return nil
+	}
+	host, _, _ := net.SplitHostPort(c.Advertise)
+	if ip := net.ParseIP(host); c.Advertise != "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return unspecified(c.Advertise)
+	}
+	where, _, _ := net.SplitHostPort(c.where())
+	if ip := net.ParseIP(where); c.TLS == nil && !c.AllowPlaintext && (where == "" || ip != nil && !ip.IsLoopback()) {
+		return exposed(c.where())
+	}
+	return nil
+}
+
+// where is what to listen on.
+func (c Config) where() string { return cmp.Or(c.Bind, c.Advertise) }
+
+func unspecified(addr string) error {
+	return shard.Invalid("%q cannot be advertised: other nodes cannot dial it; name an address of this machine", addr)
+}
+
+func exposed(addr string) error {
+	return shard.Invalid("%s is not a loopback address: without TLS anyone who reaches it could read and command the group; "+
+		"configure TLS or allow plaintext", addr)
+}
+
 func bind(cfg Config) (net.Listener, error) {
 	if cfg.Listener != nil {
 		return cfg.Listener, plaintextAllowed(cfg, cfg.Listener.Addr())
 	}
-	where := cfg.Bind
-	if where == "" {
-		where = cfg.Advertise
-	}
-	if _, _, err := net.SplitHostPort(where); err != nil {
-		return nil, shard.Invalid("address %q is not HOST:PORT", where)
-	}
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: tcpKeepAlive, Interval: tcpKeepAlive, Count: 3,
 	}}
-	l, err := lc.Listen(context.Background(), "tcp", where)
+	l, err := lc.Listen(context.Background(), "tcp", cfg.where())
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", where, err)
+		return nil, fmt.Errorf("listen on %s: %w", cfg.where(), err)
 	}
 	if err := plaintextAllowed(cfg, l.Addr()); err != nil {
 		l.Close()
@@ -114,32 +145,31 @@ func bind(cfg Config) (net.Listener, error) {
 	return l, nil
 }
 
+// plaintextAllowed judges the address that a name turned out to be.
 func plaintextAllowed(cfg Config, a net.Addr) error {
 	tcp, isTCP := a.(*net.TCPAddr)
 	if cfg.TLS != nil || cfg.AllowPlaintext || !isTCP || tcp.IP.IsLoopback() {
 		return nil
 	}
-	return shard.Invalid("%s is not a loopback address: without TLS anyone who reaches it could read and command the "+
-		"group; configure TLS or allow plaintext", a)
+	return exposed(a.String())
 }
 
 // advertised completes the address that others dial. An unspecified host cannot be dialed from elsewhere.
 func advertised(cfg Config, bound net.Addr) (string, error) {
-	if cfg.Advertise == "" {
-		cfg.Advertise = bound.String()
+	cfg.Advertise = cmp.Or(cfg.Advertise, bound.String())
+	tcp, isTCP := bound.(*net.TCPAddr)
+	if !isTCP {
+		return cfg.Advertise, nil
 	}
 	host, port, err := net.SplitHostPort(cfg.Advertise)
-	if tcp, isTCP := bound.(*net.TCPAddr); isTCP {
-		if err != nil {
-			return "", shard.Invalid("advertised address %q is not HOST:PORT", cfg.Advertise)
-		}
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			return "", shard.Invalid("%q cannot be advertised: other nodes cannot dial it; name an address of this machine",
-				cfg.Advertise)
-		}
-		if port == "0" {
-			return net.JoinHostPort(host, fmt.Sprint(tcp.Port)), nil
-		}
+	if err != nil {
+		return "", shard.Invalid("advertised address %q is not HOST:PORT", cfg.Advertise)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return "", unspecified(cfg.Advertise)
+	}
+	if port == "0" {
+		return net.JoinHostPort(host, strconv.Itoa(tcp.Port)), nil
 	}
 	return cfg.Advertise, nil
 }
