@@ -11,6 +11,11 @@ type Ticket uint64
 
 // Effects is what the owner of a Copy does after a call. The order of the fields is the order of execution.
 type Effects struct {
+	// Deposed says that this copy no longer leads: drop the cells and the Appends under way; the outcome of waiting outputs
+	// is unknown. It comes first, and before any Merge: the same Append that deposes a primary may teach it a Confirmed of
+	// the next epoch, which says nothing about outputs of its own.
+	Deposed bool
+
 	Write   *Write     // hand to the journal; answered by Durable
 	Appends []Outgoing // may leave before the write is synced: the primary counts itself only afterwards
 	Acks    []Ack      // to the primary of their epoch
@@ -20,7 +25,6 @@ type Effects struct {
 	Confirmed   shard.LSN // 0 is unchanged; outputs that saw no more than this may leave
 	Round       uint64    // 0 is unchanged; rounds up to it are verified
 	Established bool      // w copies hold the epoch-start record: report it until the map shows the effect
-	Deposed     bool      // this copy no longer leads: drop the cells, the outcome of waiting outputs is unknown
 }
 
 // Write is a change of what the journal holds of one copy. It is applied whole or not at all, in the order Promise,

@@ -1,0 +1,217 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// checker holds what was ever true of each shard, and judges each step by it. The numbers are those of the invariants in
+// docs/protocol.md.
+type checker struct {
+	w      *world
+	shards map[shard.ID]*truth
+	copies map[shard.CopyID]*stored // every copy that was ever created, wiped ones too
+}
+
+// truth is what the checker knows of a shard.
+type truth struct {
+	known     map[shard.Position]uint64 // the hash of the log up to each record ever written
+	leaders   map[shard.Epoch]*host
+	confirmed chain       // what was confirmed, by any primary
+	active    shard.Epoch // the newest epoch that serves
+	epoch     shard.Epoch
+	version   shard.ConfigVersion
+	output    serving // of a volatile shard
+}
+
+func newChecker(w *world) *checker {
+	return &checker{w: w, shards: map[shard.ID]*truth{}, copies: map[shard.CopyID]*stored{}}
+}
+
+func (c *checker) of(id shard.ID) *truth {
+	t := c.shards[id]
+	if t == nil {
+		t = &truth{known: map[shard.Position]uint64{}, leaders: map[shard.Epoch]*host{}}
+		c.shards[id] = t
+	}
+	return t
+}
+
+func (c *checker) created(n *node, s *stored) { c.copies[s.id] = s }
+
+// placed judges placements as they are committed. I2: epoch and version never go back. I9, I16 are Placement.Check's.
+func (c *checker) placed(changed []shard.Placement) {
+	for i := range changed {
+		p := &changed[i]
+		t := c.of(p.Shard)
+		if p.Epoch < t.epoch || (p.Epoch == t.epoch && p.Version < t.version) {
+			c.w.fail("I2: %s goes back from epoch %d version %d to %d, %d", p.Shard, t.epoch, t.version, p.Epoch, p.Version)
+		}
+		t.epoch, t.version = p.Epoch, p.Version
+	}
+}
+
+// leads notes who leads. I1: one primary in an epoch.
+func (c *checker) leads(h *host, epoch shard.Epoch) {
+	t := c.of(h.shard)
+	if other := t.leaders[epoch]; other != nil && other != h {
+		c.w.fail("I1: %s epoch %d is led by copies %d and %d", h.shard, epoch, other.id, h.id)
+	}
+	t.leaders[epoch] = h
+	c.w.log("%s: %s: leads epoch %d from %d", h.p.n.id, h.shard, epoch, h.log.end())
+}
+
+// record judges a record as it is written. I3: one position, one history.
+func (c *checker) record(id shard.ID, at shard.Position, hash uint64) {
+	t := c.of(id)
+	if known, found := t.known[at]; found && known != hash {
+		c.w.fail("I3: %s has two logs that end at %s", id, at)
+	}
+	t.known[at] = hash
+}
+
+// truncates judges a cut. I6: never below what the copy knows to be confirmed, and never a confirmed record.
+func (c *checker) truncates(h *host, lsn shard.LSN) {
+	t := c.of(h.shard)
+	if lsn <= h.confirmed {
+		c.w.fail("I6: %s on %s cuts at %d, it knew %d to be confirmed", h.shard, h.p.n.id, lsn, h.confirmed)
+	}
+	if lsn <= t.confirmed.end() && lsn <= h.log.end() && h.log.at(lsn) == t.confirmed.at(lsn) {
+		c.w.fail("I6: %s on %s cuts record %d, which is confirmed", h.shard, h.p.n.id, lsn)
+	}
+}
+
+// effects judges what a call of the copy gave.
+func (c *checker) effects(h *host, e *replication.Effects) {
+	if err := h.copy.Check(); err != nil {
+		c.w.fail("%s on %s: %v", h.shard, h.p.n.id, err)
+	}
+	for _, a := range e.Acks {
+		c.acks(h, a)
+	}
+	for _, s := range e.Sealed {
+		c.seals(h, s)
+	}
+	if e.Confirmed != 0 {
+		c.confirms(h, e.Confirmed)
+		h.confirmed = e.Confirmed
+	}
+}
+
+// acks judges an Ack as it leaves. I7: everything up to it is durable, as the primary of the epoch has it.
+func (c *checker) acks(h *host, a replication.Ack) {
+	if h.stored.promised < a.Epoch {
+		c.w.fail("I7: %s on %s acknowledges in epoch %d, its durable promise is %d", h.shard, h.p.n.id, a.Epoch, h.stored.promised)
+	}
+	if h.stored.log.end() < a.LSN {
+		c.w.fail("I7: %s on %s acknowledges %d, %d is durable", h.shard, h.p.n.id, a.LSN, h.stored.log.end())
+	}
+	leader := c.of(h.shard).leaders[a.Epoch]
+	if leader == nil {
+		c.w.fail("I7: %s on %s acknowledges in epoch %d, which nobody leads", h.shard, h.p.n.id, a.Epoch)
+	}
+	// The leader's log of that epoch only grows while it leads; afterwards it may be cut.
+	if s := leader.copy.Status(); s.Role != replication.Replica && s.Promised == a.Epoch && leader.p.n.process == leader.p {
+		if leader.log.end() < a.LSN || leader.log.at(a.LSN) != h.stored.log.at(a.LSN) {
+			c.w.fail("I7: %s on %s acknowledges %d in epoch %d with another log than the primary's", h.shard, h.p.n.id, a.LSN, a.Epoch)
+		}
+	}
+}
+
+// seals judges a Sealed as it leaves: promise and log are durable. I2: the promise never goes back, over restarts too.
+func (c *checker) seals(h *host, s shard.Sealed) {
+	if s.Fault != nil {
+		return
+	}
+	if h.stored.promised < s.Epoch {
+		c.w.fail("I2: %s on %s seals epoch %d, its durable promise is %d", h.shard, h.p.n.id, s.Epoch, h.stored.promised)
+	}
+	// Once the primary of that epoch writes here the election is over, and what the answer says of the log no longer matters.
+	if h.from.epoch < s.Epoch && (h.stored.log.end() < s.Last.LSN || c.of(h.shard).known[s.Last] != h.stored.log.at(s.Last.LSN)) {
+		c.w.fail("%s on %s seals epoch %d with its log at %s, durable is %d", h.shard, h.p.n.id, s.Epoch, s.Last, h.stored.log.end())
+	}
+}
+
+// activates judges a primary as it begins to serve. I4, I10: it holds everything that was confirmed, and nothing else there.
+func (c *checker) activates(h *host) {
+	t := c.of(h.shard)
+	epoch := h.led.epoch
+	if epoch <= t.active {
+		c.w.fail("I10: %s epoch %d serves after epoch %d", h.shard, epoch, t.active)
+	}
+	t.active = epoch
+	end := t.confirmed.end()
+	if h.log.end() < end || h.log.at(end) != t.confirmed.at(end) {
+		c.w.fail("I4: %s epoch %d serves on %s without what was confirmed up to %d", h.shard, epoch, h.p.n.id, end)
+	}
+	c.w.log("%s: %s: serves epoch %d, log %d, confirmed before %d", h.p.n.id, h.shard, epoch, h.log.end(), end)
+}
+
+// confirms judges a confirmed LSN. I4, I6: what was confirmed before is still there; I5: w copies of C hold it durably.
+func (c *checker) confirms(h *host, lsn shard.LSN) {
+	t := c.of(h.shard)
+	if both := min(lsn, t.confirmed.end()); h.log.end() < lsn || h.log.at(both) != t.confirmed.at(both) {
+		c.w.fail("I6: %s on %s confirms %d with another log than was confirmed", h.shard, h.p.n.id, lsn)
+	}
+	if lsn <= t.confirmed.end() {
+		return
+	}
+	if h.copy.Status().Role != replication.Primary {
+		c.w.fail("I5: %s on %s is told that %d is confirmed, no primary confirmed it", h.shard, h.p.n.id, lsn)
+	}
+	p := c.w.raft.state().View.Placement(h.shard)
+	holders := 0
+	for _, x := range p.Copies {
+		if s := c.copies[x.ID]; s != nil && s.log.end() >= lsn && s.log.at(lsn) == h.log.at(lsn) {
+			holders++
+		}
+	}
+	if holders < p.WriteQuorum {
+		c.w.fail("I5: %s on %s confirms %d, %d copies hold it, %d must", h.shard, h.p.n.id, lsn, holders, p.WriteQuorum)
+	}
+	for _, r := range h.log.records[t.confirmed.end():lsn] {
+		t.confirmed.add(r)
+	}
+}
+
+// volatileOutput judges an output of a volatile shard: once a later epoch has let one leave, no earlier one does.
+func (c *checker) volatileOutput(p *process, id shard.ID, epoch shard.Epoch) {
+	t := c.of(id)
+	if last := t.output; epoch < last.epoch {
+		c.w.fail("%s: %s acts in epoch %d, %s acted in epoch %d %s before",
+			id, p.n.id, epoch, last.node, last.epoch, c.w.now-last.at)
+	}
+	t.output = serving{epoch, p.n.id, c.w.now}
+}
+
+// awaited says what a shard still waits for that it must not wait for. I14.
+func (c *checker) awaited(p *shard.Placement) string {
+	intact := c.w.intact(p)
+	able := len(intact) >= p.RecoveryQuorum() ||
+		slices.ContainsFunc(intact, func(s *stored) bool { return s.id == p.ActivePrimary })
+	if p.Status != shard.Active {
+		if p.Status == shard.Forming || (able && len(intact) >= p.WriteQuorum) {
+			return fmt.Sprintf("%s is %s in epoch %d", p.Shard, p.Status, p.Epoch)
+		}
+		return ""
+	}
+	if owner := c.w.node(p.Node).process; owner == nil || owner.session.id != p.Session {
+		return fmt.Sprintf("%s: session %d, which serves it, is gone", p.Shard, p.Session)
+	}
+	for _, s := range intact {
+		if len(intact) >= p.WriteQuorum && (s.log.end() != intact[0].log.end() || s.log.at(s.log.end()) != intact[0].log.at(s.log.end())) {
+			return fmt.Sprintf("%s: copies %d and %d differ", p.Shard, s.id, intact[0].id)
+		}
+	}
+	if t := c.of(p.Shard); len(intact) >= p.WriteQuorum && len(intact) > 0 && intact[0].log.end() != t.confirmed.end() {
+		return fmt.Sprintf("%s: %d of %d records are confirmed", p.Shard, t.confirmed.end(), intact[0].log.end())
+	}
+	return ""
+}
+
+// settleTime is how long after the last fault everything must be well again.
+const settleTime = 40 * time.Second

@@ -1,0 +1,140 @@
+package simulation
+
+import (
+	"fmt"
+	"time"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+// The node's side of sessions.
+const (
+	lease      = 2 * time.Second
+	renewEvery = 400 * time.Millisecond
+	askAgain   = 300 * time.Millisecond
+)
+
+// session is a process's claim to its node's name.
+type session struct {
+	id     shard.SessionID // 0 before the first
+	stored bool            // the directory holds its number
+	nonce  string
+	tries  int
+	number uint64        // of the newest renewal
+	asked  time.Duration // when the Register was first sent
+	grants []grant       // not in effect yet: the map has not reached their entries
+	until  time.Duration // end of the lease on the node's clock
+}
+
+// grant is a lease that holds from when the map shows its entry.
+type grant struct {
+	index shard.Index
+	until time.Duration
+}
+
+// margin is what the node takes off its lease, because clocks drift apart.
+const margin = lease/100 + 100*time.Millisecond
+
+// register opens a session, and repeats that until one is open. The same nonce goes with each repetition.
+func (p *process) register() {
+	s := &p.session
+	s.tries++
+	*s = session{nonce: fmt.Sprintf("%s-%d-%d", p.n.id, p.n.lives, s.tries), tries: s.tries, asked: p.n.local()}
+	p.tryRegister(s.nonce)
+}
+
+func (p *process) tryRegister(nonce string) {
+	if p.session.id != 0 || p.session.nonce != nonce {
+		return
+	}
+	c := &fsm.Register{
+		Node: p.n.id, Directory: p.n.disk.directory, Machine: "m", Addr: string(p.n.id) + ":1", Zone: p.n.zone, Hosts: p.n.w.setup.specs,
+		Nonce: nonce, LastSession: p.n.disk.session, Voter: p.n.voter, Fenced: true,
+	}
+	p.tellLeader(func(q *process) {
+		q.n.w.raft.propose(q, func(v []fsm.Verdict, index shard.Index) {
+			q.n.w.send(q.n, p.n, func(now *process) {
+				if now == p {
+					p.registered(nonce, v[0], index)
+				}
+			})
+		}, c)
+	})
+	p.after(askAgain, func() { p.tryRegister(nonce) })
+}
+
+// registered stores the session durably before it is used.
+func (p *process) registered(nonce string, v fsm.Verdict, index shard.Index) {
+	if p.session.id != 0 || p.session.nonce != nonce {
+		return
+	}
+	if v.Fault != nil {
+		p.n.w.log("%s: register: %v", p.n.id, v.Fault)
+		if v.Fault.Code == shard.CodeSessionEnded {
+			p.register()
+		}
+		return
+	}
+	p.session.id = v.Session
+	p.n.w.log("%s: session %d", p.n.id, v.Session)
+	d := p.n.disk
+	p.n.write(func() { d.session = max(d.session, v.Session) }, func() {
+		if p.session.id != v.Session {
+			return
+		}
+		p.session.stored = true
+		p.grant(index, p.session.asked)
+		p.update()
+		p.renew(v.Session)
+	})
+}
+
+// renew extends the lease, again and again. Each has a number of its own, so an answer tells which sending it counts from.
+func (p *process) renew(id shard.SessionID) {
+	if p.session.id != id {
+		return
+	}
+	p.session.number++
+	number, sent := p.session.number, p.n.local()
+	p.tellLeader(func(q *process) {
+		q.n.w.raft.propose(q, func(v []fsm.Verdict, index shard.Index) {
+			q.n.w.send(q.n, p.n, func(now *process) {
+				if now == p && p.session.id == id {
+					p.answered(v[0], index, sent)
+				}
+			})
+		}, &fsm.Renew{Items: []fsm.Renewal{{Session: id, Number: number}}})
+	})
+	p.after(renewEvery, func() { p.renew(id) })
+}
+
+func (p *process) answered(v fsm.Verdict, index shard.Index, sent time.Duration) {
+	switch fault := v.Faults[0]; {
+	case fault == nil:
+		p.grant(index, sent)
+	case fault.Code == shard.CodeSessionEnded:
+		p.n.w.log("%s: session %d is over", p.n.id, p.session.id)
+		p.register()
+	}
+}
+
+// grant notes a lease, counted from when its request left.
+func (p *process) grant(index shard.Index, sent time.Duration) {
+	p.session.grants = append(p.session.grants, grant{index, sent + lease - margin})
+	p.settleGrants()
+}
+
+// settleGrants lets the grants take effect that the map has reached.
+func (p *process) settleGrants() {
+	s := &p.session
+	waiting := s.grants[:0]
+	for _, g := range s.grants {
+		if g.index <= p.applied {
+			s.until = max(s.until, g.until)
+		} else {
+			waiting = append(waiting, g)
+		}
+	}
+	s.grants = waiting
+}

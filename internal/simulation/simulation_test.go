@@ -1,0 +1,72 @@
+package simulation_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"testing"
+	"time"
+
+	"muster/internal/simulation"
+)
+
+var (
+	seed  = flag.Uint64("seed", 0, "run this seed alone")
+	count = flag.Uint64("n", 0, "run so many seeds")
+	spend = flag.Duration("for", 3*time.Second, "without -n, run seeds for so long")
+	trace = flag.Bool("trace", false, "print the trace of -seed")
+)
+
+// TestSeeds runs whole clusters under faults, seed after seed, and prints how to run again what failed.
+func TestSeeds(t *testing.T) {
+	if *seed != 0 {
+		var out *os.File
+		if *trace {
+			out = os.Stdout
+		}
+		one(t, *seed, out)
+		return
+	}
+	begun := time.Now()
+	var total simulation.Result
+	n := uint64(0)
+	for n = 0; n < *count || (*count == 0 && time.Since(begun) < *spend); n++ {
+		r := one(t, n+1, nil)
+		total.Done, total.Unknown, total.Faults = total.Done+r.Done, total.Unknown+r.Unknown, total.Faults+r.Faults
+		total.Epochs, total.Entries, total.Took = total.Epochs+r.Epochs, total.Entries+r.Entries, total.Took+r.Took
+		if t.Failed() {
+			return
+		}
+	}
+	took := time.Since(begun).Seconds()
+	t.Logf("%d seeds in %.1f s, %.1f seeds/s: %s simulated, %d faults, %d epochs, %d entries, %d commands done, %d unknown",
+		n, took, float64(n)/took, total.Took, total.Faults, total.Epochs, total.Entries, total.Done, total.Unknown)
+}
+
+func one(t *testing.T, seed uint64, out *os.File) simulation.Result {
+	t.Helper()
+	var r simulation.Result
+	var err error
+	if out == nil {
+		r, err = simulation.Run(seed, nil)
+	} else {
+		r, err = simulation.Run(seed, out)
+	}
+	if err != nil {
+		t.Errorf("%v\nrun it again:  make sim SEED=%d V=1", err, seed)
+	}
+	return r
+}
+
+// The same seed gives the same run, to the bit and to the line, whether it is traced or not.
+func TestSeedsReplay(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		var first, second bytes.Buffer
+		a, _ := simulation.Run(seed, &first)
+		b, _ := simulation.Run(seed, &second)
+		c, _ := simulation.Run(seed, nil)
+		if a != b || a != c || !bytes.Equal(first.Bytes(), second.Bytes()) {
+			t.Fatalf("seed %d gives %+v, then %+v, untraced %+v", seed, a, b, c)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+// Package simulation runs a whole cluster in one goroutine, from one seed: the real state machine behind a simulated Raft
+// log, the real recovery driver on whoever leads it, the real replication protocol for every copy on every node; simulated
+// are the network, the disks, the clocks, and the thin shells between them. The same seed gives the same run, to the bit.
+//
+// A run has two phases. First clients work while a nemesis crashes, pauses, cuts off and wipes nodes and slows their disks,
+// and the invariants of the protocol are checked after each step. Then everything heals, and the run demands that every
+// shard that can be recovered is served again and that its copies agree, and it judges the clients' history.
+//
+// What is where: world.go is time, chance and the trace; network.go, disk.go and raft.go are what the cluster runs on;
+// node.go, session.go and leader.go are a node's control plane, host.go, serve.go and volatile.go its shards; client.go are
+// the users, nemesis.go the faults, check.go and history.go the judges; run.go puts it together.
+package simulation
+
+import (
+	"container/heap"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+)
+
+// world is one run. Everything in it happens in the order of its events, on one goroutine.
+type world struct {
+	seed   uint64
+	dice   *rand.Rand
+	now    time.Duration
+	queue  events
+	serial uint64
+	digest uint64 // of everything that happened: two runs of a seed must agree
+	trace  io.Writer
+
+	setup   setup
+	net     network
+	raft    *raft
+	nodes   []*node
+	clients []*client
+	check   *checker
+	faults  faults
+	healed  bool // the second phase
+}
+
+// event is something that happens at a moment. Events of one moment happen in the order in which they were planned.
+type event struct {
+	at     time.Duration
+	serial uint64
+	run    func()
+}
+
+type events []event
+
+// Len implements heap.Interface.
+func (q events) Len() int { return len(q) }
+
+// Less implements heap.Interface.
+func (q events) Less(i, j int) bool {
+	return q[i].at < q[j].at || (q[i].at == q[j].at && q[i].serial < q[j].serial)
+}
+
+// Swap implements heap.Interface.
+func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+
+// Push implements heap.Interface.
+func (q *events) Push(x any) { *q = append(*q, x.(event)) }
+
+// Pop implements heap.Interface.
+func (q *events) Pop() any {
+	old := *q
+	last := old[len(old)-1]
+	old[len(old)-1] = event{}
+	*q = old[:len(old)-1]
+	return last
+}
+
+// after plans an event.
+func (w *world) after(d time.Duration, run func()) {
+	w.serial++
+	heap.Push(&w.queue, event{w.now + max(0, d), w.serial, run})
+}
+
+// until runs events up to a moment, or until done says so after one of them.
+func (w *world) until(end time.Duration, done func() bool) {
+	for len(w.queue) > 0 && w.queue[0].at <= end {
+		e := heap.Pop(&w.queue).(event)
+		w.now = e.at
+		w.note(uint64(e.at), e.serial)
+		e.run()
+		if done() {
+			return
+		}
+	}
+	w.now = max(w.now, end)
+}
+
+// note mixes numbers into the digest.
+func (w *world) note(numbers ...uint64) {
+	for _, n := range numbers {
+		w.digest = mix(w.digest, n)
+	}
+}
+
+// mix is a step of a 64-bit hash (the finisher of MurmurHash3, by Austin Appleby, over a running product).
+func mix(h, n uint64) uint64 {
+	h = (h ^ n) * 0x9e3779b97f4a7c15
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 29
+	return h
+}
+
+// log writes a line of the trace.
+func (w *world) log(format string, args ...any) {
+	if w.trace != nil {
+		fmt.Fprintf(w.trace, "%9.4f  %s\n", w.now.Seconds(), fmt.Sprintf(format, args...))
+	}
+}
+
+// violation is a broken invariant. It ends the run.
+type violation struct{ text string }
+
+// fail ends the run.
+func (w *world) fail(format string, args ...any) {
+	v := violation{fmt.Sprintf("at %.4fs: ", w.now.Seconds()) + fmt.Sprintf(format, args...)}
+	w.log("VIOLATION %s", v.text)
+	panic(v)
+}
+
+// chance is true with probability p.
+func (w *world) chance(p float64) bool { return w.dice.Float64() < p }
+
+// between draws a duration.
+func (w *world) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(w.dice.Int64N(int64(most-least)+1))
+}
+
+// pick draws one of a list.
+func pick[T any](w *world, list []T) T { return list[w.dice.IntN(len(list))] }
