@@ -10,10 +10,7 @@ import (
 	"muster/fsm"
 )
 
-const (
-	departTimeout   = 2 * time.Second // for the good-bye; without an answer the lease runs out by itself
-	transferTimeout = time.Second     // for handing over the lead; it takes about a millisecond
-)
+const transferTimeout = time.Second // for handing over the lead; it takes about a millisecond
 
 // closing is the end of a coordinator, which comes once.
 type closing struct {
@@ -44,7 +41,7 @@ func (c *Coordinator) depart(ctx context.Context) {
 	if id == 0 || c.Err() != nil || c.View().Ended(id) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, departTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Times.Lease/2) // without an answer the lease runs out by itself
 	defer cancel()
 	if _, _, err := c.proposeSurely(ctx, &fsm.Depart{Session: id}); err != nil {
 		c.log.Info("the group could not be told of the departure; its lease will run out", "session", id, "error", err)

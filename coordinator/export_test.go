@@ -76,3 +76,17 @@ func (m Machine) Renewed(s shard.SessionID) (time.Duration, uint64, bool) {
 
 // Stopped is closed when the machine met an entry of a newer program.
 func (m Machine) Stopped() <-chan struct{} { return m.failed }
+
+// Repair drops the log when it contradicts the newest snapshot.
+func (s Store) Repair(snapshots raft.SnapshotStore) (bool, error) { return repair(s.store, snapshots) }
+
+// Compact has Raft on this voter take a snapshot and drop the whole log behind it.
+func Compact(c *Coordinator) error {
+	r := c.voter.Load().raft.Load()
+	conf := r.ReloadableConfig()
+	conf.TrailingLogs = 0
+	if err := r.ReloadConfig(conf); err != nil {
+		return err
+	}
+	return answered(c.life.ctx, r.Snapshot(), time.Minute)
+}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -15,8 +16,9 @@ import (
 )
 
 const (
-	deltasKept = 10_000  // for watchers that fell behind; older ones get the whole map
-	itemsKept  = 100_000 // placements, members and sessions in those deltas together, so that they stay tens of MB
+	deltasKept   = 10_000  // for watchers that fell behind; older ones get the whole map
+	mostRestores = 3       // of the same snapshot without an entry between; see repair
+	itemsKept    = 100_000 // placements, members and sessions in those deltas together, so that they stay tens of MB
 )
 
 // A machine is the replicated state as Raft sees it: it hands entries to the pure state machine and keeps what the shell
@@ -41,13 +43,17 @@ type machine struct {
 	}
 	mu struct {
 		sync.Mutex
-		err     error
-		state   *fsm.State
-		index   shard.Index    // the newest entry applied, Raft's configurations included
-		floor   shard.Index    // every delta after it is in deltas
-		deltas  []*loggedDelta // rising index
-		items   int            // in deltas
-		renewed map[shard.SessionID]renewal
+		err      error
+		state    *fsm.State
+		index    shard.Index    // the newest entry applied, Raft's configurations included
+		floor    shard.Index    // every delta after it is in deltas
+		deltas   []*loggedDelta // rising index
+		items    int            // in deltas
+		renewed  map[shard.SessionID]renewal
+		restored struct { // the same snapshot, again and again
+			index shard.Index
+			times int
+		}
 	}
 }
 
@@ -107,7 +113,11 @@ func (m *machine) apply(l *raft.Log) *applied {
 	if shard.Index(l.Index) <= index {
 		panic(fmt.Sprintf("raft hands over entry %d after %d", l.Index, index)) // never twice: a counter would move
 	}
-	next, result := fsm.Apply(state, shard.Index(l.Index), l.Data)
+	next, result, err := m.run(state, l)
+	if err != nil {
+		m.stop(err)
+		return &applied{fault: shard.Unknownf(shard.CodeClosed, "%v", err)}
+	}
 	if result.Newer {
 		m.stop(fmt.Errorf("entry %d was written by a newer program: this node must be upgraded to take part", l.Index))
 		return &applied{fault: shard.Unknownf(shard.CodeClosed, "the entry needs a newer program")}
@@ -117,6 +127,18 @@ func (m *machine) apply(l *raft.Log) *applied {
 	m.news.ring()
 	m.wait.settle(result.Releases, result.Delta.Ended)
 	return &applied{verdicts: result.Verdicts, fault: result.Fault}
+}
+
+// run applies an entry. A broken invariant stops this node, not the program that embeds it.
+func (m *machine) run(state *fsm.State, l *raft.Log) (next *fsm.State, result fsm.Result, err error) {
+	defer func() {
+		if defect := recover(); defect != nil {
+			err = fmt.Errorf("entry %d broke an invariant of the replicated state: %v", l.Index, defect)
+			m.logger.Error("a defect in the replicated state", "entry", l.Index, "defect", defect, "stack", string(debug.Stack()))
+		}
+	}()
+	next, result = fsm.Apply(state, shard.Index(l.Index), l.Data)
+	return next, result, nil
 }
 
 // renewals returns what the entry renewed. The leader's renewals are entries of their own and change nothing in the map, so
@@ -292,6 +314,12 @@ func (m *machine) Restore(r io.ReadCloser) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	m.mu.Lock()
+	if state.Index() == m.mu.restored.index && m.mu.index == state.Index() {
+		m.mu.restored.times++
+	} else {
+		m.mu.restored.index, m.mu.restored.times = state.Index(), 1
+	}
+	looping := m.mu.restored.times >= mostRestores
 	m.mu.state = state
 	m.mu.index = state.Index()
 	m.mu.floor, m.mu.deltas, m.mu.items = m.mu.index, nil, 0
@@ -303,5 +331,9 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	m.mu.Unlock()
 	m.news.ring()
 	m.wait.disturb()
+	if looping {
+		m.stop(fmt.Errorf("snapshot %d was installed %d times in a row without progress: the log holds entries that no majority "+
+			"had; they are dropped when the node is started again", state.Index(), mostRestores))
+	}
 	return nil
 }

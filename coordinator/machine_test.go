@@ -167,6 +167,27 @@ func TestMachineRestores(t *testing.T) {
 	}
 }
 
+// The same snapshot installed again and again without an entry between stops the node, so that a restart can repair its log.
+func TestMachineNoticesRestoresWithoutProgress(t *testing.T) {
+	s := newScript(t)
+	snapshot, _ := s.Snapshot()
+	var sink memorySink
+	if err := snapshot.Persist(&sink); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		select {
+		case <-s.Stopped():
+			t.Fatalf("stopped after %d", i)
+		default:
+		}
+		if err := s.Restore(io.NopCloser(bytes.NewReader(sink.Bytes()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-s.Stopped()
+}
+
 // memorySink keeps a snapshot in memory.
 type memorySink struct{ bytes.Buffer }
 

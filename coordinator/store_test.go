@@ -143,3 +143,41 @@ func TestSettled(t *testing.T) {
 		s.Shut(time.Second)
 	})
 }
+
+// A log whose entry at the snapshot's index has another term was never committed from there on, and would make Raft
+// install the same snapshot for ever: it goes. Any other log stays.
+func TestRepair(t *testing.T) {
+	for _, c := range []struct {
+		what           string
+		first, last    uint64
+		term, snapshot uint64
+		dropped        bool
+	}{
+		{"the same term", 1, 9, 2, 2, false},
+		{"another term", 1, 9, 2, 3, true},
+		{"the log ends before the snapshot", 1, 4, 2, 3, false},
+		{"the log begins after the snapshot", 6, 9, 3, 2, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := watched(t, &disk{})
+			defer s.Shut(time.Second)
+			for i := c.first; i <= c.last; i++ {
+				if err := s.StoreLog(&raft.Log{Index: i, Term: c.term}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			snapshots := raft.NewInmemSnapshotStore()
+			_, trans := raft.NewInmemTransport("")
+			sink, err := snapshots.Create(1, 5, c.snapshot, raft.Configuration{}, 1, trans)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sink.Close()
+			dropped, err := s.Repair(snapshots)
+			last, _ := s.LastIndex()
+			if dropped != c.dropped || err != nil || (last == 0) != c.dropped {
+				t.Errorf("%s: dropped %t, last %d, %v", c.what, dropped, last, err)
+			}
+		})
+	}
+}

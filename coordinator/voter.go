@@ -68,6 +68,12 @@ func (c *Coordinator) openVoter() error {
 	if err != nil {
 		return err
 	}
+	switch dropped, err := repair(s, snapshots); {
+	case err != nil:
+		return errors.Join(err, s.close(closeStore))
+	case dropped:
+		log.Warn("the log contradicted the newest snapshot and was dropped")
+	}
 	v := &voter{c: c, log: log, store: s, snapshots: snapshots, machine: newMachine(s, c.clock, c.log)}
 	c.voter.Store(v)
 	return nil
@@ -134,7 +140,7 @@ func (v *voter) start() error {
 		Timeout:               raftIO,
 		Logger:                v.log,
 	})
-	r, err := raft.NewRaft(v.config(), v.machine, raftCache(v.store), v.store, v.snapshots, v.transport)
+	r, err := raft.NewRaft(v.config(), v.machine, raftCache(v.store), raftStore{v.store}, v.snapshots, v.transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", errors.Join(err, v.transport.Close()))
 	}
@@ -147,7 +153,7 @@ func (v *voter) start() error {
 
 // raftCache keeps the newest entries in memory, where followers are served from.
 func raftCache(s *store) raft.LogStore {
-	cache, err := raft.NewLogCache(logCacheSize, s)
+	cache, err := raft.NewLogCache(logCacheSize, raftStore{s})
 	if err != nil {
 		panic(err) // only for a size of 0
 	}
@@ -166,13 +172,20 @@ func (v *voter) drain() {
 func (v *voter) guard() {
 	select {
 	case <-v.store.failed:
-		v.c.cfg.Port.RaftLayer().Cut() // a leader with a dead disk would lead for ever
+		v.abdicate()
 		v.c.fail(v.store.err())
 	case <-v.machine.failed:
+		v.abdicate()
 		_, _, err := v.machine.look()
 		v.c.fail(err)
 	case <-v.c.life.done():
 	}
+}
+
+// abdicate cuts the node off from the other voters, whatever state Raft is in: a leader with a dead disk would lead for ever.
+func (v *voter) abdicate() {
+	v.c.cfg.Port.RaftLayer().Cut()
+	v.leading.close()
 }
 
 // leader is who leads as Raft on this node knows it; node is empty when it knows none.
