@@ -2,10 +2,9 @@ package region
 
 import (
 	"context"
-	"maps"
 	"runtime"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"muster/journal"
@@ -17,14 +16,15 @@ import (
 // host for each, and tells the coordinator what it finds until the map shows that it knows. Safe for concurrent use.
 type copies struct {
 	region   *Region
-	hosts    atomic.Pointer[map[shard.CopyID]*host] // replaced, never changed
-	session  shard.SessionID                        // this process's when the last map was followed; owned by Update
-	reading  chan struct{}                          // a place for each log that is read at once
-	reported time.Duration                          // when reports were last repeated; owned by the beat
-	roused   time.Duration                          // when every host was last given a tick; owned by the beat
+	hosts    table[shard.CopyID, *host]
+	session  shard.SessionID // this process's when the last map was followed; owned by Update
+	reading  chan struct{}   // a place for each log that is read at once
+	reported time.Duration   // when reports were last repeated; owned by the beat
+	roused   time.Duration   // when every host was last given a tick; owned by the beat
 	mu       struct {
 		sync.Mutex
 		held     map[shard.CopyID]*holding
+		byShard  map[shard.ID][]shard.CopyID // of held
 		volatile map[shard.ID]*volatile
 		err      error // the journal's
 		closed   bool
@@ -43,31 +43,38 @@ type holding struct {
 
 func (c *copies) init(r *Region) {
 	c.region, c.reading = r, make(chan struct{}, runtime.GOMAXPROCS(0))
-	c.hosts.Store(&map[shard.CopyID]*host{})
+	c.mu.byShard = map[shard.ID][]shard.CopyID{}
 	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range r.cfg.Journal.Copies() {
 		h := &holding{shard: s.Shard, damaged: s.Damaged}
-		c.mu.held[s.State.Copy] = h
+		c.hold(s.State.Copy, h)
 		if s.Damaged == nil {
 			h.host = c.start(s)
 		}
 	}
 }
 
+func (c *copies) hold(id shard.CopyID, h *holding) {
+	c.mu.held[id] = h
+	c.mu.byShard[h.shard] = append(c.mu.byShard[h.shard], id)
+}
+
 // start begins to host a copy. The caller holds the lock.
 func (c *copies) start(s journal.CopyState) *host {
 	h := newHost(c.region, s)
-	next := maps.Clone(*c.hosts.Load())
-	next[h.copy] = h
-	c.hosts.Store(&next)
+	c.hosts.put(h.copy, h)
 	c.region.wait.Add(1)
 	go h.run()
 	return h
 }
 
-func (c *copies) host(id shard.CopyID) *host { return (*c.hosts.Load())[id] }
+// host returns the host of a copy, nil when this node does not host it.
+func (c *copies) host(id shard.CopyID) *host {
+	h, _ := c.hosts.get(id)
+	return h
+}
 
 // follow acts on a placement that is new to this node.
 func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
@@ -88,16 +95,14 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 	h := c.mu.held[mine.ID]
 	if h == nil {
 		h = &holding{shard: p.Shard, missing: mine.State == shard.CopyReady}
-		c.mu.held[mine.ID] = h
+		c.hold(mine.ID, h)
 		if !h.missing {
 			c.create(p.Shard, mine.ID, h)
 		}
 	}
 	c.state(h, mine)
 	if h.host != nil {
-		if _, owned := c.region.owner(p.Shard).(*host); !owned || c.region.owner(p.Shard) != owner(h.host) {
-			c.region.own(p.Shard, h.host)
-		}
+		c.region.owners.put(p.Shard, h.host)
 		h.host.inbox.put(func(b *batch) { b.placement = p })
 	}
 }
@@ -105,8 +110,9 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 // retire stops the copies of the shard that the map does not name for this directory. Their data goes only if the shard
 // was never active: otherwise it may be what an operator looks for.
 func (c *copies) retire(p *shard.Placement, keep shard.CopyID) {
-	for id, h := range c.mu.held {
-		if h.shard != p.Shard || id == keep || h.host == nil {
+	for _, id := range slices.Clone(c.mu.byShard[p.Shard]) {
+		h := c.mu.held[id]
+		if id == keep || h.host == nil {
 			continue
 		}
 		if p.ActiveEpoch > 0 || p.Status != shard.Forming {
@@ -115,10 +121,9 @@ func (c *copies) retire(p *shard.Placement, keep shard.CopyID) {
 		}
 		h.host.inbox.close()
 		h.host = nil
-		next := maps.Clone(*c.hosts.Load())
-		delete(next, id)
-		c.hosts.Store(&next)
+		c.hosts.drop(id)
 		delete(c.mu.held, id)
+		c.mu.byShard[p.Shard] = slices.DeleteFunc(c.mu.byShard[p.Shard], func(other shard.CopyID) bool { return other == id })
 		c.region.cfg.Journal.Remove(id, func(err error) {
 			if err != nil {
 				c.region.fail(err)
@@ -175,7 +180,7 @@ func (c *copies) created(id shard.ID, copy shard.CopyID) {
 	}
 	if mine, ok := p.Copy(copy); ok {
 		c.state(h, mine)
-		c.region.own(id, h.host)
+		c.region.owners.put(id, h.host)
 		h.host.inbox.put(func(b *batch) { b.placement = p })
 	}
 }
@@ -187,11 +192,9 @@ func (r *Region) damaged(h *host, err error) {
 	c := &r.copies
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := maps.Clone(*c.hosts.Load())
-	delete(next, h.copy)
-	c.hosts.Store(&next)
+	c.hosts.drop(h.copy)
 	if r.owner(h.id) == owner(h) {
-		r.own(h.id, nil)
+		r.owners.drop(h.id)
 	}
 	held := c.mu.held[h.copy]
 	held.host, held.damaged = nil, err
@@ -212,7 +215,7 @@ func (c *copies) tick(now time.Duration) {
 	if all {
 		c.roused = now
 	}
-	for _, h := range *c.hosts.Load() {
+	for h := range c.hosts.all() {
 		if all || h.pulse.beats() {
 			h.inbox.put(func(b *batch) { b.ticks++ })
 		}
@@ -238,7 +241,7 @@ func (c *copies) quiet(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		busy := int64(0)
-		for _, h := range *c.hosts.Load() {
+		for h := range c.hosts.all() {
 			busy += h.load.calls.Load()
 		}
 		if busy == 0 {
@@ -259,7 +262,7 @@ func (c *copies) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.closed = true
-	for _, h := range *c.hosts.Load() {
+	for h := range c.hosts.all() {
 		h.inbox.close()
 	}
 	for _, v := range c.mu.volatile {

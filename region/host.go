@@ -36,6 +36,8 @@ type host struct {
 	cells    cells
 	outputs  outputs
 	out      outgoing
+
+	congested bool // the journal has too much to write, as of this batch
 }
 
 func newHost(r *Region, s journal.CopyState) *host {
@@ -142,6 +144,9 @@ func (h *host) drain(b *batch) {
 		h.loaded(l)
 	}
 	h.collect(b, now)
+	if len(b.calls) > 0 {
+		h.congested = h.region.cfg.Journal.Backlog() >= journal.MaxQueuedBytes
+	}
 	for _, c := range b.calls {
 		h.arrive(c)
 	}

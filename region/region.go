@@ -7,7 +7,6 @@ package region
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,7 +58,7 @@ type Region struct {
 	limits  Limits
 	types   map[shard.TypeName]entity.Definition
 	view    atomic.Pointer[shard.View]
-	owners  atomic.Pointer[map[shard.ID]owner] // replaced, never changed
+	owners  table[shard.ID, owner]
 	origin  origin
 	peers   *peers
 	workers workers
@@ -91,7 +90,6 @@ func New(cfg Config) (*Region, error) {
 	r.peers.mu.byAddr = map[string]*peer{}
 	r.workers.limit = r.limits.Handlers
 	r.view.Store(shard.NewView())
-	r.owners.Store(&map[shard.ID]owner{})
 	r.origin.init(r)
 	r.copies.init(r)
 	r.wait.Add(1)
@@ -106,17 +104,10 @@ func (r *Region) self() route.Self {
 	return route.Self{Node: r.cfg.Node, Session: r.cfg.Directory.Session()}
 }
 
-func (r *Region) owner(id shard.ID) owner { return (*r.owners.Load())[id] }
-
-// own adds or, for nil, removes a shard's owner. The caller holds the lock of copies.
-func (r *Region) own(id shard.ID, o owner) {
-	next := maps.Clone(*r.owners.Load())
-	if o == nil {
-		delete(next, id)
-	} else {
-		next[id] = o
-	}
-	r.owners.Store(&next)
+// owner returns who runs the shard's commands here, nil for nobody.
+func (r *Region) owner(id shard.ID) owner {
+	o, _ := r.owners.get(id)
+	return o
 }
 
 // Update follows the newest map. It never blocks: what has to be done is handed to whoever owns it.

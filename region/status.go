@@ -25,7 +25,7 @@ type Hosted struct {
 
 // Hosted tells what this node holds, by shard. It waits a moment for hosts that are busy and leaves out who is too busy.
 func (r *Region) Hosted() []Hosted {
-	hosts := *r.copies.hosts.Load()
+	hosts := slices.Collect(r.copies.hosts.all())
 	answers := make(chan Hosted, len(hosts))
 	asked := 0
 	for _, h := range hosts {

@@ -61,7 +61,7 @@ func (c *copies) followVolatile(p *shard.Placement, spec shard.Spec) {
 	if v == nil {
 		v = &volatile{region: r, id: p.Shard, def: def, log: r.log.With("shard", p.Shard.String())}
 		c.mu.volatile[p.Shard] = v
-		r.own(p.Shard, v)
+		r.owners.put(p.Shard, v)
 	}
 	v.follow(p, mine)
 }
