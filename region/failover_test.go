@@ -211,3 +211,101 @@ func TestSealedPrimaryStops(t *testing.T) {
 		t.Fatalf("add after the failover: %d, %v; want 2", v, err)
 	}
 }
+
+// An old primary comes back with a record that was never confirmed, and that the next epoch does not have. Its tail is
+// cut: the record is gone from its heads and requests too, so that when it leads again the command did not happen there.
+func TestUnconfirmedTailIsCut(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(2, 1, 200*time.Millisecond))
+	g := newGroup(t, 3, c)
+	id := one("counter")
+	g.place(id, 0, 1, 2)
+	g.await(id, shard.Active)
+	ctx := ctxFor(t)
+	add := func(n *node, id entity.ID) int64 {
+		t.Helper()
+		v, err := c.add.Ask(ctx, n.region, id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	add(g.nodes[0], "e")
+	g.nodes[1].stop()
+	g.nodes[2].stop()
+	for _, lost := range []entity.ID{"e", "lost", "lost"} {
+		if _, err := c.add.Ask(ctx, g.nodes[0].region, lost, 1); shard.CodeOf(err) != shard.CodeUnconfirmed {
+			t.Fatalf("add without replicas: %v", err)
+		}
+	}
+	g.nodes[0].stop()
+	g.nodes[1].start()
+	g.nodes[2].start()
+	g.recover(id)
+	g.await(id, shard.Active)
+	for want := int64(2); want < 5; want++ {
+		if v := add(g.nodes[1], "e"); v != want {
+			t.Fatalf("add at the next primary: %d, want %d", v, want)
+		}
+	}
+	g.nodes[0].start()
+	until(t, "n1 holds what the others hold", func() bool {
+		return hosted(t, g.nodes[0], id).Durable == hosted(t, g.node(g.placement(id).Node), id).Last
+	})
+	g.node(g.placement(id).Node).stop()
+	g.recover(id)
+	g.await(id, shard.Active)
+	g.lead(id, g.nodes[0])
+	if v := add(g.nodes[0], "e"); v != 5 {
+		t.Fatalf("add at the old primary: %d, want 5", v)
+	}
+	if v := add(g.nodes[0], "lost"); v != 1 {
+		t.Fatalf("an entity whose records were cut answered %d, want 1", v)
+	}
+}
+
+// Large records are caught up in frames that the transport carries, one by one if need be.
+func TestLargeRecordsCatchUp(t *testing.T) {
+	b := defineBlobs("blob", entity.Shards(1), entity.Replicate(2, 1, 0), entity.SnapshotEvery(2))
+	g := newGroup(t, 3, b)
+	id := one("blob")
+	g.place(id, 0, 1, 2)
+	g.await(id, shard.Active)
+	g.nodes[2].stop()
+	ctx := ctxFor(t)
+	for i := range 12 {
+		big := make([]byte, (i%4)*340_000)
+		if _, err := b.put.Ask(ctx, g.nodes[1].region, entity.ID(fmt.Sprint(i%3)), big); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.nodes[2].start()
+	until(t, "n3 holds everything", func() bool {
+		return hosted(t, g.nodes[2], id).Durable == hosted(t, g.nodes[0], id).Last
+	})
+}
+
+// With a slow disk commands are still taken ahead of the journal: many wait for one commit.
+func TestSlowDisk(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(2, 1, 0))
+	g := newGroup(t, 3, c)
+	for _, n := range g.nodes {
+		n.stop()
+		n.options.SyncDelay = 20 * time.Millisecond
+		n.start()
+	}
+	g.placeAll("counter")
+	ctx := ctxFor(t)
+	var all sync.WaitGroup
+	began := time.Now()
+	for range 200 {
+		all.Go(func() {
+			if _, err := c.add.Ask(ctx, g.nodes[0].region, "e", 1); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("200 commands to one entity took %s with commits of 20 ms: they waited for one another", took)
+	}
+}

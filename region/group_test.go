@@ -32,7 +32,9 @@ type group struct {
 	sessions shard.SessionID
 	copies   shard.CopyID
 	watcher  func(shard.Report)
-	reports  chan shard.Report
+
+	favourite shard.NodeID // wins ties in elections
+	reports   chan shard.Report
 }
 
 // A node is one region with its journal and port, and its own view of the control plane: region.Directory.
@@ -317,7 +319,7 @@ func (g *group) recover(id shard.ID) {
 			g.t.Fatalf("seal copy %d on %s: %+v", c.ID, c.Node, sealed)
 		}
 		answered++
-		if best.Copy == 0 || sealed[0].Last.Compare(best.Last) > 0 {
+		if order := sealed[0].Last.Compare(best.Last); best.Copy == 0 || order > 0 || order == 0 && c.Node == g.favourite {
 			best = sealed[0]
 		}
 	}
@@ -328,6 +330,27 @@ func (g *group) recover(id shard.ID) {
 		c, _ := p.Copy(best.Copy)
 		elect(g, p, c)
 	})
+}
+
+// lead makes the node's copy the primary, by seals and an election in which it ties with the best.
+func (g *group) lead(id shard.ID, n *node) {
+	g.t.Helper()
+	for g.placement(id).Node != n.id {
+		other := g.node(g.placement(id).Node)
+		until(g.t, "copies are level", func() bool {
+			return hosted(g.t, n, id).Durable == hosted(g.t, other, id).Last
+		})
+		g.prefer(n)
+		g.recover(id)
+		g.await(id, shard.Active)
+	}
+}
+
+// prefer makes the node win ties.
+func (g *group) prefer(n *node) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.favourite = n.id
 }
 
 func (g *group) node(id shard.NodeID) *node {
