@@ -39,6 +39,7 @@ type Coordinator struct {
 
 // formation is told by the first Form that this node accepts.
 type formation struct {
+	judging  sync.Mutex // one Form at a time
 	once     sync.Once
 	accepted chan struct{}
 }

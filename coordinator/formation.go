@@ -270,8 +270,8 @@ func (c *Coordinator) sendForm(ctx context.Context, group shard.GroupID, f Found
 // accept makes this directory a founder of the group: first in the Raft store, then in its identity, so that an identity
 // never claims a vote its store cannot vouch for.
 func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
-	c.accepting.Lock()
-	defer c.accepting.Unlock()
+	c.formation.judging.Lock()
+	defer c.formation.judging.Unlock()
 	d := c.cfg.Directory
 	if known := d.now.Load(); known.Group != "" {
 		if known.Group == group && slices.Equal(known.Founders, founders) {
