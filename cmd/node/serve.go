@@ -125,14 +125,15 @@ func newLogger(t *terminal, level, name string) (hclog.Logger, error) {
 const farewell = 10 * time.Second
 
 func serve(ctx context.Context, t *terminal, cfg node.Config) error {
-	if err := hostCounter(ctx, &cfg); err != nil {
-		return err
+	err := hostCounter(ctx, &cfg)
+	var n *node.Node
+	if err == nil {
+		n, err = node.Start(ctx, cfg)
 	}
-	n, err := node.Start(ctx, cfg)
-	if ctx.Err() != nil && err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return nil // interrupted before it was ready
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	ready := serving{n.ID(), n.Addr(), n.View().Group}

@@ -51,9 +51,24 @@ func newRoot(t *terminal) *cobra.Command {
 	for _, v := range verbs() {
 		root.AddCommand(v.command(t))
 	}
+	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd()
 	root.AddCommand(docsVerb().command(t))
 	return root
+}
+
+// helpCommand is cobra's, but a verb that does not exist is misuse.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [VERB]", Short: "help for a verb",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return misusef("there is no verb %q; see muster --help", strings.Join(args, " "))
+			}
+			return found.Help()
+		},
+	}
 }
 
 func (v verb) command(t *terminal) *cobra.Command {
