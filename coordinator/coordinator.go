@@ -24,7 +24,6 @@ type Coordinator struct {
 	clock     clock
 	life      *life
 	opening   sync.Mutex            // one opening of the voter's store at a time
-	accepting sync.Mutex            // one judgement of a Form at a time
 	voter     atomic.Pointer[voter] // nil on a member without a vote
 	session   *session
 	follower  *follower

