@@ -62,7 +62,7 @@ func nonsense(t *testing.T, say []string, within time.Duration) {
 	talk.Go(func() {
 		for i, piece := range say {
 			if i > 0 {
-				time.Sleep(time.Second) // a slow stranger; the bubble's clock
+				<-time.After(time.Second) // a slow stranger; the bubble's clock
 			}
 			if _, err := io.WriteString(c, piece); err != nil {
 				return

@@ -37,12 +37,13 @@ const patience = 30 * time.Second
 //	signal NAME SIGNAL   send TERM, INT or KILL and wait for the end; TERM and INT must end it with code 0
 //	exits CODE ARG...    run "muster ARG..." and check its exit code; then stdout and stderr can be looked at
 //	eventually RE ARG... repeat "muster ARG..." until it succeeds with output that matches, line by line
+//	certify NAME URI...  write NAME.pem and NAME.key with that identity, and ca.pem of their authority
 //	ports NAME...        set each variable to a free address on loopback
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "../../testdata/cli",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"launch": launch, "await": await, "start": start, "signal": signalCmd, "exits": exits, "eventually": eventually, "ports": ports,
+			"launch": launch, "await": await, "start": start, "signal": signalCmd, "exits": exits, "eventually": eventually, "ports": ports, "certify": certify,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[processes{}] = map[string]*process{}
