@@ -42,12 +42,14 @@ func (c *call) size() int { return len(c.env.Payload) + len(c.env.Entity) + len(
 
 // reply answers the call and its duplicates.
 func (c *call) reply(reply []byte, fault *shard.Error) {
-	for ; c != nil; c = c.joined {
+	for c != nil {
+		next := c.joined // once it is answered its sender may use the call again
 		if c.tell {
 			c.to.answer(c.token, nil, fault)
 		} else {
 			c.to.answer(c.token, reply, fault)
 		}
+		c = next
 	}
 }
 

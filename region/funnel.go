@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -56,6 +57,13 @@ func (f *funnel[T]) take(empty []T) []T {
 	items := f.mu.items
 	f.mu.items = empty
 	return items
+}
+
+// back puts what was taken, and could not be used, before everything else.
+func (f *funnel[T]) back(items []T) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.items = append(slices.Clone(items), f.mu.items...)
 }
 
 func (f *funnel[T]) len() int {

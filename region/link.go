@@ -19,7 +19,7 @@ type link[T, Out, In any] struct {
 	broken   func(error) // no answer will come for what was framed before
 }
 
-// run keeps the lane until ctx ends.
+// run keeps the lane until ctx ends. What is queued then stays there.
 func (l *link[T, Out, In]) run(ctx context.Context) {
 	pause := backoffLeast
 	for ctx.Err() == nil && l.queue.wait(ctx) == nil { // wait prefers what is queued to the end of ctx
@@ -35,7 +35,6 @@ func (l *link[T, Out, In]) run(ctx context.Context) {
 		}
 		pause = min(2*pause, backoffMost)
 	}
-	l.broken(ctx.Err())
 }
 
 // stream opens one stream and sends until it breaks.
@@ -79,6 +78,7 @@ func (l *link[T, Out, In]) send(ctx context.Context, s grpc.BidiStreamingClient[
 			var frame *Out
 			frame, rest = l.frame(rest)
 			if err := s.Send(frame); err != nil {
+				l.queue.back(rest)
 				return err
 			}
 		}

@@ -77,7 +77,11 @@ func (p *peers) dial(addr string) *peer {
 	}
 	p.region.wait.Add(2)
 	go func() { defer p.region.wait.Done(); replicate.run(ctx) }()
-	go func() { defer p.region.wait.Done(); deliver.run(ctx) }()
+	go func() {
+		defer p.region.wait.Done()
+		deliver.run(ctx)
+		n.calls.gone(ctx.Err())
+	}()
 	return n
 }
 
@@ -155,6 +159,14 @@ func (d *deliveries) received(f *wire.AnswerFrame) {
 			calls[i].to.answer(calls[i].token, a.Payload, answerFault(a))
 		}
 	}
+}
+
+// gone tells everyone who was not sent yet, too, to ask again: the lane is over.
+func (d *deliveries) gone(err error) {
+	for _, c := range d.queue.take(nil) {
+		c.to.answer(c.token, nil, shard.Errorf(shard.CodeUnavailable, "the owner's address is no longer a member's: %v", err))
+	}
+	d.broken(err)
 }
 
 // broken tells everyone who waits to ask again.

@@ -74,6 +74,9 @@ type ask struct {
 	maybe  bool          // an attempt may have taken effect and its answer is lost
 	pause  time.Duration // before the next attempt, if nothing changes
 
+	call call // the attempt's, where nobody else looks at it once it is answered
+	lent bool // somebody may still hold call
+
 	signal chan struct{}
 	mu     struct {
 		sync.Mutex
@@ -91,6 +94,9 @@ func newAsk() *ask { return asks.Get().(*ask) }
 
 // free gives the ask back. From here on no answer is wanted.
 func (a *ask) free() {
+	if a.lent {
+		return
+	}
 	a.mu.Lock()
 	a.mu.token++
 	a.mu.done, a.mu.nudged, a.mu.reply, a.mu.fault = false, false, nil, nil
@@ -99,7 +105,7 @@ func (a *ask) free() {
 	case <-a.signal:
 	default:
 	}
-	a.env, a.region, a.maybe, a.pause = entity.Envelope{}, nil, false, 0
+	a.env, a.region, a.maybe, a.pause, a.call = entity.Envelope{}, nil, false, 0, call{}
 	asks.Put(a)
 }
 
@@ -152,9 +158,9 @@ func (a *ask) here(ctx context.Context, v *volatile) ([]byte, *shard.Error, bool
 	if d.Action != route.Deliver {
 		return nil, nil, false
 	}
-	c := &call{env: a.env, shard: a.shard, epoch: d.Epoch, tell: a.tell, inline: true, to: a, token: a.attempt()}
-	c.deadline, _ = ctx.Deadline()
-	if fault := v.deliver(c); fault != nil {
+	a.call = call{env: a.env, shard: a.shard, epoch: d.Epoch, tell: a.tell, inline: true, to: a, token: a.attempt()}
+	a.call.deadline, _ = ctx.Deadline()
+	if fault := v.deliver(&a.call); fault != nil {
 		return nil, fault, route.After(fault, d.Epoch).Verdict == route.GiveUp
 	}
 	if ctx.Done() == nil && !a.answered() {
@@ -163,6 +169,7 @@ func (a *ask) here(ctx context.Context, v *volatile) ([]byte, *shard.Error, bool
 		defer cancel()
 	}
 	if a.wait(ctx, d.Epoch) != answered {
+		a.lent = true
 		return nil, shard.Unknownf(shard.CodeTimeout, "no answer from shard %s: %v", a.shard, context.Cause(ctx)), true
 	}
 	return a.mu.reply, a.mu.fault, a.mu.fault == nil || route.After(a.mu.fault, d.Epoch).Verdict == route.GiveUp
@@ -222,14 +229,10 @@ func (a *ask) enter(ctx context.Context) (*desk, *shard.Error) {
 // try makes one attempt. A zero verdict means that reply and fault are the caller's.
 func (a *ask) try(ctx context.Context, d *desk, to route.Decision) ([]byte, route.Retry, *shard.Error) {
 	a.env.Floor = d.floor()
-	c := &call{env: a.env, shard: a.shard, epoch: to.Epoch, tell: a.tell, to: a, token: a.attempt()}
-	c.deadline, _ = ctx.Deadline()
-	if to.Action == route.Deliver {
-		a.region.deliver(c)
-	} else if p := a.region.peers.at(to.Addr); p != nil {
-		p.calls.queue.put(c)
-	}
-	switch a.wait(ctx, to.Epoch) {
+	a.post(ctx, to)
+	ended := a.wait(ctx, to.Epoch)
+	a.lent = a.lent || ended != answered
+	switch ended {
 	case answered:
 	case nudged: // another owner: what becomes of this attempt is for the request id to tell
 		a.maybe = true
@@ -248,6 +251,22 @@ func (a *ask) try(ctx context.Context, d *desk, to route.Decision) ([]byte, rout
 	}
 	a.maybe = a.maybe || a.mu.fault.Outcome == shard.Unknown
 	return nil, next, a.mu.fault
+}
+
+// post hands the attempt to this node's host or to the lane of the owner's node. A host may look at a call after it was
+// answered, so it gets one of its own; so does a lane while an older attempt's call may still be in another one.
+func (a *ask) post(ctx context.Context, to route.Decision) {
+	c := &a.call
+	if a.lent || to.Action == route.Deliver {
+		c = &call{}
+	}
+	*c = call{env: a.env, shard: a.shard, epoch: to.Epoch, tell: a.tell, to: a, token: a.attempt()}
+	c.deadline, _ = ctx.Deadline()
+	if to.Action == route.Deliver {
+		a.region.deliver(c)
+	} else if p := a.region.peers.at(to.Addr); p != nil {
+		p.calls.queue.put(c)
+	}
 }
 
 // buffer keeps the envelope while the shard has no owner.
