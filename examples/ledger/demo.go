@@ -163,7 +163,7 @@ func (d *show) join(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for !d.served("") {
+	for !d.served(nil) {
 		if err := pause(ctx, glance); err != nil {
 			return fmt.Errorf("not every shard is served: %w", err)
 		}
@@ -171,18 +171,39 @@ func (d *show) join(ctx context.Context) (err error) {
 	return nil
 }
 
-// served reports whether every shard has an active primary on another node than that.
-func (d *show) served(but string) bool {
-	t := d.teller.View().Types[accountType]
-	if t == nil {
-		return false
+// placements is the present map of the shards, nil while there is none.
+func (d *show) placements() []*shard.Placement {
+	if t := d.teller.View().Types[accountType]; t != nil {
+		return t.Placements
 	}
-	for _, p := range t.Placements {
-		if p == nil || p.Status != shard.Active || string(p.Node) == but {
+	return nil
+}
+
+// served reports whether every shard has an active primary, and those in lost a later one than then.
+func (d *show) served(lost map[shard.ID]shard.Epoch) bool {
+	placements := d.placements()
+	for _, p := range placements {
+		if p == nil || p.Status != shard.Active || p.Epoch <= lost[p.Shard] {
 			return false
 		}
 	}
-	return true
+	return len(placements) > 0
+}
+
+// on lists what a node has: the shards it serves with their epochs, and those it holds a copy of.
+func (d *show) on(id string) (primaries map[shard.ID]shard.Epoch, copies []shard.ID) {
+	primaries = map[shard.ID]shard.Epoch{}
+	for _, p := range d.placements() {
+		if string(p.Node) == id {
+			primaries[p.Shard] = p.Epoch
+		}
+		for _, c := range p.Copies {
+			if string(c.Node) == id {
+				copies = append(copies, p.Shard)
+			}
+		}
+	}
+	return primaries, copies
 }
 
 func (d *show) play(ctx context.Context) error {
@@ -230,30 +251,46 @@ func (d *show) fault(ctx context.Context, r *replay) error {
 	id, reason := d.choose()
 	m := d.group.member(id)
 	if m == nil {
-		return fmt.Errorf("nobody to kill: %s", reason)
+		return fmt.Errorf("nobody to kill: %s is %q", reason, id)
 	}
-	k := &killReport{Node: id, Why: reason, Primaries: d.primaries()[id], After: r.confirmed.Load()}
+	lost, copies := d.on(id)
+	k := &killReport{Node: id, Why: reason, Primaries: len(lost), After: r.confirmed.Load()}
 	if err := d.group.kill(m); err != nil {
 		return fmt.Errorf("kill %s: %w", id, err)
 	}
-	start := time.Now()
+	killed := time.Now()
 	d.progress.say("killed %s (%s) after %s transactions", id, reason, thousands(int(k.After)))
-	for d.minAcks < d.replicas && !d.served(id) { // else the others have to wait for it
-		if err := pause(ctx, glance/10); err != nil {
-			return fmt.Errorf("the others do not serve every shard: %w", err)
+	alone := d.minAcks < d.replicas // whether the others can serve without it
+	if alone {
+		if err := d.awaitServed(ctx, k, lost, killed); err != nil {
+			return err
 		}
 	}
-	k.Served = ms(time.Since(start))
-	start = time.Now()
+	started := time.Now()
 	if err := d.group.start(m); err != nil {
 		return err
 	}
-	if err := d.group.caughtUp(ctx, m); err != nil {
+	if !alone {
+		if err := d.awaitServed(ctx, k, lost, killed); err != nil {
+			return err
+		}
+	}
+	if err := d.group.caughtUp(ctx, m, copies); err != nil {
 		return err
 	}
-	k.Back = ms(time.Since(start))
+	k.Back = ms(time.Since(started))
 	d.progress.say("%s is back and has caught up", id)
 	d.report.Killed = k
+	return nil
+}
+
+func (d *show) awaitServed(ctx context.Context, k *killReport, lost map[shard.ID]shard.Epoch, killed time.Time) error {
+	for !d.served(lost) {
+		if err := pause(ctx, glance/10); err != nil {
+			return fmt.Errorf("not every shard is served: %w", err)
+		}
+	}
+	k.Served = ms(time.Since(killed))
 	return nil
 }
 
@@ -263,22 +300,13 @@ func (d *show) choose() (id, reason string) {
 	case "leader":
 		return string(d.teller.Inspect().Leader), "Raft leader"
 	case "primary":
-		primaries := d.primaries()
+		most := -1
 		for _, m := range d.group.members {
-			if id == "" || primaries[m.id] > primaries[id] {
-				id = m.id
+			if primaries, _ := d.on(m.id); len(primaries) > most {
+				id, most = m.id, len(primaries)
 			}
 		}
 		return id, "serves most shards"
 	}
 	return string(d.kill), "as asked"
-}
-
-// primaries counts the shards that each node serves.
-func (d *show) primaries() map[string]int {
-	n := map[string]int{}
-	for _, p := range d.teller.View().Types[accountType].Placements {
-		n[string(p.Node)]++
-	}
-	return n
 }

@@ -160,24 +160,26 @@ func (g *group) member(id string) *member {
 	return nil
 }
 
-// caughtUp waits until every copy on m holds durably what its primary has confirmed.
-func (g *group) caughtUp(ctx context.Context, m *member) error {
+// caughtUp waits until m holds durably what the primaries of its copies had confirmed a moment before.
+func (g *group) caughtUp(ctx context.Context, m *member, copies []shard.ID) error {
 	for {
-		lag, err := g.lag(ctx, m)
+		lag, err := g.lag(ctx, m, copies)
 		if err == nil && lag == 0 {
 			return nil
 		}
-		if err := pause(ctx, glance); err != nil {
-			return fmt.Errorf("%s lacks %d postings: %w", m.id, lag, err)
+		if stop := pause(ctx, glance); stop != nil {
+			return fmt.Errorf("%s has not caught up (lag %d, %v): %w", m.id, lag, err, stop)
 		}
 	}
 }
 
-// lag is the number of confirmed records that m does not hold yet.
-func (g *group) lag(ctx context.Context, m *member) (int, error) {
+// lag is the number of confirmed records that m does not hold yet. m is asked last.
+func (g *group) lag(ctx context.Context, m *member, copies []shard.ID) (int, error) {
 	confirmed := map[shard.ID]shard.LSN{}
-	var durable []client.Hosted
 	for _, other := range g.members {
+		if other == m {
+			continue
+		}
 		hosted, err := inspect(ctx, other.addr)
 		if err != nil {
 			return -1, err
@@ -185,16 +187,22 @@ func (g *group) lag(ctx context.Context, m *member) (int, error) {
 		for _, h := range hosted {
 			confirmed[h.Shard] = max(confirmed[h.Shard], h.Confirmed)
 		}
-		if other == m {
-			durable = hosted
-		}
 	}
-	if len(durable) == 0 {
-		return -1, errors.New("it holds no copies")
+	hosted, err := inspect(ctx, m.addr)
+	if err != nil {
+		return -1, err
+	}
+	durable := map[shard.ID]shard.LSN{}
+	for _, h := range hosted {
+		durable[h.Shard] = h.Durable
 	}
 	lag := 0
-	for _, h := range durable {
-		lag += int(max(confirmed[h.Shard], h.Durable) - h.Durable)
+	for _, id := range copies {
+		held, there := durable[id]
+		if !there {
+			return -1, fmt.Errorf("its copy of %s is not there", id)
+		}
+		lag += int(max(confirmed[id], held) - held)
 	}
 	return lag, nil
 }

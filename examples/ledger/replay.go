@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"muster/entity"
-	"muster/node"
 	"muster/shard"
 )
 
@@ -26,7 +25,7 @@ type lane struct {
 
 // A replay posts everything: the postings of an account one after the other, accounts side by side.
 type replay struct {
-	node  *node.Node
+	to    entity.Sender
 	bank  bank
 	total int
 	lanes []*lane
@@ -42,8 +41,8 @@ type replay struct {
 	duration  time.Duration
 }
 
-func newReplay(n *node.Node, b bank, shards int, postings []posting) *replay {
-	r := &replay{node: n, bank: b, total: len(postings), half: make(chan struct{}), latencies: make([]time.Duration, len(postings))}
+func newReplay(to entity.Sender, b bank, shards int, postings []posting) *replay {
+	r := &replay{to: to, bank: b, total: len(postings), half: make(chan struct{}), latencies: make([]time.Duration, len(postings))}
 	for range shards {
 		r.services = append(r.services, &service{})
 	}
@@ -131,7 +130,7 @@ func (r *replay) step(ctx context.Context, l *lane) error {
 // so what remains here is rare: a refusal for the moment, and an outcome that the node could not learn.
 func (r *replay) post(ctx context.Context, l *lane) error {
 	for try := 0; ; try++ {
-		_, err := r.bank.post.Ask(ctx, r.node, l.id, l.amounts[l.next])
+		_, err := r.bank.post.Ask(ctx, r.to, l.id, l.amounts[l.next])
 		if err == nil || ctx.Err() != nil || try == maxTries {
 			return err
 		}
@@ -174,7 +173,7 @@ func (r *replay) counted(ctx context.Context, l *lane) (bool, error) {
 // read is a confirmed read, repeated while the shard has no owner.
 func (r *replay) read(ctx context.Context, id entity.ID) (Account, error) {
 	for try := 0; ; try++ {
-		a, err := r.bank.balance.Ask(ctx, r.node, id, struct{}{})
+		a, err := r.bank.balance.Ask(ctx, r.to, id, struct{}{})
 		if err == nil || ctx.Err() != nil || try == maxTries || shard.CodeOf(err) == shard.CodeUnknownType {
 			return a, err
 		}

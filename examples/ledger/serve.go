@@ -62,7 +62,7 @@ func serveNode(ctx context.Context, cfg node.Config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s serves at %s\n", n.ID(), n.Addr())
+	fmt.Fprintf(stdout, "%s serves at %s, process %d\n", n.ID(), n.Addr(), os.Getpid())
 	select {
 	case <-n.Failed():
 		n.Kill()
