@@ -60,7 +60,7 @@ func (h *host) refuses(c *call) *shard.Error {
 		return &shard.Error{Code: shard.CodeBehind, Shard: h.id, Epoch: t.epoch}
 	case h.storage.last-h.storage.confirmed >= maxUnsettled:
 		return &shard.Error{Code: shard.CodeOverloaded, Shard: h.id, Epoch: t.epoch, Detail: "too many records wait for confirmation: " + h.awaited()}
-	case h.congested:
+	case h.storage.crowded:
 		return shard.Errorf(shard.CodeOverloaded, "the journal of node %s has more than %d bytes waiting to be written", h.region.cfg.Node, journal.MaxQueuedBytes)
 	case h.def == nil:
 		return shard.Errorf(shard.CodeUnknownType, "node %s holds a copy of %s but does not define the type", h.region.cfg.Node, h.id)

@@ -31,10 +31,15 @@ type call struct {
 	seq     shard.Seq    // of the entity after it
 	state   []byte       // snapshot taken after it, nil for none
 
+	grounds
+	joined *call // a list of its duplicates, which get the same answer
+}
+
+// grounds are what an answer waits for.
+type grounds struct {
 	at      shard.LSN     // its record, or for a read the newest record it may have seen
 	round   uint64        // for a read, the round that has to be verified
 	expires time.Duration // on the region's clock, when an unconfirmed output becomes unknown
-	joined  *call         // a list of its duplicates, which get the same answer
 }
 
 // size is what the call counts for against limits on bytes.

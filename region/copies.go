@@ -124,7 +124,7 @@ func (c *copies) retire(p *shard.Placement, keep shard.CopyID) {
 		c.hosts.drop(id)
 		delete(c.mu.held, id)
 		c.mu.byShard[p.Shard] = slices.DeleteFunc(c.mu.byShard[p.Shard], func(other shard.CopyID) bool { return other == id })
-		c.region.cfg.Journal.Remove(id, func(err error) {
+		go c.region.cfg.Journal.Remove(id, func(err error) {
 			if err != nil {
 				c.region.fail(err)
 			}

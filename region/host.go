@@ -36,8 +36,6 @@ type host struct {
 	cells    cells
 	outputs  outputs
 	out      outgoing
-
-	congested bool // the journal has too much to write, as of this batch
 }
 
 func newHost(r *Region, s journal.CopyState) *host {
@@ -145,7 +143,7 @@ func (h *host) drain(b *batch) {
 	}
 	h.collect(b, now)
 	if len(b.calls) > 0 {
-		h.congested = h.region.cfg.Journal.Backlog() >= journal.MaxQueuedBytes
+		h.storage.crowded = h.region.cfg.Journal.Backlog() >= journal.MaxQueuedBytes
 	}
 	for _, c := range b.calls {
 		h.arrive(c)

@@ -20,6 +20,7 @@ type storage struct {
 	last      shard.LSN
 	durable   shard.LSN // the journal can read back up to here
 	confirmed shard.LSN
+	crowded   bool // the journal has more to write than it should, as of this batch
 }
 
 // unsynced is a write under way and where the log ends with it.
