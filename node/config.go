@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -45,15 +46,16 @@ type Config struct {
 
 	Logger   hclog.Logger // nil: silent
 	Listener net.Listener // instead of listening on Bind
-	Limits   Limits
+	Tuning   Tuning
 }
 
-// Limits are the settings that most programs leave alone. A zero field means its default.
-type Limits struct {
+// Tuning is what most programs leave alone. A zero field means its default.
+type Tuning struct {
 	Times     coordinator.Times // all nodes of a group must agree on Lease
 	Region    region.Limits
 	Transport transport.Limits
-	SyncDelay time.Duration // added to every commit of the journal, to see how a slow disk is borne
+	Dialer    func(ctx context.Context, addr string) (net.Conn, error) // how other nodes are reached; nil means TCP
+	SyncDelay time.Duration                                            // added to every commit of the journal, to see how a slow disk is borne
 }
 
 func (c Config) withDefaults() Config {
@@ -89,7 +91,7 @@ func (c Config) Validate() error {
 func (c Config) coordinates() coordinator.Config {
 	cc := coordinator.Config{
 		Node: c.ID, Addr: c.Addr, Seeds: c.Seeds, Voters: c.Voters, Zone: c.Zone, Roles: c.Roles,
-		Directory: &coordinator.Directory{}, Port: &transport.Port{}, Logger: c.Logger, Times: c.Limits.Times,
+		Directory: &coordinator.Directory{}, Port: &transport.Port{}, Logger: c.Logger, Times: c.Tuning.Times,
 	}
 	for _, d := range c.Hosts {
 		cc.Hosts = append(cc.Hosts, d.Spec())

@@ -60,7 +60,7 @@ lease = "1500ms"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.ID != "n1" || c.Limits.Times.Lease != 1500*time.Millisecond || len(c.Seeds) != 3 || c.RequiredQuorum != 2 || c.Voters != 3 {
+	if c.ID != "n1" || c.Tuning.Times.Lease != 1500*time.Millisecond || len(c.Seeds) != 3 || c.RequiredQuorum != 2 || c.Voters != 3 {
 		t.Errorf("got %+v", c)
 	}
 	if err := c.Validate(); err != nil {

@@ -72,7 +72,7 @@ func LoadConfig(path string) (Config, error) {
 		ID: f.ID, Addr: f.Addr, Bind: f.Bind, Dir: f.Dir, Seeds: f.Seeds, Voters: f.Voters, Zone: f.Zone, Roles: f.Roles,
 		RequiredQuorum: f.RequiredQuorum, AllowPlaintext: f.AllowPlaintext,
 	}
-	if c.Limits.Times, err = f.Times.parse(path, b); err != nil {
+	if c.Tuning.Times, err = f.Times.parse(path, b); err != nil {
 		return Config{}, err
 	}
 	if f.TLS != nil {

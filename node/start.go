@@ -62,8 +62,8 @@ func (n *Node) build() error {
 	// The port is bound before anything is opened that takes long, and before anyone is told of an address: with
 	// port 0 the address is known only now. It accepts nobody until it serves.
 	n.port, err = transport.Listen(transport.Config{
-		Node: n.cfg.ID, Bind: n.cfg.Bind, Advertise: n.cfg.Addr, Listener: n.cfg.Listener,
-		TLS: n.cfg.TLS, AllowPlaintext: n.cfg.AllowPlaintext, Logger: n.cfg.Logger.Named("transport"), Limits: n.cfg.Limits.Transport,
+		Node: n.cfg.ID, Bind: n.cfg.Bind, Advertise: n.cfg.Addr, Listener: n.cfg.Listener, Dialer: n.cfg.Tuning.Dialer,
+		TLS: n.cfg.TLS, AllowPlaintext: n.cfg.AllowPlaintext, Logger: n.cfg.Logger.Named("transport"), Limits: n.cfg.Tuning.Transport,
 	})
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (n *Node) build() error {
 
 	// The journal knows the directory by its UUID, so that a file that belongs elsewhere is noticed.
 	n.journal, err = journal.Open(directory.Path(journalFile), journal.Options{
-		Logger: n.cfg.Logger.Named("journal"), Directory: directory.ID(), SyncDelay: n.cfg.Limits.SyncDelay,
+		Logger: n.cfg.Logger.Named("journal"), Directory: directory.ID(), SyncDelay: n.cfg.Tuning.SyncDelay,
 	})
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (n *Node) connect(directory *coordinator.Directory) (err error) {
 
 	n.region, err = region.New(region.Config{
 		Node: n.cfg.ID, Journal: n.journal, Port: n.port, Types: slices.Clone(n.cfg.Hosts), Directory: n.coordinator,
-		Logger: n.cfg.Logger.Named("region"), Limits: n.cfg.Limits.Region,
+		Logger: n.cfg.Logger.Named("region"), Limits: n.cfg.Tuning.Region,
 	})
 	if err != nil {
 		return err
