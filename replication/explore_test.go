@@ -149,9 +149,12 @@ func (w *world) leader(epoch shard.Epoch) (int, bool) {
 	return i, i >= 0
 }
 
-// after returns the world after a step, nil when the step is not possible, and the violation it shows, "" for none. The
-// receiver stays as it was.
+// after returns the world after a step, nil when the step is not possible, and what the step itself breaks, "" for nothing.
+// The receiver stays as it was.
 func (w *world) after(s step) (next *world, broken string) {
+	if s.what == deliver && w.idle(s) {
+		return nil, ""
+	}
 	c, p := *w, *w.past
 	next, c.past = &c, &p
 	defer func() {
@@ -159,11 +162,46 @@ func (w *world) after(s step) (next *world, broken string) {
 			broken = fmt.Sprint("panic: ", fault)
 		}
 	}()
+	next.sent = nil
 	if !next.take(s) {
 		return nil, ""
 	}
+	if s.what == deliver {
+		w.noteIdle(s, next)
+	}
 	next.forget()
-	return next, next.check()
+	return next, next.past.broken
+}
+
+// An errand is a message at a node in a certain state. What it leads to is always the same.
+type errand struct {
+	node [2]uint64
+	msg  int32
+}
+
+// idle reports whether a delivery is known to leave its node as it is and to answer only what is under way already. Most
+// deliveries are: the network never forgets.
+func (w *world) idle(s step) bool {
+	sent, known := w.r.idle[errand{w.sum(int(s.node)), s.msgs[0]}]
+	return known && !slices.ContainsFunc(sent, func(m int32) bool {
+		_, under := slices.BinarySearch(w.net, m)
+		return !under && w.matters(w.r.messages[m])
+	})
+}
+
+func (w *world) noteIdle(s step, next *world) {
+	if before := w.sum(int(s.node)); before == next.sum(int(s.node)) {
+		w.r.idle[errand{before, s.msgs[0]}] = next.sent
+	}
+}
+
+// sum is the fingerprint of a node.
+func (w *world) sum(i int) [2]uint64 {
+	n := w.nodes[i]
+	if n.sum == [2]uint64{} {
+		n.sum = w.r.hash(n.fingerprint(nil))
+	}
+	return n.sum
 }
 
 func (w *world) take(s step) bool {
@@ -268,7 +306,7 @@ func (w *world) decide(s step) bool {
 // begin returns the world a search starts from.
 func begin(c config) *world {
 	r := &run{
-		groups: newGroups(), known: map[string]int32{}, messages: []any{nil}, config: c,
+		groups: newGroups(), known: map[string]int32{}, messages: []any{nil}, config: c, idle: map[errand][]int32{},
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
 	w := &world{r: r, past: &past{}, left: c.may}
@@ -312,13 +350,10 @@ func (w *world) settle() *world {
 // key is a fingerprint of all that can still matter.
 func (w *world) key() [2]uint64 {
 	b := w.r.scratch[:0]
-	for i, n := range w.nodes {
-		if n.sum == [2]uint64{} {
-			n.sum = w.r.hash(n.fingerprint(nil))
-			w.nodes[i] = n
-		}
-		b = binary.LittleEndian.AppendUint64(b, n.sum[0])
-		b = binary.LittleEndian.AppendUint64(b, n.sum[1])
+	for i := range w.nodes {
+		sum := w.sum(i)
+		b = binary.LittleEndian.AppendUint64(b, sum[0])
+		b = binary.LittleEndian.AppendUint64(b, sum[1])
 	}
 	b = binary.AppendUvarint(b, uint64(w.group.id))
 	for _, m := range w.net {
@@ -399,8 +434,8 @@ func explore(start *world, limit int) result {
 	}
 	visited := map[[2]uint64]struct{}{start.key(): {}}
 	stack := []frame{{w: start, moves: start.moves()}}
-	r := result{full: true}
-	for len(stack) > 0 && r.full && r.broken == "" {
+	r := result{}
+	for len(stack) > 0 && len(visited) < limit {
 		top := &stack[len(stack)-1]
 		if len(top.moves) == 0 {
 			stack = stack[:len(stack)-1]
@@ -410,42 +445,46 @@ func explore(start *world, limit int) result {
 		top.moves = top.moves[1:]
 		r.steps++
 		next, broken := top.w.after(s)
-		switch {
-		case broken != "":
+		if next != nil && broken == "" {
+			key := next.key()
+			if _, seen := visited[key]; seen {
+				continue
+			}
+			visited[key] = struct{}{}
+			broken = next.check()
+		}
+		if broken != "" {
 			for _, f := range stack[1:] {
 				r.trace = append(r.trace, f.by)
 			}
 			r.broken, r.trace = broken, append(r.trace, s)
-		case next == nil:
-		default:
-			key := next.key()
-			if _, seen := visited[key]; !seen {
-				visited[key] = struct{}{}
-				stack = append(stack, frame{s, next, next.moves()})
-				r.full = len(visited) < limit
-			}
+			break
+		}
+		if next != nil {
+			stack = append(stack, frame{s, next, next.moves()})
 		}
 	}
-	r.states = len(visited)
+	r.states, r.full = len(visited), len(stack) == 0
 	return r
 }
 
-// play repeats steps and returns what breaks, "" when nothing does or a step is not possible.
+// play repeats steps and returns what the last one breaks, "" when it breaks nothing or a step is not possible.
 func (w *world) play(steps []step) string {
-	for i, s := range steps {
-		if !slices.Contains(w.moves(), s) {
+	broken := ""
+	for _, s := range steps {
+		if broken != "" || !slices.Contains(w.moves(), s) {
 			return ""
 		}
-		next, broken := w.after(s)
-		if broken != "" && i == len(steps)-1 {
+		var next *world
+		if next, broken = w.after(s); next == nil {
 			return broken
 		}
-		if next == nil || broken != "" {
-			return ""
+		if broken == "" {
+			broken = next.check()
 		}
 		w = next
 	}
-	return ""
+	return broken
 }
 
 // shrink leaves out what a violation does not need, so that a person can read the rest.

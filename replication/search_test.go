@@ -18,7 +18,7 @@ func TestX(t *testing.T) {
 	} {
 		begun := time.Now()
 		w := begin(c)
-		r := explore(w, 300_000)
+		r := explore(w, 20_000)
 		t.Logf("%s %d states, %d steps, full %t, %s", c.name, r.states, r.steps, r.full, time.Since(begun))
 		if r.broken != "" {
 			steps, broken := w.shrink(r.trace)
