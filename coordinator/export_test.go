@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"errors"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -88,5 +89,9 @@ func Compact(c *Coordinator) error {
 	if err := r.ReloadConfig(conf); err != nil {
 		return err
 	}
-	return answered(c.life.ctx, r.Snapshot(), time.Minute)
+	err := answered(c.life.ctx, r.Snapshot(), time.Minute)
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	return err
 }

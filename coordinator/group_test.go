@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func quick() coordinator.Times {
 // group is a set of nodes in this process, over real loopback sockets, with copies that are kept in memory.
 type group struct {
 	t     *testing.T
+	root  string // of the data directories
 	seeds []string
 	nodes map[shard.NodeID]*node
 	hosts []shard.Spec
@@ -48,17 +50,19 @@ type node struct {
 	served sync.WaitGroup
 }
 
-// newGroup prepares n founding nodes, n1 and so on, without starting any.
+// No node leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newGroup prepares n founding nodes, n1 and so on, without starting any. Most of a group's time is waiting for
+// leases and elections, so groups run beside each other.
 func newGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
 	t.Helper()
-	g := &group{t: t, nodes: map[shard.NodeID]*node{}, hosts: hosts}
-	before := goleak.IgnoreCurrent()
+	t.Parallel()
+	root := t.TempDir() // removed after the nodes are gone
+	g := &group{t: t, root: root, nodes: map[shard.NodeID]*node{}, hosts: hosts}
 	t.Cleanup(func() {
 		for _, n := range g.nodes {
 			n.kill()
-		}
-		if !t.Failed() {
-			goleak.VerifyNone(t, before)
 		}
 	})
 	for i := range n {
@@ -71,16 +75,20 @@ func newGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
 // add prepares one more node. It is no seed.
 func (g *group) add(id shard.NodeID) *node {
 	g.t.Helper()
-	n := &node{g: g, id: id, path: filepath.Join(g.t.TempDir(), string(id)), addr: freeAddr(g.t)}
+	n := &node{g: g, id: id, path: filepath.Join(g.root, string(id)), addr: freeAddr(g.t)}
 	n.copies = newCopies(n)
 	g.nodes[id] = n
 	return n
 }
 
-// freeAddr is an address that nobody listens on.
+var addrs atomic.Uint32
+
+// freeAddr is an address of this machine that nobody else uses: each has a loopback address of its own, so that no
+// outgoing connection takes the port before a node listens, or while it is down.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	n := addrs.Add(1)
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+os.Getpid()%250, 1+n/250, 1+n%250))
 	if err != nil {
 		t.Fatal(err)
 	}

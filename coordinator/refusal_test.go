@@ -114,7 +114,7 @@ func TestDirectoryIsRefused(t *testing.T) {
 func TestIDInUse(t *testing.T) {
 	g := newGroup(t, 1)
 	g.startAll()
-	twin := &node{g: g, id: "n1", path: filepath.Join(t.TempDir(), "twin"), addr: freeAddr(t)}
+	twin := &node{g: g, id: "n1", path: filepath.Join(g.root, "twin"), addr: freeAddr(t)}
 	twin.copies = newCopies(twin)
 	err := twin.start(func(c *coordinator.Config) { c.Times.Lease, c.Times.Renew = 300*time.Millisecond, 100*time.Millisecond })
 	refused(t, err, shard.CodeInUse, "id n1 is in use by "+g.nodes["n1"].addr)
@@ -132,7 +132,7 @@ func TestTwoFoundersWithOneID(t *testing.T) {
 	delete(g.nodes, "n3")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	twin := &node{g: g, id: "n2", path: filepath.Join(t.TempDir(), "twin"), addr: g.seeds[2]}
+	twin := &node{g: g, id: "n2", path: filepath.Join(g.root, "twin"), addr: g.seeds[2]}
 	twin.copies = newCopies(twin)
 	for _, n := range []*node{g.nodes["n1"], g.nodes["n2"], twin} {
 		if err := n.open(nil); err != nil {
