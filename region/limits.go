@@ -23,6 +23,7 @@ type Limits struct {
 const (
 	maxOpen       = 1024      // open request numbers of one session and shard, part of the protocol
 	maxFrame      = 256 << 10 // bytes of envelopes or records gathered into one frame
+	maxBacklog    = 64 << 20  // bytes of records queued for one peer
 	tickInterval  = 100 * time.Millisecond
 	reportAgain   = 500 * time.Millisecond
 	everyHost     = time.Minute      // hosts that wait for nothing get a tick this rarely, to forget old sessions

@@ -135,7 +135,7 @@ func (h *host) replicate(o *replication.Outgoing, s *span) error {
 			m.Records = s.b
 			prev = shard.Position{Epoch: s.epoch, LSN: s.last}
 		}
-		lane.appends.put(m)
+		lane.replicate(m)
 		if prev.LSN >= o.Through {
 			return nil
 		}

@@ -3,6 +3,7 @@ package region
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,7 +27,35 @@ type peer struct {
 	addr    string
 	cancel  context.CancelFunc
 	appends *funnel[*wire.Append]
+	backlog atomic.Int64 // bytes of records in appends
 	calls   *deliveries
+}
+
+// replicate queues an append, or leaves it out when the peer is too far behind: the protocol sends it again.
+func (n *peer) replicate(m *wire.Append) {
+	if n.backlog.Load() > maxBacklog {
+		return
+	}
+	n.backlog.Add(int64(len(m.Records)))
+	n.appends.put(m)
+}
+
+// frame packs appends up to the size of a frame.
+func (n *peer) frame(items []*wire.Append) (*wire.AppendFrame, []*wire.Append) {
+	const header = 64 // bytes of an append without records, about
+	records, i := 0, 0
+	for ; i < len(items) && (i == 0 || records+len(items[i].Records)+i*header <= maxFrame); i++ {
+		records += len(items[i].Records)
+	}
+	n.backlog.Add(-int64(records))
+	return &wire.AppendFrame{Appends: items[:i:i]}, items[i:]
+}
+
+// broken drops what is queued: the protocol sends it again.
+func (n *peer) broken(error) {
+	for _, m := range n.appends.take(nil) {
+		n.backlog.Add(-int64(len(m.Records)))
+	}
 }
 
 // of returns the lanes to a node, nil when the map does not know its address.
@@ -65,8 +94,7 @@ func (p *peers) dial(addr string) *peer {
 		open: func(ctx context.Context) (grpc.BidiStreamingClient[wire.AppendFrame, wire.AckFrame], error) {
 			return client.Replicate(ctx)
 		},
-		frame: appendFrame, received: p.region.acked,
-		broken: func(error) { n.appends.take(nil) }, // the protocol sends again
+		frame: n.frame, received: p.region.acked, broken: n.broken,
 	}
 	deliver := &link[*call, wire.EnvelopeFrame, wire.AnswerFrame]{
 		queue: n.calls.queue,
@@ -99,15 +127,6 @@ func (p *peers) keep(v *shard.View) {
 			delete(p.mu.byAddr, addr)
 		}
 	}
-}
-
-// appendFrame packs appends up to the size of a frame.
-func appendFrame(items []*wire.Append) (*wire.AppendFrame, []*wire.Append) {
-	size, n := 0, 0
-	for ; n < len(items) && (n == 0 || size+len(items[n].Records) <= maxFrame); n++ {
-		size += len(items[n].Records) + 64
-	}
-	return &wire.AppendFrame{Appends: items[:n:n]}, items[n:]
 }
 
 // deliveries pairs the answers of one peer with the calls that were sent to it. Safe for concurrent use.

@@ -5,19 +5,27 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"muster/entity"
+	"muster/journal"
 	"muster/region/route"
 	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
 )
 
-// maxUnread bounds the answers one peer may leave unread: beyond it nothing more is taken from that peer.
-const maxUnread = 16_384
+// What one peer may leave unread, in answers and in bytes: beyond it nothing more is taken from that peer.
+const (
+	maxUnread      = 16_384
+	maxUnreadBytes = 64 << 20
+)
+
+// lastWords is how long a stream that ends may take to send what is queued.
+const lastWords = time.Second
 
 // server is what other nodes and clients call. Its streams end with the region or when the port drains.
 type server struct {
@@ -29,6 +37,7 @@ type server struct {
 // answers is the way back of one Deliver stream.
 type answers struct {
 	queue *funnel[answer]
+	bytes atomic.Int64  // of replies in queue
 	read  chan struct{} // receives when the sender has taken some
 }
 
@@ -39,6 +48,7 @@ type answer struct {
 }
 
 func (a *answers) answer(token uint64, reply []byte, fault *shard.Error) {
+	a.bytes.Add(int64(len(reply)))
 	a.queue.put(answer{token, reply, fault})
 }
 
@@ -54,10 +64,20 @@ func (s *server) Deliver(stream wire.Peer_DeliverServer) error {
 		defer close(sent)
 		stop(a.send(ctx, stream))
 	}()
-	defer func() { <-sent }()
+	defer linger(sent)
 	go func() { stop(s.receive(ctx, stream, a)) }() // ends when the handler has returned
 	<-ctx.Done()
 	return ended(ctx)
+}
+
+// linger lets a stream's sender finish. One that its peer does not read from is unblocked by the handler's return only.
+func linger(sent <-chan struct{}) {
+	patience := time.NewTimer(lastWords)
+	defer patience.Stop()
+	select {
+	case <-sent:
+	case <-patience.C:
+	}
 }
 
 // ended is what a stream's handler returns: its peer going away is no error.
@@ -97,7 +117,7 @@ func (s *server) receive(ctx context.Context, stream wire.Peer_DeliverServer, a 
 			calls[i].to = a
 			s.region.accept(&calls[i])
 		}
-		for a.queue.len() > maxUnread {
+		for a.queue.len() > maxUnread || a.bytes.Load() > maxUnreadBytes {
 			select {
 			case <-a.read:
 			case <-ctx.Done():
@@ -122,6 +142,7 @@ func (a *answers) send(ctx context.Context, stream wire.Peer_DeliverServer) erro
 		for rest := items; len(rest) > 0; {
 			var f *wire.AnswerFrame
 			f, rest = answerFrame(rest)
+			a.bytes.Add(-sizeOf(f))
 			if err := stream.Send(f); err != nil {
 				return err
 			}
@@ -147,6 +168,13 @@ func answerFrame(items []answer) (*wire.AnswerFrame, []answer) {
 		list[i] = m
 	}
 	return &wire.AnswerFrame{Answers: list}, items[n:]
+}
+
+func sizeOf(f *wire.AnswerFrame) (n int64) {
+	for _, a := range f.Answers {
+		n += int64(len(a.Payload))
+	}
+	return n
 }
 
 func answerFault(a *wire.Answer) *shard.Error {
@@ -210,14 +238,17 @@ func (s *server) Replicate(stream wire.Peer_ReplicateServer) error {
 		defer close(sent)
 		stop(a.send(ctx, stream))
 	}()
-	defer func() { <-sent }()
-	go func() { stop(s.follow(stream, a)) }()
+	defer linger(sent)
+	go func() { stop(s.follow(ctx, stream, a)) }()
 	<-ctx.Done()
 	return ended(ctx)
 }
 
-func (s *server) follow(stream wire.Peer_ReplicateServer, a *ackStream) error {
+func (s *server) follow(ctx context.Context, stream wire.Peer_ReplicateServer, a *ackStream) error {
 	for {
+		if err := s.digested(ctx); err != nil {
+			return err
+		}
 		f, err := stream.Recv()
 		if err != nil {
 			return err
@@ -226,6 +257,23 @@ func (s *server) follow(stream wire.Peer_ReplicateServer, a *ackStream) error {
 			s.region.appended(m, a)
 		}
 	}
+}
+
+// digested waits until the journal has room for more: what a primary sends cannot be refused, only left unread.
+func (s *server) digested(ctx context.Context) error {
+	if s.region.cfg.Journal.Backlog() < journal.MaxQueuedBytes {
+		return nil
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for s.region.cfg.Journal.Backlog() >= journal.MaxQueuedBytes {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (a *ackStream) send(ctx context.Context, stream wire.Peer_ReplicateServer) error {
