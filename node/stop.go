@@ -35,8 +35,9 @@ func (p *parts) closeAll(ctx context.Context) error {
 }
 
 // Shutdown takes the node out of the group in good order: commands under way are finished, the group is told so that it
-// need not wait for a lease to run out, and everything is closed. When ctx ends first the rest goes the hard way. It
-// returns when nothing of the node runs any more, also when another call or a fault stops the node already.
+// need not wait for a lease to run out, and everything is closed. When ctx ends first the rest goes the hard way; without
+// a deadline it waits for handlers as long as they take. It returns when nothing of the node runs any more, also when
+// another call or a fault stops the node already.
 func (n *Node) Shutdown(ctx context.Context) error {
 	if n.begin(nil) {
 		n.finish(n.parts.closeAll(ctx))
