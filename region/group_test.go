@@ -48,6 +48,7 @@ type node struct {
 	options   journal.Options
 	limits    region.Limits
 
+	wires   wires
 	journal *journal.Journal
 	port    *transport.Port
 	region  *region.Region
@@ -104,7 +105,7 @@ func (n *node) start() {
 	if n.journal, err = journal.Open(filepath.Join(n.dir, "journal"), n.options); err != nil {
 		t.Fatal(err)
 	}
-	if n.port, err = transport.Listen(transport.Config{Node: n.id, Bind: "127.0.0.1:0"}); err != nil {
+	if n.port, err = transport.Listen(transport.Config{Node: n.id, Bind: "127.0.0.1:0", Dialer: n.wires.dial}); err != nil {
 		t.Fatal(err)
 	}
 	n.port.SetGroup("group")

@@ -1,0 +1,120 @@
+package region_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"muster/entity"
+	"muster/shard"
+)
+
+// wires are the connections a node has dialed, so that a test can cut them.
+type wires struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (w *wires) dial(ctx context.Context, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err == nil {
+		w.mu.Lock()
+		w.conns = append(w.conns, c)
+		w.mu.Unlock()
+	}
+	return c, err
+}
+
+func (w *wires) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		c.Close()
+	}
+	w.conns = nil
+}
+
+// Connections break under load while the owner lives on. Answers are lost, attempts are repeated with the same request
+// id, and every command takes effect exactly once.
+func TestCutConnectionsLoseAndDoubleNothing(t *testing.T) {
+	c := define("counter", entity.Shards(2), entity.Replicate(2, 1, 0))
+	g := newGroup(t, 3, c)
+	g.placeAll("counter")
+	ctx := ctxFor(t)
+	const callers, each = 12, 40
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() {
+			for k := range each {
+				if _, err := c.add.Ask(ctx, g.nodes[i%3].region, entity.ID(fmt.Sprintf("e%d", (i+k)%5)), 1); err != nil {
+					t.Errorf("add: %v", err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		all.Wait()
+	}()
+	cut := time.NewTicker(15 * time.Millisecond)
+	defer cut.Stop()
+	for cuts := 0; ; {
+		select {
+		case <-cut.C:
+			if cuts < 12 {
+				g.nodes[cuts%3].wires.cut()
+			}
+			cuts++
+			continue
+		case <-done:
+		}
+		break
+	}
+	sum := int64(0)
+	for i := range 5 {
+		v, err := c.adds.Ask(ctx, g.nodes[0].region, entity.ID(fmt.Sprintf("e%d", i)), struct{}{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += v
+	}
+	if sum != callers*each {
+		t.Fatalf("%d adds are there, %d were asked for and confirmed", sum, callers*each)
+	}
+}
+
+// Callers beyond the limits of what waits for an owner are refused, and what they asked has not happened.
+func TestBufferLimit(t *testing.T) {
+	c := define("counter", entityOptions(1, 0, 0)...)
+	g := newGroup(t, 1, c)
+	n := g.nodes[0]
+	n.stop()
+	n.limits.Buffered = 5
+	n.start()
+	ctx := ctxFor(t)
+	answers := make(chan error, 12)
+	for range cap(answers) {
+		go func() {
+			_, err := c.add.Ask(ctx, n.region, "e", 1)
+			answers <- err
+		}()
+	}
+	for range cap(answers) - 5 {
+		if e := shard.As(<-answers); e == nil || e.Code != shard.CodeOverloaded || e.Outcome != shard.NotApplied {
+			t.Fatalf("beyond the buffer: %v", e)
+		}
+	}
+	g.placeAll("counter")
+	for range 5 {
+		if err := <-answers; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, err := c.get.Ask(ctx, n.region, "e", struct{}{}); err != nil || v != 5 {
+		t.Fatalf("get: %d, %v; want 5", v, err)
+	}
+}
