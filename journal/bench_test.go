@@ -15,8 +15,8 @@ import (
 
 const benchBody = 128
 
-// BenchmarkGroupCommit commits batches of records through the journal, spread over 48 copies, and the same encoded bytes
-// through bbolt alone, one key per 8 KB, in one run, so that the two can be compared.
+// BenchmarkGroupCommit commits batches of records through the journal, a batch as one write of one copy, and the same encoded
+// bytes through bbolt alone, one key per 8 KB, in one run, so that the two can be compared.
 func BenchmarkGroupCommit(b *testing.B) {
 	for _, batch := range []int{1, 8, 64, 512} {
 		b.Run(fmt.Sprintf("journal/%d", batch), func(b *testing.B) { benchJournal(b, batch) })
@@ -26,32 +26,57 @@ func BenchmarkGroupCommit(b *testing.B) {
 
 func benchJournal(b *testing.B, batch int) {
 	j := open(b, filepath.Join(b.TempDir(), "journal.db"), journal.Options{})
+	create(b, j, 1)
+	before := j.Stats()
+	rs := records(1, 1, 1, shard.LSN(batch), benchBody)
+	for b.Loop() {
+		write(b, j, 1, replication.Write{Records: rs})
+		for i := range rs {
+			rs[i].LSN += shard.LSN(batch)
+		}
+	}
+	reportJournal(b, j, before, b.N*batch)
+}
+
+// BenchmarkCallers keeps so many lone records in flight over 48 copies, each copy with one write at a time: how well what
+// arrives during a commit gathers for the next.
+func BenchmarkCallers(b *testing.B) {
+	for _, callers := range []int{64, 1024} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) { benchCallers(b, callers) })
+	}
+}
+
+func benchCallers(b *testing.B, callers int) {
+	j := open(b, filepath.Join(b.TempDir(), "journal.db"), journal.Options{})
 	const copies = 48
+	var last [copies + 1]shard.LSN
 	for c := shard.CopyID(1); c <= copies; c++ {
 		create(b, j, c)
 	}
 	before := j.Stats()
-	var last [copies + 1]shard.LSN
-	done := make(chan error, batch)
-	for b.Loop() {
-		per := max(1, batch/copies) // a copy's records of one drain come as one write
-		writes := 0
-		for n, c := 0, shard.CopyID(1); n < batch; c = c%copies + 1 {
-			size := min(per, batch-n)
-			w := replication.Write{Records: records(c, 1, last[c]+1, last[c]+shard.LSN(size), benchBody)}
-			last[c] += shard.LSN(size)
-			n += size
-			writes++
-			j.Write(c, &w, func(err error) { done <- err })
-		}
-		for range writes {
-			must(b, <-done)
-		}
+	one := record(1, 1, 1, benchBody)
+	free := make(chan error, callers)
+	for range callers {
+		free <- nil
 	}
+	for n := 0; b.Loop(); n++ {
+		must(b, <-free)
+		c := n%copies + 1
+		last[c]++
+		one.LSN = last[c]
+		j.Write(shard.CopyID(c), &replication.Write{Records: []replication.Record{one}}, func(err error) { free <- err })
+	}
+	for range callers {
+		must(b, <-free)
+	}
+	reportJournal(b, j, before, b.N)
+}
+
+func reportJournal(b *testing.B, j *journal.Journal, before journal.Stats, records int) {
 	s := j.Stats()
-	report(b, batch)
-	b.ReportMetric(float64(s.Commits-before.Commits)/float64(b.N), "commits/op")
-	b.ReportMetric(float64(s.DiskBytes-before.DiskBytes)/float64(b.N*batch*benchBody), "disk-bytes/byte")
+	report(b, records)
+	b.ReportMetric(float64(records)/float64(s.Commits-before.Commits), "records/commit")
+	b.ReportMetric(float64(s.DiskBytes-before.DiskBytes)/float64(records*benchBody), "disk-bytes/byte")
 }
 
 func benchBolt(b *testing.B, batch int) {
@@ -82,9 +107,9 @@ func benchBolt(b *testing.B, batch int) {
 			return nil
 		}))
 	}
-	report(b, batch)
+	report(b, b.N*batch)
 }
 
-func report(b *testing.B, batch int) {
-	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "records/s")
+func report(b *testing.B, records int) {
+	b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "records/s")
 }

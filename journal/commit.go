@@ -3,6 +3,7 @@ package journal
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -41,6 +42,9 @@ func (j *Journal) run() {
 	debug.SetPanicOnFault(true)
 	var c chunks
 	for {
+		// Whoever the last answers have woken gets to queue what he has for this commit, which doubles what a commit
+		// carries with few callers. An idle journal loses nothing.
+		runtime.Gosched()
 		batch := j.take()
 		if batch == nil {
 			return
@@ -213,9 +217,9 @@ func (j *Journal) apply(o *op) {
 		}
 	case opWrite:
 		if o.truncate > 0 {
-			o.log.places = o.log.places[:o.truncate-1]
+			o.log.places.truncate(o.truncate)
 		}
-		o.log.places = append(o.log.places, o.places...)
+		o.log.places.append(o.places...)
 		o.log.durable = o.head
 	}
 }

@@ -9,13 +9,6 @@ import (
 	"muster/shard"
 )
 
-// place says where an entry stands in the log.
-type place struct {
-	key    uint64
-	offset uint32 // of its header in the value
-	size   uint32 // header included; more than fits means that it goes on in the next keys
-}
-
 // head is what a copy's data amounts to.
 type head struct {
 	promised  shard.Epoch
@@ -24,14 +17,14 @@ type head struct {
 	confirmed shard.LSN // a hint: at least these records were confirmed
 }
 
-// copyLog is the index of one copy. It lives under Journal.mu.
+// copyLog is what the journal knows of one copy. It lives under Journal.mu.
 //
-// Invariant: len(places) == durable.last.LSN, because a log starts with LSN 1 (logs are not shortened at the start yet).
+// Invariant: places.count == durable.last.LSN, because a log starts with LSN 1 (logs are not shortened at the start yet).
 type copyLog struct {
 	shard    shard.ID
 	queued   head // after every write submitted
 	durable  head // after every write that is on disk
-	places   []place
+	places   index
 	created  bool // its creation is durable
 	removing bool // Remove was called
 	damaged  error

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -135,7 +136,7 @@ func (j *Journal) Copies() []CopyState {
 			all = append(all, CopyState{Shard: l.shard, State: l.durable.state(id), Damaged: l.damaged})
 		}
 	}
-	slices.SortFunc(all, func(a, b CopyState) int { return int(a.State.Copy) - int(b.State.Copy) })
+	slices.SortFunc(all, func(a, b CopyState) int { return cmp.Compare(a.State.Copy, b.State.Copy) })
 	return all
 }
 

@@ -206,6 +206,24 @@ func TestTruncate(t *testing.T) {
 	})
 }
 
+// Truncations that end inside, at the edge and at the start of the index's pages, and the appends after them.
+func TestTruncateFar(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, journal.Options{})
+	create(t, j, 1)
+	write(t, j, 1, replication.Write{Records: records(1, 1, 1, 2000, 8)})
+	want := records(1, 1, 1, 2000, 8)
+	for i, from := range []shard.LSN{1537, 1026, 1025, 1024, 513, 2, 1} {
+		epoch := shard.Epoch(i + 2)
+		r := records(1, epoch, from, from+600, 8)
+		write(t, j, 1, replication.Write{Truncate: from, Records: r})
+		want = append(want[:from-1:from-1], r...)
+		same(t, contents(t, j, 1), want)
+	}
+	must(t, j.Close())
+	same(t, contents(t, open(t, path, journal.Options{}), 1), want)
+}
+
 // What breaks the order of a log is refused, answered in its turn and leaves the copy as it was.
 func TestRefusedWrites(t *testing.T) {
 	j := open(t, filepath.Join(t.TempDir(), "journal.db"), journal.Options{})

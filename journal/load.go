@@ -161,7 +161,7 @@ func (c *contents) apply(h header, p place, payload []byte) {
 	}
 	if h.kind == kindCreated {
 		c.born[h.copy] = true
-		l.places, l.damaged, l.durable = nil, nil, head{promised: l.durable.promised}
+		l.places, l.damaged, l.durable = index{}, nil, head{promised: l.durable.promised}
 		return
 	}
 	if l.damaged != nil {
@@ -185,7 +185,7 @@ func (l *copyLog) load(k kind, p place, payload []byte) error {
 		if len(rest) > 0 {
 			return fmt.Errorf("%d bytes behind record %s", len(rest), r.Position)
 		}
-		l.places = append(l.places, p)
+		l.places.append(p)
 		return l.durable.extend(r.Position)
 	}
 	lsn, err := parseLSN(payload)
@@ -197,7 +197,7 @@ func (l *copyLog) load(k kind, p place, payload []byte) error {
 		if err := l.durable.truncate(lsn); err != nil {
 			return err
 		}
-		l.places = l.places[:lsn-1]
+		l.places.truncate(lsn)
 	case kindConfirmed:
 		l.durable.confirmed = max(l.durable.confirmed, lsn)
 	default:

@@ -86,17 +86,19 @@ func (j *Journal) places(copy shard.CopyID, first, last shard.LSN, maxBytes int)
 	if l.damaged != nil {
 		return nil, l.damaged
 	}
-	if first < 1 || last < first || int(last) > len(l.places) {
-		return nil, fmt.Errorf("journal: read records %d to %d of copy %d, which holds 1 to %d", first, last, copy, len(l.places))
+	if first < 1 || last < first || last > shard.LSN(l.places.count) {
+		return nil, fmt.Errorf("journal: read records %d to %d of copy %d, which holds 1 to %d", first, last, copy, l.places.count)
 	}
-	n := 0
-	all := l.places[first-1 : last]
-	for size := 0; n < len(all); n++ {
-		if size += int(all[n].size); size > maxBytes && n > 0 {
+	var places []place
+	size := 0
+	for lsn := first; lsn <= last; lsn++ {
+		p := l.places.at(lsn)
+		if size += int(p.size); size > maxBytes && lsn > first {
 			break
 		}
+		places = append(places, p)
 	}
-	return append([]place(nil), all[:n]...), nil
+	return places, nil
 }
 
 // spoil marks a copy as damaged, once, and returns the damage.
