@@ -12,7 +12,7 @@ import (
 
 const (
 	watchBeat    = 200 * time.Millisecond // an idle watch says that it lives
-	watchSilence = time.Second            // a watch that says nothing for so long is dropped
+	watchSilence = 700 * time.Millisecond // a watch that says nothing for so long is dropped
 	followPause  = 50 * time.Millisecond  // before another source is tried
 	avoidFor     = 500 * time.Millisecond // a source that failed is not tried again for so long unless it is the only one
 )

@@ -146,6 +146,7 @@ func (v *voter) start() error {
 	}
 	v.raft.Store(r)
 	go v.drain()
+	v.c.life.Go(func() { v.observe(r) })
 	v.proposer.start(r)
 	v.c.life.Go(v.guard)
 	return nil
@@ -165,6 +166,25 @@ func (v *voter) drain() {
 	defer close(v.drained)
 	for leads := range v.notify {
 		v.leading.set(leads)
+	}
+}
+
+// observe rings when Raft on this node learns of another leader, which it does before any watch tells.
+func (v *voter) observe(r *raft.Raft) {
+	changes := make(chan raft.Observation, 16)
+	observer := raft.NewObserver(changes, false, func(o *raft.Observation) bool {
+		_, isLeader := o.Data.(raft.LeaderObservation)
+		return isLeader
+	})
+	r.RegisterObserver(observer)
+	defer r.DeregisterObserver(observer)
+	for {
+		select {
+		case <-changes:
+			v.c.leaders.ring()
+		case <-v.c.life.done():
+			return
+		}
 	}
 }
 
