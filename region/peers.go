@@ -19,6 +19,7 @@ type peers struct {
 	mu     struct {
 		sync.RWMutex
 		byAddr map[string]*peer
+		closed bool
 	}
 }
 
@@ -77,7 +78,7 @@ func (p *peers) at(addr string) *peer {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if known = p.mu.byAddr[addr]; known != nil || p.region.life.Err() != nil {
+	if known = p.mu.byAddr[addr]; known != nil || p.mu.closed {
 		return known
 	}
 	known = p.dial(addr)
@@ -111,6 +112,13 @@ func (p *peers) dial(addr string) *peer {
 		n.calls.gone(ctx.Err())
 	}()
 	return n
+}
+
+// close opens no lane from now on. Those there are end with the region's life.
+func (p *peers) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.closed = true
 }
 
 // keep ends the lanes to addresses that no member has any more.

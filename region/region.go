@@ -161,7 +161,9 @@ func (r *Region) fail(err error) {
 func (r *Region) stop() {
 	r.fault.CompareAndSwap(nil, shard.Unknownf(shard.CodeClosed, "the node is stopping"))
 	r.end()
+	r.peers.close()
 	r.copies.close()
+	r.workers.close()
 	r.origin.close()
 }
 

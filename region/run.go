@@ -140,23 +140,34 @@ type workers struct {
 		sync.Mutex
 		active int
 		line   queue[task]
+		closed bool
 	}
 }
 
 // A task is a run or a load.
 type task interface{ do() }
 
+// start runs a task. One that comes after close finds its shard over and only answers its calls; nobody waits for it.
 func (w *workers) start(t task) {
 	w.mu.Lock()
-	if w.mu.active == w.limit {
+	defer w.mu.Unlock()
+	switch {
+	case w.mu.closed:
+		go t.do()
+	case w.mu.active == w.limit:
 		w.mu.line.push(t)
-		w.mu.Unlock()
-		return
+	default:
+		w.mu.active++
+		w.wait.Add(1)
+		go w.work(t)
 	}
-	w.mu.active++
-	w.mu.Unlock()
-	w.wait.Add(1)
-	go w.work(t)
+}
+
+// close makes the tasks that run now the last ones that wait counts.
+func (w *workers) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.closed = true
 }
 
 func (w *workers) work(t task) {

@@ -58,9 +58,7 @@ func (s *server) Deliver(stream wire.Peer_DeliverServer) error {
 	defer stop(nil)
 	a := &answers{queue: newFunnel[answer](), read: make(chan struct{}, 1)}
 	sent := make(chan struct{})
-	s.region.wait.Add(1)
 	go func() {
-		defer s.region.wait.Done()
 		defer close(sent)
 		stop(a.send(ctx, stream))
 	}()
@@ -232,9 +230,7 @@ func (s *server) Replicate(stream wire.Peer_ReplicateServer) error {
 	defer stop(nil)
 	a := &ackStream{newFunnel[answerback]()}
 	sent := make(chan struct{})
-	s.region.wait.Add(1)
 	go func() {
-		defer s.region.wait.Done()
 		defer close(sent)
 		stop(a.send(ctx, stream))
 	}()
