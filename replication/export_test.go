@@ -13,7 +13,7 @@ func (c *Copy) Clone() *Copy {
 	d.log.writes = slices.Clone(c.log.writes)
 	if c.leading != nil {
 		l := *c.leading
-		l.peers = slices.Clone(l.peers)
+		l.peers = slices.Clone(l.peers) // a change is never written to
 		d.leading = &l
 	}
 	return &d
@@ -57,11 +57,11 @@ func (c *Copy) Fingerprint(b []byte) []byte {
 
 func (l *leading) fingerprint(b []byte) []byte {
 	b = put(b, uint64(l.Epoch), uint64(l.start), l.asked, l.verified)
-	b = append(b, bit(l.established), bit(l.active), bit(l.waiting))
+	b = append(b, bit(l.established), bit(l.active), bit(l.waiting), bit(l.change != nil))
 	for _, p := range l.peers {
 		b = put(b, p.match, p.next, p.probed, p.told)
 		b = put(b, p.round, uint64(p.silent), uint64(p.due))
-		b = append(b, bit(p.probing))
+		b = append(b, bit(p.probing), bit(p.member), bit(p.wanted))
 	}
 	return b
 }

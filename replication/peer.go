@@ -10,6 +10,8 @@ import "muster/shard"
 // Invariant: match < next ≤ the log's end + 1. match never goes back: a ready copy loses nothing durable.
 type peer struct {
 	copy    shard.CopyID
+	member  bool      // of C: it counts. A learner does not
+	wanted  bool      // of the C that is proposed
 	match   shard.LSN // acknowledged as durable in this epoch
 	next    shard.LSN // the first record not sent yet
 	probing bool

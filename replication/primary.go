@@ -12,6 +12,7 @@ type Leadership struct {
 	Version     shard.ConfigVersion
 	Copies      []shard.CopyID // C, the leading copy among them
 	WriteQuorum int            // w: never clamped to the copies that happen to answer
+	Learners    []Learner      // receive what the copies receive, and never count
 }
 
 func (l *Leadership) check(self shard.CopyID) *shard.Error {
@@ -25,6 +26,8 @@ func (l *Leadership) check(self shard.CopyID) *shard.Error {
 		return shard.Invalid("copies %v name one twice", l.Copies)
 	case !slices.Contains(l.Copies, self):
 		return shard.Invalid("copy %d is not one of %v", self, l.Copies)
+	case len(l.Learners) > shard.MaxReplicas+1:
+		return shard.Invalid("%d learners, at most %d", len(l.Learners), shard.MaxReplicas+1)
 	}
 	return nil
 }
@@ -35,10 +38,11 @@ func (l *Leadership) check(self shard.CopyID) *shard.Error {
 // after it. Counting it by itself would confirm what a later election may still cut (Raft's figure 8).
 type leading struct {
 	Leadership
-	start       shard.LSN // the epoch-start record
-	established bool      // w copies hold it
-	active      bool      // the control group has activated the epoch: serve, confirm, answer reads
-	peers       []peer    // the other members of C, in the order of Copies
+	start       shard.LSN      // the epoch-start record
+	established bool           // w copies hold it
+	active      bool           // the control group has activated the epoch: serve, confirm, answer reads
+	peers       []peer         // the other members of C, in the order of Copies, then the learners
+	change      []shard.CopyID // the C that was proposed and not decided yet; nil for none
 
 	asked    uint64 // the newest round sent; one is under way while verified < asked
 	verified uint64
@@ -53,19 +57,31 @@ func (l *leading) peer(id shard.CopyID) *peer {
 	return &l.peers[i]
 }
 
-// quorum returns the highest value that w−1 peers have reached, so w copies with the primary, whose own part is the
-// caller's to add. With w = 1 it is unbounded.
+// quorum returns the highest value that w copies of C have reached, and w copies of the C that is proposed. The primary is
+// one of them; its own part is the caller's to add. With w = 1 it is unbounded.
 func (l *leading) quorum(reached func(*peer) uint64) uint64 {
+	q := l.quorumIn(func(p *peer) bool { return p.member }, reached)
+	if l.change != nil {
+		q = min(q, l.quorumIn(func(p *peer) bool { return p.wanted }, reached))
+	}
+	return q
+}
+
+func (l *leading) quorumIn(counts func(*peer) bool, reached func(*peer) uint64) uint64 {
 	if l.WriteQuorum == 1 {
 		return ^uint64(0)
 	}
 	var values [shard.MaxReplicas]uint64
+	n := 0
 	for i := range l.peers {
-		values[i] = reached(&l.peers[i])
+		if p := &l.peers[i]; counts(p) {
+			values[n] = reached(p)
+			n++
+		}
 	}
-	sorted := values[:len(l.peers)]
+	sorted := values[:n]
 	slices.Sort(sorted)
-	return sorted[len(sorted)-(l.WriteQuorum-1)]
+	return sorted[n-(l.WriteQuorum-1)]
 }
 
 // Lead makes the copy the primary of an epoch that names this process: it promises the epoch and appends the epoch-start
@@ -105,11 +121,7 @@ func (c *Copy) Lead(l Leadership) (Effects, error) {
 func (c *Copy) takeOver(l Leadership) *leading {
 	start := c.log.last.LSN + 1
 	led := &leading{Leadership: l, start: start, asked: c.rounds, verified: c.rounds}
-	for _, id := range l.Copies {
-		if id != c.id {
-			led.peers = append(led.peers, newPeer(id, start))
-		}
-	}
+	led.peers = led.gather(c.id, start)
 	return led
 }
 

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"slices"
 
 	"muster/shard"
 )
@@ -31,12 +32,14 @@ type Status struct {
 	Established bool           // w copies hold the epoch-start record
 	Primary     shard.CopyID   // who leads the promised epoch, 0 for not heard of yet
 	Peers       []Progress     // what a primary knows of the others
+	Change      []shard.CopyID // the C that was proposed and is not decided, nil for none
 	Awaited     []shard.CopyID // whose word is missing for the newest record to be confirmed; empty when it is
 }
 
 // Progress is how far a peer has come.
 type Progress struct {
 	Copy    shard.CopyID
+	Learner bool      // it does not count yet
 	Matched shard.LSN // it holds this much durably
 	Sent    shard.LSN // it was sent this much
 	Silent  int       // ticks since it answered, while it owes an answer
@@ -53,12 +56,12 @@ func (c *Copy) Status() Status {
 	if l == nil {
 		return s
 	}
-	s.Role, s.Primary, s.Version, s.Established = Establishing, c.id, l.Version, l.established
+	s.Role, s.Primary, s.Version, s.Established, s.Change = Establishing, c.id, l.Version, l.established, slices.Clone(l.change)
 	if l.active {
 		s.Role = Primary
 	}
 	for _, p := range l.peers {
-		s.Peers = append(s.Peers, Progress{p.copy, p.match, p.next - 1, p.silent, p.refused})
+		s.Peers = append(s.Peers, Progress{p.copy, !p.member, p.match, p.next - 1, p.silent, p.refused})
 	}
 	s.Awaited = c.awaited()
 	return s
@@ -76,7 +79,7 @@ func (c *Copy) awaited() []shard.CopyID {
 		missing = append(missing, c.id)
 	}
 	for _, p := range l.peers {
-		if p.match < c.log.last.LSN {
+		if p.member && p.match < c.log.last.LSN {
 			missing = append(missing, p.copy)
 		}
 	}

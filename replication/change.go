@@ -1,0 +1,151 @@
+package replication
+
+import (
+	"slices"
+
+	"muster/shard"
+)
+
+// A Learner is a copy on its way into C: it receives records, and its word counts for nothing until it is a member.
+type Learner struct {
+	Copy     shard.CopyID
+	Replaces shard.CopyID // the member that leaves when it joins, 0 for none
+}
+
+// Configure tells a primary what the map says about its epoch by now: C, the learners, and the version. A version that moved
+// on decides a change that was proposed, for it or against it. What is older than the copy knows is ignored.
+func (c *Copy) Configure(to Leadership) Effects {
+	var e Effects
+	l := c.leading
+	if l == nil || to.Epoch != l.Epoch || to.Version < l.Version || to.check(c.id) != nil {
+		return e
+	}
+	if to.Version > l.Version {
+		l.change = nil
+	}
+	known := l.peers
+	l.Leadership = to
+	l.peers = l.gather(c.id, c.log.last.LSN+1)
+	for i := range l.peers {
+		p := &l.peers[i]
+		if k := slices.IndexFunc(known, func(old peer) bool { return old.copy == p.copy }); k >= 0 {
+			member := p.member
+			*p = known[k]
+			p.member, p.wanted = member, slices.Contains(l.change, p.copy)
+			continue
+		}
+		c.probe(p, &e)
+	}
+	c.confirm(&e)
+	c.verify(&e)
+	return e
+}
+
+// gather returns the peers of a leadership, unheard of as yet.
+func (l *leading) gather(self shard.CopyID, next shard.LSN) []peer {
+	peers := make([]peer, 0, len(l.Copies)+len(l.Learners))
+	for _, id := range l.Copies {
+		if id != self {
+			p := newPeer(id, next)
+			p.member = true
+			peers = append(peers, p)
+		}
+	}
+	for _, learner := range l.Learners {
+		peers = append(peers, newPeer(learner.Copy, next))
+	}
+	return peers
+}
+
+// Reconfigure begins to change C to copies, and reports whether the caller may propose that to the control group. From
+// here until Configure shows a higher version, or the epoch is over, records and rounds need the write quorum of both the
+// present C and the proposed one, whatever the control group answers: no answer means that it may still be decided. The
+// same change may be begun again; another one may not meanwhile.
+//
+// It is refused while the copy does not serve; unless copies holds this copy, members and learners only, and as many as
+// the write quorum; and until a write quorum of them holds everything that is confirmed, for a failover counts on that
+// from the moment the change is decided.
+func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
+	l := c.leading
+	switch {
+	case !c.serving():
+		return false
+	case l.change != nil:
+		return slices.Equal(l.change, copies)
+	case len(copies) < l.WriteQuorum || len(copies) > shard.MaxReplicas+1 || !slices.Contains(copies, c.id):
+		return false
+	case len(slices.Compact(slices.Sorted(slices.Values(copies)))) != len(copies):
+		return false
+	}
+	holders := 1 // the primary holds what it counted
+	for _, id := range copies {
+		p := l.peer(id)
+		switch {
+		case id == c.id:
+		case p == nil:
+			return false
+		case p.match >= c.log.confirmed:
+			holders++
+		}
+	}
+	if holders < l.WriteQuorum {
+		return false
+	}
+	l.change = slices.Clone(copies)
+	for i := range l.peers {
+		l.peers[i].wanted = slices.Contains(copies, l.peers[i].copy)
+	}
+	return true
+}
+
+// Wanted returns the C that this primary would propose now, nil when the present one will do: the change under way, else C
+// with a learner that has caught up in place of the copy it replaces, else C without a member that has owed an answer for
+// longer than patience ticks or whose data are lost. It never asks for less than the write quorum. A learner that is to
+// replace the primary waits until another copy leads.
+func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID {
+	if !c.serving() {
+		return nil
+	}
+	l := c.leading
+	if l.change != nil {
+		return l.change
+	}
+	for _, learner := range l.Learners {
+		if p := l.peer(learner.Copy); p != nil && learner.Replaces != c.id && c.caughtUp(p) && len(l.Copies) <= shard.MaxReplicas {
+			return append(without(l.Copies, learner.Replaces), learner.Copy)
+		}
+	}
+	if len(l.Copies) == l.WriteQuorum {
+		return nil
+	}
+	for i := range l.peers {
+		if p := &l.peers[i]; p.member && (lost(p.copy) || p.silent >= patience) {
+			return without(l.Copies, p.copy)
+		}
+	}
+	return nil
+}
+
+// caughtUp reports whether a learner holds what is confirmed and receives the rest as it comes.
+func (c *Copy) caughtUp(p *peer) bool {
+	return !p.member && !p.probing && p.match >= c.log.confirmed && p.match+MaxInFlight > c.log.last.LSN
+}
+
+func without(copies []shard.CopyID, id shard.CopyID) []shard.CopyID {
+	return slices.DeleteFunc(slices.Clone(copies), func(c shard.CopyID) bool { return c == id })
+}
+
+// StepDown ends this process's leadership in favour of target, for good: it does not lead this epoch again, reads
+// included, so the control group may name target without a Seal. It refuses, and nothing has changed, while the copy does
+// not serve, a change of C is under way, something is not confirmed, or target is not a member that holds everything.
+func (c *Copy) StepDown(target shard.CopyID) (Effects, bool) {
+	var e Effects
+	if !c.serving() || c.leading.change != nil || c.log.confirmed != c.log.last.LSN {
+		return e, false
+	}
+	if p := c.leading.peer(target); p == nil || !p.member || p.match != c.log.last.LSN {
+		return e, false
+	}
+	c.stop(&e)
+	return e, true
+}
