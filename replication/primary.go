@@ -79,6 +79,9 @@ func (l *leading) quorumIn(counts func(*peer) bool, reached func(*peer) uint64) 
 			n++
 		}
 	}
+	if n < l.WriteQuorum-1 {
+		return 0 // a learner of the proposed C is gone: nothing is confirmed until the map decides
+	}
 	sorted := values[:n]
 	slices.Sort(sorted)
 	return sorted[n-(l.WriteQuorum-1)]

@@ -1,0 +1,201 @@
+package replication_test
+
+import (
+	"slices"
+	"testing"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// A trio is a primary, copy 1, that serves epoch 1 over C = {1, 2, 3} with a write quorum of two, and whose peers answer
+// only when the test says so. Writes are durable at once.
+type trio struct {
+	t       *testing.T
+	primary *replication.Copy
+	last    shard.LSN
+	e       replication.Effects
+}
+
+func newTrio(t *testing.T) *trio {
+	t.Helper()
+	p := &trio{t: t, primary: replication.Open(theShard, replication.State{Copy: 1})}
+	e, err := p.primary.Lead(p.leads(1, []shard.CopyID{1, 2, 3}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.last = 1
+	p.primary.Durable(e.Write.Ticket)
+	p.ack(2, 1)
+	p.primary.Activate(1)
+	p.holds(1)
+	return p
+}
+
+func (p *trio) leads(version shard.ConfigVersion, copies []shard.CopyID, learners ...replication.Learner) replication.Leadership {
+	return replication.Leadership{Epoch: 1, Version: version, Copies: copies, WriteQuorum: 2, Learners: learners}
+}
+
+func (p *trio) write() {
+	p.t.Helper()
+	e, err := p.primary.Propose([]replication.Record{{Kind: replication.KindCommand}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.last++
+	p.primary.Durable(e.Write.Ticket)
+}
+
+func (p *trio) ack(from shard.CopyID, lsn shard.LSN) {
+	p.e = p.primary.Ack(replication.Ack{Shard: theShard, Copy: from, Epoch: 1, LSN: lsn})
+}
+
+func (p *trio) holds(confirmed shard.LSN) {
+	p.t.Helper()
+	if err := p.primary.Check(); err != nil {
+		p.t.Fatal(err)
+	}
+	if got := p.primary.Status().Confirmed; got != confirmed {
+		p.t.Fatalf("confirmed %d, want %d", got, confirmed)
+	}
+}
+
+func (p *trio) wants(want ...shard.CopyID) {
+	p.t.Helper()
+	if got := p.primary.Wanted(20, func(shard.CopyID) bool { return false }); !slices.Equal(got, want) {
+		p.t.Fatalf("wants C = %v, expected %v", got, want)
+	}
+}
+
+// A learner receives everything and its word counts for nothing, until the map says that it is a member. When it has caught
+// up it replaces the copy it was made for in one step; from proposing that until the answer both quorums must hold a record.
+func TestALearnerReplacesACopy(t *testing.T) {
+	p := newTrio(t)
+	p.primary.Configure(p.leads(1, []shard.CopyID{1, 2, 3}, replication.Learner{Copy: 4, Replaces: 2}))
+	p.write()
+	p.ack(4, 2)
+	p.holds(1) // copies 1 and 4 hold record 2, and 4 does not count
+	p.ack(3, 2)
+	p.holds(2)
+	p.wants(1, 3, 4)
+	if !p.primary.Reconfigure([]shard.CopyID{1, 3, 4}) {
+		t.Fatal("refused")
+	}
+	p.write()
+	p.ack(2, 3)
+	p.holds(2) // enough for the old C, not for the new
+	p.ack(4, 3)
+	p.holds(3)
+	p.wants(1, 3, 4) // no answer means still pending: the same again
+	if p.primary.Reconfigure([]shard.CopyID{1, 2}) {
+		t.Fatal("a second change began while the first is undecided")
+	}
+	p.primary.Configure(p.leads(2, []shard.CopyID{1, 3, 4}))
+	p.write()
+	p.ack(2, 4)
+	p.holds(3) // 2 is out
+	p.ack(4, 4)
+	p.holds(4)
+	p.wants()
+}
+
+// A change that the group turned down is over when the map's version moves on, and the old quorum alone decides again.
+func TestAChangeThatWasTurnedDown(t *testing.T) {
+	p := newTrio(t)
+	p.primary.Configure(p.leads(1, []shard.CopyID{1, 2, 3}, replication.Learner{Copy: 4, Replaces: 3}))
+	p.ack(4, 1)
+	if !p.primary.Reconfigure([]shard.CopyID{1, 2, 4}) {
+		t.Fatal("refused")
+	}
+	p.write()
+	p.ack(3, 2)
+	p.holds(1)
+	p.primary.Configure(p.leads(1, []shard.CopyID{1, 2, 3})) // the learner is gone, the change may still be decided
+	p.holds(1)
+	p.primary.Configure(p.leads(2, []shard.CopyID{1, 2, 3}))
+	p.holds(2)
+}
+
+// A round of reads needs both quorums too: the next primary may come out of either C.
+func TestReadsDuringAChangeNeedBothQuorums(t *testing.T) {
+	p := newTrio(t)
+	p.primary.Configure(p.leads(1, []shard.CopyID{1, 2, 3}, replication.Learner{Copy: 4, Replaces: 2}))
+	p.ack(4, 1)
+	p.ack(3, 1)
+	if !p.primary.Reconfigure([]shard.CopyID{1, 3, 4}) {
+		t.Fatal("refused")
+	}
+	round, _ := p.primary.Read()
+	answer := func(from shard.CopyID) shard.LSN {
+		return shard.LSN(p.primary.Ack(replication.Ack{Shard: theShard, Copy: from, Epoch: 1, LSN: 1, Round: round}).Round)
+	}
+	if answer(2) != 0 {
+		t.Error("copy 2 alone verified the round, and it is leaving")
+	}
+	if answer(4) != shard.LSN(round) {
+		t.Error("2 and 4 are a quorum of each C")
+	}
+}
+
+// C may not change to what a failover could not count on.
+func TestUnsafeChangesAreRefused(t *testing.T) {
+	for name, c := range map[string][]shard.CopyID{
+		"without the primary": {2, 3}, "below the write quorum": {1}, "a stranger": {1, 2, 9}, "one twice": {1, 2, 2},
+		"not enough that hold what is confirmed": {1, 3, 4},
+	} {
+		p := newTrio(t)
+		p.primary.Configure(p.leads(1, []shard.CopyID{1, 2, 3}, replication.Learner{Copy: 4, Replaces: 2}))
+		if p.primary.Reconfigure(c) {
+			t.Errorf("%s: C = %v was accepted", name, c)
+		}
+	}
+}
+
+// A member that owes an answer for longer than patience is left out, but never below the write quorum.
+func TestASilentMemberIsLeftOut(t *testing.T) {
+	p := newTrio(t)
+	p.write()
+	p.ack(2, 2)
+	for range 19 {
+		p.primary.Tick()
+	}
+	p.wants()
+	p.primary.Tick()
+	p.wants(1, 2)
+	p.primary.Reconfigure([]shard.CopyID{1, 2})
+	p.primary.Configure(p.leads(2, []shard.CopyID{1, 2}))
+	p.write()
+	for range 40 {
+		p.primary.Tick()
+	}
+	p.wants() // 2 is silent now, and without it nothing could be confirmed
+	p.holds(2)
+}
+
+// A primary steps down for a member that holds everything, and never leads that epoch again.
+func TestStepDown(t *testing.T) {
+	p := newTrio(t)
+	p.write()
+	if _, ok := p.primary.StepDown(2); ok {
+		t.Error("stepped down over an unconfirmed record")
+	}
+	p.ack(2, 2)
+	for _, target := range []shard.CopyID{1, 3, 9} {
+		if _, ok := p.primary.StepDown(target); ok {
+			t.Errorf("stepped down for copy %d, which does not hold everything or is no peer", target)
+		}
+	}
+	e, ok := p.primary.StepDown(2)
+	if !ok || !e.Deposed {
+		t.Fatal("refused to step down")
+	}
+	if _, err := p.primary.Propose([]replication.Record{{}}); err == nil {
+		t.Error("it proposes after stepping down")
+	}
+	if _, err := p.primary.Lead(p.leads(1, []shard.CopyID{1, 2, 3})); err == nil {
+		t.Error("it leads the epoch again")
+	}
+	if round, _ := p.primary.Read(); round != 0 {
+		t.Error("it reads after stepping down")
+	}
+}
