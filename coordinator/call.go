@@ -22,6 +22,15 @@ const (
 type leaderCall struct {
 	local  func(context.Context, *voter) error
 	remote func(context.Context, wire.GroupClient) error
+	reads  bool // it changes nothing, so a node that cannot be reached is no reason to give up
+}
+
+// elsewhere reports whether the fault says that another node must be asked.
+func (l leaderCall) elsewhere(fault *shard.Error) bool {
+	if l.reads && fault.Code == shard.CodeUnavailable {
+		return true
+	}
+	return fault.Outcome == shard.NotApplied && (fault.Code == shard.CodeNotLeader || fault.Code == shard.CodeNoLeader)
 }
 
 // atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails
@@ -35,7 +44,7 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 		switch {
 		case fault == nil:
 			return nil
-		case fault.Outcome == shard.Unknown || fault.Code != shard.CodeNotLeader && fault.Code != shard.CodeNoLeader:
+		case !call.elsewhere(fault):
 			return fault
 		case fault.Addr != "" && hops < mostHops:
 			hint = fault.Addr
@@ -65,14 +74,14 @@ func (c *Coordinator) try(ctx context.Context, hint string, call leaderCall) err
 	if addr == "" || addr == c.cfg.Addr {
 		_, addr, _ = c.Leader()
 	}
-	if (addr == "" || addr == c.cfg.Addr) && !c.Voter() {
-		addr = c.contact() // a member asks anyone: the answer names the leader
-	}
 	if addr == "" || addr == c.cfg.Addr {
+		addr = c.contact() // anyone may know: the leader itself may not find this node, when its address is new
+	}
+	if addr == "" {
 		return shard.Errorf(shard.CodeNoLeader, "no node is known to lead the group")
 	}
 	err := call.remote(ctx, wire.NewGroupClient(c.cfg.Port.Peer(addr)))
-	if err != nil && !c.Voter() {
+	if err != nil {
 		c.contacts.failed()
 	}
 	return err

@@ -59,6 +59,9 @@ func New(cfg Config) (*Coordinator, error) {
 	if err := cfg.Directory.claim(cfg.Node); err != nil {
 		return nil, err
 	}
+	if group := cfg.Directory.Group(); group != "" {
+		cfg.Port.SetGroup(group) // before the port serves: a group that restarts would be refused as strangers
+	}
 	c := &Coordinator{cfg: cfg, log: cfg.Logger, clock: newClock(), life: newLife(context.Background())}
 	c.formation.accepted = make(chan struct{})
 	c.fault.failed = make(chan struct{})

@@ -87,7 +87,7 @@ func (d *Directory) acquire() error {
 		holder, _ := os.ReadFile(name)
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("data directory %s is used by process %s", d.path, strings.TrimSpace(string(holder)))
+			return shard.Errorf(shard.CodeInUse, "data directory %s is used by process %s", d.path, strings.TrimSpace(string(holder)))
 		}
 		return fmt.Errorf("data directory %s: lock: %w", d.path, err)
 	}

@@ -125,6 +125,32 @@ func TestMemberJoins(t *testing.T) {
 	}
 }
 
+// A voter comes back at another address: it registers through any node it finds, and Raft then finds it.
+func TestVoterMoves(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	moved := g.nodes["n2"]
+	moved.kill()
+	moved.addr = freeAddr(t)
+	if err := moved.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	if !moved.Voter() || moved.View().Members["n2"].Addr != moved.addr {
+		t.Errorf("voter %t, the map says %s, it is at %s", moved.Voter(), moved.View().Members["n2"].Addr, moved.addr)
+	}
+	for id, n := range g.nodes {
+		if id != "n2" && n != g.leader() {
+			n.kill() // now its vote counts
+			break
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := moved.Require(ctx, 1); err != nil {
+		t.Error(err)
+	}
+}
+
 // A node that was away while the others dropped the log it needs is sent their state; after that everybody restarts from
 // snapshots. Nothing is lost either way, and a linearizable question is answered though the log is empty.
 func TestStateTravelsInSnapshots(t *testing.T) {

@@ -60,7 +60,6 @@ type watcher struct {
 	v    *voter
 	from shard.Index
 	sent time.Time
-	told leaderKnown
 	send func(*wire.WatchEvent) error
 }
 

@@ -67,7 +67,7 @@ var doAct = entity.Handle(tallies, "act", func(c *entity.Context[tally], a act) 
 	return c.State().N, nil
 })
 
-var bigReply = entity.Handle(tallies, "big", func(c *entity.Context[tally], n int) (string, error) {
+var _ = entity.Handle(tallies, "big", func(c *entity.Context[tally], n int) (string, error) {
 	return strings.Repeat("x", n), nil
 })
 

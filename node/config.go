@@ -74,8 +74,8 @@ func (c Config) Validate() error {
 	if c.Dir == "" {
 		faults = append(faults, shard.Invalid("dir is empty: name a data directory"))
 	}
-	if _, _, err := net.SplitHostPort(c.Bind); err != nil && c.Bind != "" {
-		faults = append(faults, shard.Invalid("bind %q is not HOST:PORT", c.Bind))
+	if err := c.port().Validate(); err != nil && c.ID.Validate() == nil { // a bad id is told once, by the coordinator's part
+		faults = append(faults, err)
 	}
 	if c.RequiredQuorum < 0 || c.RequiredQuorum > fsm.MaxMembers {
 		faults = append(faults, shard.Invalid("required_quorum = %d, must be 0 to %d", c.RequiredQuorum, fsm.MaxMembers))
@@ -85,6 +85,14 @@ func (c Config) Validate() error {
 	}
 	c.Hosts = nil // their faults are in the list already
 	return errors.Join(append(faults, c.coordinates().Validate())...)
+}
+
+// port is the transport's part.
+func (c Config) port() transport.Config {
+	return transport.Config{
+		Node: c.ID, Bind: c.Bind, Advertise: c.Addr, Listener: c.Listener, Dialer: c.Tuning.Dialer,
+		TLS: c.TLS, AllowPlaintext: c.AllowPlaintext, Logger: c.Logger.Named("transport"), Limits: c.Tuning.Transport,
+	}
 }
 
 // coordinates is the coordinator's part, complete enough to be validated.

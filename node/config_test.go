@@ -54,6 +54,7 @@ voters = 3
 zone = "a"
 roles = ["storage"]
 required_quorum = 2
+allow_plaintext = true
 [times]
 lease = "1500ms"
 `))

@@ -61,10 +61,7 @@ func (n *Node) build() error {
 
 	// The port is bound before anything is opened that takes long, and before anyone is told of an address: with
 	// port 0 the address is known only now. It accepts nobody until it serves.
-	n.port, err = transport.Listen(transport.Config{
-		Node: n.cfg.ID, Bind: n.cfg.Bind, Advertise: n.cfg.Addr, Listener: n.cfg.Listener, Dialer: n.cfg.Tuning.Dialer,
-		TLS: n.cfg.TLS, AllowPlaintext: n.cfg.AllowPlaintext, Logger: n.cfg.Logger.Named("transport"), Limits: n.cfg.Tuning.Transport,
-	})
+	n.port, err = transport.Listen(n.cfg.port())
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func TestMembersTalk(t *testing.T) {
 	if got := transport.Typed(err); got == nil || *got != want {
 		t.Errorf("got %v, want %v", err, &want)
 	}
-	if a.Peer(b.Addr()) != a.Peer(b.Addr()) || a.Stats().Peers != 1 {
+	if first, again := a.Peer(b.Addr()), a.Peer(b.Addr()); first != again || a.Stats().Peers != 1 {
 		t.Error("a second connection to the same node was made")
 	}
 	a.Keep(func(string) bool { return false })

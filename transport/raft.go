@@ -17,8 +17,10 @@ import (
 
 // A RaftLayer carries Raft's streams over the port. It implements raft.StreamLayer.
 //
-// A stream opens with {0x01, "MSTR", protocol version, group UUID, node id} from the dialer and one byte in answer, so that
-// nodes of two groups never hear a word of each other's Raft, and the dialer can say why.
+// A stream opens with {0x01, "MSTR", protocol version, group UUID, node id} from the dialer, answered by {verdict, node id}:
+// nodes of two groups never hear a word of each other's Raft, the dialer can say why, and it knows who answered. Raft
+// itself believes that whoever listens at a voter's address is that voter, so a node that took over another's address
+// could vote twice; Expect prevents that.
 //
 // Cut is for a node whose disk hangs: its Raft instance would go on leading, as heartbeats do not touch the disk.
 type RaftLayer struct {
@@ -26,6 +28,7 @@ type RaftLayer struct {
 	lane *lane
 	mu   struct {
 		sync.Mutex
+		expect  func(raft.ServerAddress) (addr string, node shard.NodeID)
 		cut     bool
 		streams map[net.Conn]struct{}
 	}
@@ -60,6 +63,24 @@ func newRaftLayer(p *Port) *RaftLayer {
 	return r
 }
 
+// Expect sets how Dial finds out where a voter is now, and which node must answer there; "" means any. The function must
+// not block. Without it the address is dialed as it is, and any node of the group will do.
+func (r *RaftLayer) Expect(find func(raft.ServerAddress) (addr string, node shard.NodeID)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.expect = find
+}
+
+func (r *RaftLayer) find(to raft.ServerAddress) (addr string, node shard.NodeID) {
+	r.mu.Lock()
+	find := r.mu.expect
+	r.mu.Unlock()
+	if find == nil {
+		return string(to), ""
+	}
+	return find(to)
+}
+
 // Accept implements net.Listener. It fails with net.ErrClosed after Close of the layer or the port.
 func (r *RaftLayer) Accept() (net.Conn, error) { return r.lane.Accept() }
 
@@ -89,12 +110,13 @@ func (r *RaftLayer) Cut() {
 func (r *RaftLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	c, err := r.port.dialSecure(ctx, string(to))
+	addr, node := r.find(to)
+	c, err := r.port.dialSecure(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("raft stream to %s: %w", to, err)
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	err = r.open(c)
+	err = r.open(c, node)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -105,7 +127,8 @@ func (r *RaftLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn
 	return r.track(c)
 }
 
-func (r *RaftLayer) open(c net.Conn) error {
+// open says who dials and hears who answers.
+func (r *RaftLayer) open(c net.Conn, want shard.NodeID) error {
 	group := r.port.Group()
 	if group == "" {
 		return errors.New("this node belongs to no group yet")
@@ -113,17 +136,22 @@ func (r *RaftLayer) open(c net.Conn) error {
 	if _, err := c.Write(hello{raftVersion, group, r.port.node}.encode()); err != nil {
 		return err
 	}
-	answer := make([]byte, 1)
-	if _, err := io.ReadFull(c, answer); err != nil {
+	verdict := make([]byte, 1)
+	if _, err := io.ReadFull(c, verdict); err != nil {
 		return err
 	}
-	if answer[0] == raftWelcome {
-		return nil
+	node, err := readShort(c)
+	switch {
+	case err != nil:
+		return err
+	case int(verdict[0]) >= len(raftAnswers):
+		return shard.Errorf(shard.CodeWrongGroup, "%s refused with unknown verdict %d", node, verdict[0])
+	case verdict[0] != raftWelcome:
+		return shard.Errorf(shard.CodeWrongGroup, "%s refused: %s", node, raftAnswers[verdict[0]])
+	case want != "" && node != string(want):
+		return shard.Errorf(shard.CodeMoved, "node %s answers where %s was expected", node, want)
 	}
-	if int(answer[0]) < len(raftAnswers) {
-		return shard.Errorf(shard.CodeWrongGroup, "refused: %s", raftAnswers[answer[0]])
-	}
-	return shard.Errorf(shard.CodeWrongGroup, "refused with unknown answer %d", answer[0])
+	return nil
 }
 
 // receive reads the opening words of an accepted stream, whose first byte is gone, and hands it to Accept.
@@ -133,7 +161,8 @@ func (r *RaftLayer) receive(c *conn, limit time.Time) error {
 		return err
 	}
 	answer, err := r.judge(c.state, h)
-	if _, writeErr := c.Conn.Write([]byte{answer}); err == nil {
+	said := append([]byte{answer, byte(len(r.port.node))}, r.port.node...)
+	if _, writeErr := c.Conn.Write(said); err == nil {
 		err = writeErr
 	}
 	if err != nil {

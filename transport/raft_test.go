@@ -62,6 +62,21 @@ func TestRaftStreamOfAnotherGroup(t *testing.T) {
 	}
 }
 
+// A voter is looked for where it is now, and another node at its address is not taken for it.
+func TestRaftStreamFindsTheVoter(t *testing.T) {
+	a, b, c := start(t, "a", "g1"), start(t, "b", "g1"), start(t, "c", "g1")
+	at := map[raft.ServerAddress]*node{"b": b, "b-once": c}
+	a.RaftLayer().Expect(func(to raft.ServerAddress) (string, shard.NodeID) { return at[to].Addr(), "b" })
+	s, err := a.RaftLayer().Dial("b", patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if _, err := a.RaftLayer().Dial("b-once", patience); shard.CodeOf(err) != shard.CodeMoved {
+		t.Errorf("another node at the address: %v", err)
+	}
+}
+
 // Cut takes the leadership from a node whose Raft would not give it up by itself: its streams break both ways, and
 // another voter leads. Calls go on.
 func TestCutDeposesALeader(t *testing.T) {

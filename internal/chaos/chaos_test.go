@@ -1,11 +1,13 @@
 package chaos_test
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -155,7 +157,7 @@ func TestKill(t *testing.T) {
 	g := form(t)
 	g.underLoad(30*time.Second, func(load *chaos.Load) {
 		for round := range *rounds {
-			victim := g.nodes[g.choose.IntN(len(g.nodes))]
+			victim := g.victim(round)
 			leader := g.driver.Inspect().Leader
 			before := time.Now()
 			g.must(victim.Kill())
@@ -170,6 +172,26 @@ func TestKill(t *testing.T) {
 			t.Logf("round %d: killed %s (leader: %t), longest outage of a shard %s", round+1, victim.ID, shard.NodeID(victim.ID) == leader, outage.Round(time.Millisecond))
 		}
 	})
+}
+
+// victim is in turn the Raft leader, the owner of the most shards, and anybody: a node that leads nothing is a poor one.
+func (g *group) victim(round int) *chaos.Process {
+	state := g.driver.Inspect()
+	owned := map[shard.NodeID]int{}
+	for _, p := range state.View.Types["book"].Placements {
+		owned[p.Node]++
+	}
+	leader := slices.IndexFunc(g.nodes, func(p *chaos.Process) bool { return shard.NodeID(p.ID) == state.Leader })
+	switch {
+	case round%3 == 0 && leader >= 0:
+		return g.nodes[leader]
+	case round%3 == 1:
+		return slices.MaxFunc(g.nodes, func(a, b *chaos.Process) int {
+			return cmp.Compare(owned[shard.NodeID(a.ID)], owned[shard.NodeID(b.ID)])
+		})
+	default:
+		return g.nodes[g.choose.IntN(len(g.nodes))]
+	}
 }
 
 // caughtUp reports whether the process hosts a copy of every shard that holds all that was confirmed a moment ago.

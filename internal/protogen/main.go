@@ -1,13 +1,13 @@
-//go:build tools
+//go:build ignore
 
 // Command protogen turns the wire schema into Go without a protoc installation: it compiles the schema itself and feeds
 // the result to the two standard plugins, run at the versions that tools/go.mod pins. Run it from the module's root:
 //
-//	go run -modfile=tools/go.mod -tags tools ./internal/protogen [-check]
+//	go run -modfile=tools/go.mod internal/protogen/main.go [-check]
 //
 // With -check it writes nothing and fails when a generated file is not what the schema says.
 //
-// The build tag keeps the compiler's package out of the requirements of programs that embed Muster.
+// The build tag keeps the compiler out of go.mod, for `go mod tidy` looks behind every other tag.
 package main
 
 import (

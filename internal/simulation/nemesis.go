@@ -18,7 +18,7 @@ func (w *world) disturb() {
 	}
 	w.after(w.between(50*time.Millisecond, 1500*time.Millisecond), w.disturb)
 	n := pick(w, w.nodes)
-	switch w.dice.IntN(12) {
+	switch w.dice.IntN(15) {
 	case 0, 1, 2:
 		w.kill(n, w.between(0, 5*time.Second))
 	case 3, 4:
@@ -33,6 +33,12 @@ func (w *world) disturb() {
 		w.weather()
 	case 10:
 		w.strike(n)
+	case 11:
+		w.doubt(n)
+	case 12:
+		w.duel()
+	case 13:
+		w.siege()
 	default:
 		w.rare(n)
 	}
@@ -99,6 +105,93 @@ func (w *world) strike(n *node) {
 	if pl := w.raft.state().View.Placement(pick(w, w.setup.shards())); pl != nil && pl.Node != "" {
 		w.kill(w.node(pl.Node), w.between(0, 3*time.Second))
 	}
+}
+
+// doubt makes a node ask for the recovery of everything it owns, while it goes on serving; perhaps it hears nothing of
+// what comes of that.
+func (w *world) doubt(n *node) {
+	p := n.process
+	if p == nil || p.session.id == 0 {
+		return
+	}
+	if w.chance(0.6) {
+		w.after(w.between(0, 20*time.Millisecond), func() {
+			for _, other := range w.nodes {
+				w.net.cut[[2]*node{other, n}] = other != n
+			}
+		})
+	}
+	for _, id := range w.setup.shards() {
+		if pl := p.view.Placement(id); pl != nil && pl.Session == p.session.id {
+			w.log("%s: asks for recovery of %s", n.id, id)
+			p.report(shard.Report{Kind: shard.ReportRecover, Shard: id, Copy: pl.Primary, Epoch: pl.Epoch, Version: pl.Version})
+		}
+	}
+}
+
+// duel cuts an owner off from the other nodes, though not from clients, until another has taken over; then that one dies and
+// the first is back, with a log that may be long and counts for nothing.
+func (w *world) duel() {
+	pl := w.raft.state().View.Placement(pick(w, w.setup.shards()))
+	if pl == nil || pl.Node == "" {
+		return
+	}
+	w.faults.cuts++
+	id, first := pl.Shard, w.node(pl.Node)
+	w.log("duel about %s: %s is cut off", id, first.id)
+	for _, other := range w.nodes {
+		if other != first {
+			w.net.cut[[2]*node{first, other}], w.net.cut[[2]*node{other, first}] = true, true
+		}
+	}
+	w.after(w.between(2500*time.Millisecond, 4*time.Second), func() {
+		if w.healed {
+			return
+		}
+		w.mend()
+		if now := w.raft.state().View.Placement(id); now.Node != "" && now.Node != first.id {
+			w.kill(w.node(now.Node), w.between(500*time.Millisecond, 5*time.Second))
+		}
+	})
+}
+
+// siege lets the nodes of one shard fall one after the other, each for longer than a lease, so that answers outlive those
+// who gave them. One of them has missed the newest records.
+func (w *world) siege() {
+	pl := w.raft.state().View.Placement(pick(w, w.setup.shards()))
+	if pl == nil || len(pl.Copies) < 3 {
+		return
+	}
+	w.log("siege of %s", pl.Shard)
+	order := w.dice.Perm(len(pl.Copies))
+	behind := w.node(pl.Copies[order[len(order)-1]].Node)
+	for _, other := range w.nodes {
+		w.net.cut[[2]*node{other, behind}], w.net.cut[[2]*node{behind, other}] = other != behind, other != behind
+	}
+	at := w.between(200*time.Millisecond, time.Second)
+	for _, i := range order[:len(order)-1] {
+		n := w.node(pl.Copies[i].Node)
+		w.after(at, func() {
+			if !w.healed {
+				w.kill(n, w.between(3*time.Second, 9*time.Second))
+			}
+		})
+		at += w.between(500*time.Millisecond, 3*time.Second)
+	}
+	w.after(at-w.between(0, 500*time.Millisecond), func() {
+		if !w.healed {
+			w.mend()
+		}
+	})
+}
+
+// harry kills elected primaries before they serve, so that epochs pass that wrote and confirmed nothing.
+func (w *world) harry(p *shard.Placement) {
+	if w.healed || p.Status != shard.Establishing || w.now < warmUp || !w.chance(w.setup.harry) {
+		return
+	}
+	n := w.node(p.Node)
+	w.after(w.between(0, 60*time.Millisecond), func() { w.kill(n, w.between(0, 3*time.Second)) })
 }
 
 // rare is what should not happen: everything dies at once, or a disk is lost.

@@ -164,6 +164,7 @@ func (r *raft) commit(b proposal) {
 	for i := range result.Delta.Placements {
 		p := &result.Delta.Placements[i]
 		r.w.log("entry %d: %s epoch %d %s on %q (%s)", index, p.Shard, p.Epoch, p.Status, p.Node, p.Cause)
+		r.w.harry(p)
 	}
 	for _, id := range result.Delta.Ended {
 		r.w.log("entry %d: session %d ends", index, id)

@@ -14,6 +14,7 @@ type setup struct {
 	nodes, voters, clients int
 	specs                  []shard.Spec
 	wipes                  bool
+	harry                  float64 // the share of elected primaries that die before they serve
 }
 
 // Result is what a run showed.
@@ -82,7 +83,10 @@ func newWorld(seed uint64, trace io.Writer) *world {
 
 // draw chooses the shape of the run.
 func (w *world) draw() setup {
-	s := setup{nodes: 3 + w.dice.IntN(3), voters: 3, clients: 2 + w.dice.IntN(4), wipes: w.chance(0.4)}
+	s := setup{nodes: 3 + w.dice.IntN(3), voters: 3, clients: 3 + w.dice.IntN(8), wipes: w.chance(0.4)}
+	if w.chance(0.4) {
+		s.harry = 0.6 * w.dice.Float64()
+	}
 	if s.nodes == 5 && w.chance(0.5) {
 		s.voters = 5
 	}

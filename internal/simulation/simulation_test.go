@@ -59,7 +59,7 @@ func one(t *testing.T, seed uint64, out *os.File) simulation.Result {
 }
 
 // The same seed gives the same run, to the bit and to the line, whether it is traced or not.
-func TestSeedsReplay(t *testing.T) {
+func TestReplay(t *testing.T) {
 	for seed := uint64(1); seed <= 5; seed++ {
 		var first, second bytes.Buffer
 		a, _ := simulation.Run(seed, &first)
