@@ -53,7 +53,7 @@ func (h *host) arrive(c *call) {
 func (h *host) refuses(c *call) *shard.Error {
 	switch t := h.term; {
 	case t == nil || !t.serving:
-		return &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.protocol.Status().Promised, Detail: "this copy does not serve yet"}
+		return &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.current(), Detail: "this copy does not serve yet"}
 	case c.epoch < t.epoch:
 		return &shard.Error{Code: shard.CodeMoved, Shard: h.id, Epoch: t.epoch, Node: h.region.cfg.Node, Addr: h.region.cfg.Port.Addr()}
 	case c.epoch > t.epoch:
@@ -172,7 +172,7 @@ func (h *host) unremembered(c *call, fault *shard.Error) {
 
 // start runs the handlers of what waits for the entity, after loading it if need be.
 func (h *host) start(r *resident) {
-	if r.run != nil || r.loading || r.mailbox.len() == 0 {
+	if r.run != nil || r.loading || r.mailbox.len() == 0 || h.term.handing.paused {
 		return
 	}
 	if r.cell == nil && !h.reload(r) {

@@ -3,7 +3,6 @@ package region
 import (
 	"context"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,12 +20,14 @@ type copies struct {
 	reading  chan struct{}   // a place for each log that is read at once
 	reported time.Duration   // when reports were last repeated; owned by the beat
 	roused   time.Duration   // when every host was last given a tick; owned by the beat
+	pauses   pauses
 	mu       struct {
 		sync.Mutex
 		held     map[shard.CopyID]*holding
 		byShard  map[shard.ID][]shard.CopyID // of held
 		volatile map[shard.ID]*volatile
 		err      error // the journal's
+		settled  bool  // see settle
 		closed   bool
 	}
 }
@@ -34,9 +35,11 @@ type copies struct {
 // A holding is a copy that is in the journal, or being created there, or should be there and is not.
 type holding struct {
 	shard    shard.ID
+	since    shard.Index // maps from here on know the copy, or that it is no more; 0 while no such map was seen
 	creating bool
 	damaged  error
 	missing  bool
+	aside    bool // the map says that it is lost: it stays in the journal and answers nobody
 	host     *host
 	report   *shard.Report // repeated until the map shows its effect
 }
@@ -87,18 +90,22 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 		c.followVolatile(p, spec)
 		return
 	}
-	mine, ok := p.CopyOn(c.region.cfg.Directory.DirectoryID())
-	c.retire(p, mine.ID)
-	if !ok || mine.State == shard.CopyLost {
+	index := c.region.view.Load().Index
+	c.retire(p, index)
+	mine, ok := copyOn(p, c.region.cfg.Directory.DirectoryID())
+	if !ok {
 		return
 	}
 	h := c.mu.held[mine.ID]
 	if h == nil {
-		h = &holding{shard: p.Shard, missing: mine.State == shard.CopyReady}
+		h = &holding{shard: p.Shard, since: index, missing: mine.State == shard.CopyReady}
 		c.hold(mine.ID, h)
 		if !h.missing {
 			c.create(p.Shard, mine.ID, h)
 		}
+	}
+	if h.since == 0 {
+		h.since = index
 	}
 	c.state(h, mine)
 	if h.host != nil {
@@ -107,29 +114,22 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 	}
 }
 
-// retire stops the copies of the shard that the map does not name for this directory. Their data goes only if the shard
-// was never active: otherwise it may be what an operator looks for.
-func (c *copies) retire(p *shard.Placement, keep shard.CopyID) {
-	for _, id := range slices.Clone(c.mu.byShard[p.Shard]) {
-		h := c.mu.held[id]
-		if id == keep || h.host == nil {
-			continue
-		}
-		if p.ActiveEpoch > 0 || p.Status != shard.Forming {
-			h.host.inbox.put(func(b *batch) { b.placement = p })
-			continue
-		}
-		h.host.inbox.close()
-		h.host = nil
-		c.hosts.drop(id)
-		delete(c.mu.held, id)
-		c.mu.byShard[p.Shard] = slices.DeleteFunc(c.mu.byShard[p.Shard], func(other shard.CopyID) bool { return other == id })
-		go c.region.cfg.Journal.Remove(id, func(err error) {
-			if err != nil {
-				c.region.fail(err)
-			}
-		})
+// copyOn returns the copy, member of C or learner, that the directory is to hold.
+func copyOn(p *shard.Placement, d shard.DirectoryID) (shard.Copy, bool) {
+	if c, ok := p.CopyOn(d); ok && c.State != shard.CopyLost {
+		return c, true
 	}
+	l, ok := p.LearnerOn(d)
+	return l.Copy, ok
+}
+
+// named returns the copy of that id, member of C or learner.
+func named(p *shard.Placement, id shard.CopyID) (shard.Copy, bool) {
+	if c, ok := p.Copy(id); ok {
+		return c, true
+	}
+	l, ok := p.Learner(id)
+	return l.Copy, ok
 }
 
 // state settles what the coordinator has to be told about the copy.
@@ -174,15 +174,19 @@ func (c *copies) created(id shard.ID, copy shard.CopyID) {
 	}
 	h.creating = false
 	h.host = c.start(journal.CopyState{Shard: id, State: replication.State{Copy: copy}})
-	p := c.region.view.Load().Placement(id)
+	v := c.region.view.Load()
+	p := v.Placement(id)
 	if p == nil {
 		return
 	}
-	if mine, ok := p.Copy(copy); ok {
-		c.state(h, mine)
-		c.region.owners.put(id, h.host)
-		h.host.inbox.put(func(b *batch) { b.placement = p })
+	mine, ok := named(p, copy)
+	if !ok {
+		c.retire(p, v.Index)
+		return
 	}
+	c.state(h, mine)
+	c.region.owners.put(id, h.host)
+	h.host.inbox.put(func(b *batch) { b.placement = p })
 }
 
 // damaged gives up a copy whose log cannot be read.
@@ -192,14 +196,13 @@ func (r *Region) damaged(h *host, err error) {
 	c := &r.copies
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hosts.drop(h.copy)
-	if r.owner(h.id) == owner(h) {
-		r.owners.drop(h.id)
+	held := c.unhost(h)
+	if held == nil {
+		return
 	}
-	held := c.mu.held[h.copy]
-	held.host, held.damaged = nil, err
+	held.damaged = err
 	if p := r.view.Load().Placement(h.id); p != nil {
-		if mine, ok := p.Copy(h.copy); ok {
+		if mine, ok := named(p, h.copy); ok {
 			c.state(held, mine)
 		}
 	}

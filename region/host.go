@@ -32,10 +32,10 @@ type host struct {
 
 	protocol *replication.Copy
 	storage  storage
-	term     *term // nil unless this copy leads
-	cells    cells
-	outputs  outputs
-	out      outgoing
+	tenure
+	cells   cells
+	outputs outputs
+	out     outgoing
 }
 
 func newHost(r *Region, s journal.CopyState) *host {
@@ -134,6 +134,9 @@ func (h *host) drain(b *batch) {
 	if b.placement != nil {
 		h.place(b.placement)
 	}
+	if b.fate != 0 {
+		h.retire(b.placement, b.fate)
+	}
 	h.converse(b)
 	for _, s := range b.seals {
 		h.seal(s)
@@ -146,7 +149,9 @@ func (h *host) drain(b *batch) {
 		h.storage.crowded = h.region.cfg.Journal.Backlog() >= journal.MaxQueuedBytes
 	}
 	for _, c := range b.calls {
-		h.arrive(c)
+		if !h.hold(c) {
+			h.arrive(c)
+		}
 	}
 	for _, r := range b.ended {
 		h.ended(r)
@@ -157,6 +162,9 @@ func (h *host) drain(b *batch) {
 	h.flush()
 	h.settle(now)
 	h.flush()
+	if h.handOver(now) {
+		h.flush()
+	}
 	for _, q := range b.queries {
 		q <- h.status()
 	}
@@ -205,7 +213,7 @@ func (h *host) do(e replication.Effects) {
 	}
 	if e.Established && h.term != nil {
 		h.term.established = true
-		h.report(shard.ReportEstablished)
+		h.tell(shard.Report{Kind: shard.ReportEstablished, Epoch: h.term.epoch, Version: h.protocol.Status().Version})
 	}
 }
 
@@ -213,5 +221,7 @@ func (h *host) do(e replication.Effects) {
 func (h *host) tick(now time.Duration) {
 	h.do(h.protocol.Tick())
 	h.expire(now)
+	h.desire()
+	h.recant(now)
 	h.storage.requests.forget(h.region.view.Load(), now)
 }

@@ -25,6 +25,7 @@ type inbox struct {
 // A batch is what gathered between two takes.
 type batch struct {
 	placement *shard.Placement // the newest
+	fate      fate             // of a copy that the placement does without
 	calls     []*call
 	finished  []*call // their handlers have returned
 	ended     []*run
@@ -176,6 +177,7 @@ func (in *inbox) merge(b *batch) *batch {
 	if more.placement != nil {
 		b.placement = more.placement
 	}
+	b.fate = max(b.fate, more.fate)
 	b.calls = append(b.calls, more.calls...)
 	b.finished = append(b.finished, more.finished...)
 	b.ended = append(b.ended, more.ended...)

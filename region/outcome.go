@@ -55,11 +55,12 @@ func (h *host) propose(now time.Duration) {
 	if err != nil {
 		// The cells are ahead of a log that did not take their records. They go, and so does the term.
 		h.log.Error("proposal refused", "error", err)
-		h.report(shard.ReportRecover)
-		effects = h.protocol.Follow(h.term.epoch)
+		epoch := h.term.epoch
+		effects = h.protocol.Follow(epoch)
 		effects.Deposed = false
 		h.depose(h.elsewhere())
 		h.do(effects)
+		h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: epoch})
 		return
 	}
 	for i, c := range p.calls {
@@ -103,7 +104,9 @@ func (h *host) settle(now time.Duration) {
 	if h.outputs.len() > 0 && !h.region.muted() {
 		h.outputs.settled(h.storage.confirmed, h.out.round, h.answer)
 	}
-	h.snapshots(now)
+	if !h.term.handing.paused {
+		h.snapshots(now)
+	}
 	h.unstick()
 	h.cells.shrink(h.storage.confirmed)
 }

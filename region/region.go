@@ -122,14 +122,15 @@ func (r *Region) Update(v *shard.View) {
 	self := r.self()
 	adopted := self.Session != r.copies.session // placements that named it before it was adopted have to be looked at again
 	r.copies.session = self.Session
+	settled := r.copies.settle(v, self.Session) // copies that are no more can be told from now on
 	for name, t := range v.Types {
 		was := old.Types[name]
-		if !adopted && was == t && old.LastSession == v.LastSession && len(old.Sessions) == len(v.Sessions) {
+		if !adopted && !settled && was == t && old.LastSession == v.LastSession && len(old.Sessions) == len(v.Sessions) {
 			continue
 		}
 		for i, p := range t.Placements {
 			changed := was == nil || was.Placements[i] != p
-			if p != nil && (changed || adopted && p.Node == self.Node) {
+			if p != nil && (changed || settled || adopted && p.Node == self.Node) {
 				r.copies.follow(p, t.Spec)
 			}
 			if changed || p != nil && p.Node == self.Node {

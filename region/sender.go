@@ -213,7 +213,11 @@ func (a *ask) again(ctx context.Context, next route.Retry, was route.Decision, l
 	to := route.At(a.region.view.Load(), a.region.self(), a.shard)
 	if next.Verdict != route.AgainAt && to.Action != route.Buffer && to.Epoch == was.Epoch && to.Node == was.Node {
 		a.pause = min(max(2*a.pause, retryPause), unownedPause)
-		pause := time.NewTimer(a.pause)
+		wait := a.pause
+		if next.Verdict == route.AfterMap && next.Epoch > to.Epoch {
+			wait = unownedPause // the map will tell
+		}
+		pause := time.NewTimer(wait)
 		defer pause.Stop()
 		select {
 		case <-pause.C:

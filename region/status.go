@@ -14,7 +14,7 @@ import (
 type Hosted struct {
 	Shard     shard.ID
 	Copy      shard.CopyID // 0 for a volatile shard
-	Role      string       // replica, establishing, primary, owner, damaged, missing
+	Role      string       // replica, learner, establishing, primary, owner, damaged, missing, lost
 	Epoch     shard.Epoch
 	Last      shard.LSN
 	Durable   shard.LSN
@@ -59,6 +59,8 @@ func (c *copies) hosted() []Hosted {
 			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "damaged", Waiting: h.damaged.Error()})
 		case h.missing:
 			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "missing", Waiting: "to be replaced: the directory does not hold it"})
+		case h.aside:
+			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "lost", Waiting: "to be replaced: the map gave it up"})
 		}
 	}
 	for _, v := range c.mu.volatile {
@@ -81,6 +83,8 @@ func (h *host) status() Hosted {
 		out.Role = "primary"
 	case h.term != nil:
 		out.Role = "establishing"
+	case h.learner:
+		out.Role = "learner"
 	}
 	return out
 }
@@ -92,6 +96,8 @@ func (h *host) awaited() string {
 		return ""
 	case t.established && !t.serving:
 		return fmt.Sprintf("the coordinator to activate epoch %d", t.epoch)
+	case t.handing.paused:
+		return fmt.Sprintf("running commands to end and copy %d to hold everything: it is to lead", t.placement.HandTo)
 	case t.serving && h.region.muted():
 		return fmt.Sprintf("a lease: it ran out more than %s ago", autonomy)
 	}
@@ -139,7 +145,7 @@ func (p *pulse) drained(b *batch, h *host) {
 	} else {
 		p.calm = 0
 	}
-	idle := h.term == nil || p.calm > calmTicks && h.outputs.len() == 0 && h.level()
+	idle := !h.restless() && (h.term == nil || p.calm > calmTicks && h.outputs.len() == 0 && h.level())
 	if p.asleep.Load() != idle {
 		p.asleep.Store(idle)
 	}

@@ -3,15 +3,22 @@ package region
 import (
 	"context"
 
-	"muster/replication"
 	"muster/shard"
 )
+
+// tenure is the part that this copy plays in its shard. Owned by the host.
+type tenure struct {
+	term    *term  // nil unless this copy leads
+	given   *given // what this process stepped down from, until the next primary serves; nil for nothing
+	learner bool   // the copy does not count yet
+}
 
 // A term is the time in which this copy leads one epoch: from the election to the next Seal or higher epoch. Owned by
 // the host; life is read by handlers.
 type term struct {
 	epoch       shard.Epoch
-	peers       map[shard.CopyID]shard.NodeID // where the copies are
+	placement   *shard.Placement              // the newest of the epoch
+	peers       map[shard.CopyID]shard.NodeID // where its copies are
 	established bool                          // the log is on the write quorum
 	serving     bool                          // the map says active
 	life        context.Context               // of handlers
@@ -19,6 +26,8 @@ type term struct {
 	proposal    proposal
 	snapshots   queue[snapshot]
 	stuck       []*resident // entities to load once their records are durable
+	handing     handing
+	wants       bool // another C is due: time matters
 }
 
 // A snapshot is an entity's state that is proposed once the record it was taken after is confirmed.
@@ -31,6 +40,11 @@ type snapshot struct {
 
 // place makes the copy what the newest map says it is.
 func (h *host) place(p *shard.Placement) {
+	_, h.learner = p.Learner(h.copy)
+	if r := h.pulse.report.Load(); r != nil && r.Epoch < p.Epoch {
+		h.pulse.want(nil)
+	}
+	h.succeeded(p)
 	session := h.region.cfg.Directory.Session()
 	mine := p.Primary == h.copy && p.Session == session
 	switch {
@@ -38,8 +52,10 @@ func (h *host) place(p *shard.Placement) {
 		// Elected for a session that this process is granted and has not adopted yet. The placement comes again then.
 	case mine && p.Status == shard.Establishing:
 		h.lead(p)
+		h.configure(p)
 	case mine && p.Status == shard.Active:
 		h.activate(p)
+		h.configure(p)
 	default:
 		h.do(h.protocol.Follow(p.Epoch))
 	}
@@ -51,15 +67,9 @@ func (h *host) lead(p *shard.Placement) {
 		return
 	}
 	h.depose(h.elsewhere())
-	copies, peers := make([]shard.CopyID, len(p.Copies)), make(map[shard.CopyID]shard.NodeID, len(p.Copies))
-	for i, c := range p.Copies {
-		copies[i], peers[c.ID] = c.ID, c.Node
-	}
 	life, end := context.WithCancel(h.region.life)
-	h.term = &term{epoch: p.Epoch, peers: peers, life: life, end: end}
-	effects, err := h.protocol.Lead(replication.Leadership{
-		Epoch: p.Epoch, Version: p.Version, Copies: copies, WriteQuorum: p.WriteQuorum,
-	})
+	h.term = &term{epoch: p.Epoch, placement: p, peers: nodesOf(p), life: life, end: end}
+	effects, err := h.protocol.Lead(h.leadership(p))
 	if err != nil {
 		h.log.Warn("cannot lead", "epoch", p.Epoch, "error", err)
 		h.depose(h.elsewhere())
@@ -72,7 +82,16 @@ func (h *host) lead(p *shard.Placement) {
 
 // elsewhere is what callers hear when this copy stops leading: ask again, the next primary knows.
 func (h *host) elsewhere() *shard.Error {
-	return &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.protocol.Status().Promised, Detail: "the shard got another primary"}
+	return &shard.Error{Code: shard.CodeUnavailable, Shard: h.id, Epoch: h.current(), Detail: "the shard got another primary"}
+}
+
+// current is the lowest epoch in which the shard may be served, as far as this copy knows.
+func (h *host) current() shard.Epoch {
+	e := h.protocol.Status().Promised
+	if h.given != nil {
+		e = max(e, h.given.epoch+1)
+	}
+	return e
 }
 
 // activate begins to serve. A map that is older than what this copy has promised since changes nothing.
@@ -85,12 +104,18 @@ func (h *host) activate(p *shard.Placement) {
 	h.pulse.want(nil)
 }
 
-// report tells the coordinator about this copy until the map shows the effect.
-func (h *host) report(kind shard.ReportKind) {
-	st := h.protocol.Status()
-	r := &shard.Report{Kind: kind, Shard: h.id, Copy: h.copy, Epoch: h.term.epoch, Version: st.Version}
-	h.pulse.want(r)
-	h.region.cfg.Directory.Report(*r)
+// tell reports to the coordinator until the map shows the effect, or something else is to be told. A report that names no
+// copy is about this one.
+func (h *host) tell(r shard.Report) {
+	r.Shard = h.id
+	if r.Copy == 0 {
+		r.Copy = h.copy
+	}
+	if last := h.pulse.report.Load(); last != nil && *last == r {
+		return
+	}
+	h.pulse.want(&r)
+	h.region.cfg.Directory.Report(r)
 }
 
 // depose ends the term, if there is one. Cells hold what may never be confirmed, so they go. Whoever waits is told to ask
@@ -121,6 +146,9 @@ func (h *host) depose(fault *shard.Error) {
 		for _, c := range r.mailbox.take() {
 			h.leave(c, nil, fault)
 		}
+	}
+	for _, c := range t.handing.held.take() {
+		h.leave(c, nil, fault)
 	}
 	h.cells = newCells(h.cells.limit)
 	h.storage.requests.depose()

@@ -29,6 +29,7 @@ type volatile struct {
 		placement *shard.Placement
 		reign     *reign // nil unless this node owns the shard and its lease held when last looked at
 		report    *shard.Report
+		given     *given // what this process stepped down from; nil for nothing
 		stopped   bool
 	}
 }
@@ -40,7 +41,9 @@ type reign struct {
 	life     context.Context
 	end      context.CancelFunc
 	cells    map[shard.EntityID]*volatileCell
+	busy     int // of cells
 	requests requests
+	leaving  leaving
 }
 
 type volatileCell struct {
@@ -71,8 +74,9 @@ func (v *volatile) follow(p *shard.Placement, mine bool) {
 	defer v.mu.Unlock()
 	v.mu.placement, v.mu.report = nil, nil
 	if v.mu.reign != nil && (!mine || v.mu.reign.epoch != p.Epoch) {
-		v.abdicate()
+		v.abdicate(v.over())
 	}
+	v.succeeded(p)
 	if !mine {
 		return
 	}
@@ -84,30 +88,35 @@ func (v *volatile) follow(p *shard.Placement, mine bool) {
 	if p.Status == shard.Active {
 		v.mu.placement = p
 		v.reign()
+		v.handOver()
 	}
 }
 
 // reign begins to serve if the map and the lease allow it. The caller holds the lock.
 func (v *volatile) reign() {
-	if v.mu.placement == nil || v.mu.reign != nil || v.mu.stopped || !v.leased() {
+	p := v.mu.placement
+	if p == nil || v.mu.reign != nil || v.mu.stopped || !v.leased() || v.mu.given != nil && v.mu.given.epoch == p.Epoch {
 		return
 	}
 	life, end := context.WithCancel(v.region.life)
 	v.mu.reign = &reign{
-		epoch: v.mu.placement.Epoch, life: life, end: end,
+		epoch: p.Epoch, life: life, end: end,
 		cells: map[shard.EntityID]*volatileCell{}, requests: newRequests(),
 	}
 }
 
 // abdicate drops every entity and tells who waits that their command never ran. The caller holds the lock.
-func (v *volatile) abdicate() {
+func (v *volatile) abdicate(fault *shard.Error) {
 	r := v.mu.reign
 	v.mu.reign = nil
 	r.end()
 	for _, cell := range r.cells {
 		for _, c := range cell.mailbox.take() {
-			v.leave(c, nil, v.over())
+			v.leave(c, nil, fault)
 		}
+	}
+	for _, c := range r.leaving.held.take() {
+		v.leave(c, nil, fault)
 	}
 }
 
@@ -146,10 +155,16 @@ func (v *volatile) admit(c *call) (*volatileCell, *reign, *shard.Error) {
 	defer v.mu.Unlock()
 	r := v.mu.reign
 	switch {
+	case r == nil && v.mu.given != nil:
+		return nil, nil, v.moving()
 	case r == nil || !v.leased():
 		return nil, nil, v.over()
 	case c.epoch != r.epoch:
 		return nil, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: v.id, Epoch: r.epoch}
+	}
+	if r.leaving.paused {
+		r.leaving.held.push(c)
+		return nil, nil, nil
 	}
 	if c.env.Request.Session != 0 {
 		if done, fault := v.met(r, c); done || fault != nil {
@@ -170,6 +185,7 @@ func (v *volatile) admit(c *call) (*volatileCell, *reign, *shard.Error) {
 		return nil, nil, nil
 	}
 	cell.busy = true
+	r.busy++
 	return cell, r, nil
 }
 
@@ -214,7 +230,7 @@ func (t *volatileRun) do() {
 	defer func() {
 		if t.c != nil {
 			t.v.finish(t.r, t.c, nil, shard.Errorf(shard.CodeFailed, "the handler ended its goroutine"))
-			t.v.handOver(t.r, t.cell)
+			t.v.goOn(t.r, t.cell)
 		}
 	}()
 	for t.c != nil {
@@ -230,13 +246,14 @@ func (v *volatile) runOne(r *reign, cell *volatileCell, c *call) {
 		if !returned {
 			v.finish(r, c, nil, shard.Errorf(shard.CodeFailed, "the handler ended its goroutine"))
 		}
-		v.handOver(r, cell)
+		v.goOn(r, cell)
 	}()
 	v.handle(r, cell, c)
 	returned = true
 }
 
-func (v *volatile) handOver(r *reign, cell *volatileCell) {
+// goOn leaves the rest of a cell's mailbox to a worker.
+func (v *volatile) goOn(r *reign, cell *volatileCell) {
 	if c := v.next(r, cell); c != nil {
 		v.region.workers.start(&volatileRun{v, r, cell, c})
 	}
@@ -253,8 +270,10 @@ func (v *volatile) next(r *reign, cell *volatileCell) *call {
 	if cell.cell.Spoiled() {
 		cell.cell = v.def.NewCell(cell.cell.ID())
 	}
-	if cell.mailbox.len() == 0 {
+	if cell.mailbox.len() == 0 || r.leaving.paused {
 		cell.busy = false
+		r.busy--
+		v.handOver()
 		return nil
 	}
 	return cell.mailbox.pop()
@@ -317,9 +336,11 @@ func (v *volatile) tick(again bool) {
 	defer v.mu.Unlock()
 	if v.mu.reign != nil && !v.leased() {
 		v.log.Warn("the lease has run out, the shard's entities are dropped", "epoch", v.mu.reign.epoch)
-		v.abdicate()
+		v.abdicate(v.over())
 	}
 	v.reign()
+	v.handOver()
+	v.recant()
 	if v.mu.reign != nil {
 		v.mu.reign.requests.forget(v.region.view.Load(), v.region.now())
 	}
@@ -333,7 +354,7 @@ func (v *volatile) stop() {
 	defer v.mu.Unlock()
 	v.mu.stopped = true
 	if v.mu.reign != nil {
-		v.abdicate()
+		v.abdicate(v.over())
 	}
 }
 

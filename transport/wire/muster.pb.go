@@ -626,6 +626,7 @@ type Report struct {
 	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Version       uint64                 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
 	Detail        string                 `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	Copies        []uint64               `protobuf:"varint,8,rep,packed,name=copies,proto3" json:"copies,omitempty"` // the wanted C of a reconfiguration
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -707,6 +708,13 @@ func (x *Report) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *Report) GetCopies() []uint64 {
+	if x != nil {
+		return x.Copies
+	}
+	return nil
 }
 
 type ReportRequest struct {
@@ -2592,7 +2600,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1f\n" +
 	"\vnext_micros\x18\x02 \x01(\x03R\n" +
 	"nextMicros\x12&\n" +
-	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"\xa2\x01\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"\xba\x01\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
@@ -2600,7 +2608,8 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x04copy\x18\x04 \x01(\x04R\x04copy\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06detail\x18\a \x01(\tR\x06detail\"t\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\x12\x16\n" +
+	"\x06copies\x18\b \x03(\x04R\x06copies\"t\n" +
 	"\rReportRequest\x12\x1c\n" +
 	"\tdirectory\x18\x01 \x01(\tR\tdirectory\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12+\n" +

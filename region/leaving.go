@@ -1,0 +1,130 @@
+package region
+
+import (
+	"time"
+
+	"muster/shard"
+)
+
+// leaving is a reign's way to another node, as the placement wishes. There is nothing to carry over: calls are held, what
+// runs finishes, and then the entities are dropped. The lock of the shard guards it.
+type leaving struct {
+	paused bool
+	to     shard.NodeID
+	began  time.Duration
+	again  time.Duration // not before, on the region's clock
+	held   queue[*call]
+}
+
+// handOver takes the next step towards the wish of the placement, if there is one. The caller holds the lock.
+func (v *volatile) handOver() {
+	r, p, now := v.mu.reign, v.mu.placement, v.region.now()
+	if r == nil || p == nil {
+		return
+	}
+	l := &r.leaving
+	switch {
+	case !l.paused && (!p.Wished() || now < l.again):
+		return
+	case !l.paused:
+		l.paused, l.to, l.began = true, p.HandNode, now
+	case l.to != p.HandNode:
+		v.resume(r, now)
+		return
+	}
+	switch {
+	case r.busy == 0:
+		v.stepDown(r, p, now)
+	case now >= l.began+handOverPatience:
+		v.region.copies.pauses.stalled.Add(1)
+		v.log.Warn("the shard could not be handed over in time, it goes on", "epoch", r.epoch, "to", l.to, "running", r.busy)
+		v.region.cfg.Directory.Report(shard.Report{Kind: shard.ReportStalledHandoff, Shard: v.id, Epoch: p.Epoch, Version: p.Version})
+		v.resume(r, now)
+	}
+}
+
+// stepDown ends the reign for good: this process does not own the shard in this epoch again. The caller holds the lock.
+func (v *volatile) stepDown(r *reign, p *shard.Placement, now time.Duration) {
+	v.log.Info("hands over", "epoch", r.epoch, "to", r.leaving.to, "paused", now-r.leaving.began, "held", r.leaving.held.len())
+	v.mu.given = &given{epoch: r.epoch, node: r.leaving.to, began: r.leaving.began, since: now}
+	v.abdicate(v.moving())
+	v.tell(v.handedOver(p))
+}
+
+// resume ends a pause that came to nothing. What waits in mailboxes came first. The caller holds the lock.
+func (v *volatile) resume(r *reign, now time.Duration) {
+	held := r.leaving.held.take()
+	r.leaving = leaving{again: now + handOverAgain}
+	for _, cell := range r.cells {
+		if !cell.busy && cell.mailbox.len() > 0 {
+			cell.busy = true
+			r.busy++
+			v.region.workers.start(&volatileRun{v, r, cell, cell.mailbox.pop()})
+		}
+	}
+	if len(held) > 0 {
+		v.region.workers.start(&redelivery{v, held})
+	}
+}
+
+// A redelivery takes calls that were held and delivers them after all, in their order.
+type redelivery struct {
+	v     *volatile
+	calls []*call
+}
+
+func (t *redelivery) do() {
+	for _, c := range t.calls {
+		t.v.load.leave(c)
+		c.inline = false
+		if fault := t.v.deliver(c); fault != nil {
+			c.reply(nil, fault)
+		}
+	}
+}
+
+// moving is what callers hear once the shard was given away: the map will name the next owner.
+func (v *volatile) moving() *shard.Error {
+	return &shard.Error{
+		Code: shard.CodeUnavailable, Shard: v.id, Epoch: v.mu.given.epoch + 1, Detail: "the shard goes to node " + string(v.mu.given.node),
+	}
+}
+
+// handedOver is the report of a reign that was given away, made against the newest version of the placement.
+func (v *volatile) handedOver(p *shard.Placement) shard.Report {
+	return shard.Report{
+		Kind: shard.ReportHandoff, Shard: v.id, Epoch: v.mu.given.epoch, Version: p.Version, Detail: string(v.mu.given.node),
+	}
+}
+
+// tell reports to the coordinator, again and again until follow sees another placement. The caller holds the lock.
+func (v *volatile) tell(r shard.Report) {
+	v.mu.report = &r
+	v.region.cfg.Directory.Report(r)
+}
+
+// succeeded looks at what the map makes of a reign that was given away. The caller holds the lock.
+func (v *volatile) succeeded(p *shard.Placement) {
+	g := v.mu.given
+	switch {
+	case g == nil || p.Epoch < g.epoch:
+	case p.Epoch == g.epoch:
+		v.tell(v.handedOver(p))
+	case p.Status == shard.Active:
+		v.region.copies.pauses.add(v.region.now() - g.began)
+		v.mu.given = nil
+	default:
+		g.taken = true
+	}
+}
+
+// recant asks for a recovery when the map does not show the next owner. The caller holds the lock.
+func (v *volatile) recant() {
+	g, p := v.mu.given, v.mu.placement
+	if g == nil || g.taken || p == nil || v.region.now() < g.since+handOverTaken {
+		return
+	}
+	if r := v.mu.report; r == nil || r.Kind != shard.ReportRecover {
+		v.tell(shard.Report{Kind: shard.ReportRecover, Shard: v.id, Epoch: g.epoch, Version: p.Version})
+	}
+}
