@@ -32,6 +32,7 @@ type group struct {
 	sessions shard.SessionID
 	copies   shard.CopyID
 	watcher  func(shard.Report)
+	deaf     shard.ReportKind // reports of this kind are not acted upon
 
 	favourite shard.NodeID // wins ties in elections
 	reports   chan shard.Report
@@ -47,6 +48,7 @@ type node struct {
 	lease     atomic.Int64
 	options   journal.Options
 	limits    region.Limits
+	stale     *shard.View // the first map that the node's next life sees, if not nil
 
 	wires   wires
 	journal *journal.Journal
@@ -127,6 +129,9 @@ func (n *node) start() {
 	session := g.sessions
 	g.mu.Unlock()
 	n.session.Store(uint64(session))
+	if n.stale != nil {
+		n.region.Update(n.stale)
+	}
 	n.up = true
 	g.change(func(d *shard.Delta) {
 		d.Members = []shard.Member{{ID: n.id, Addr: n.port.Addr(), Directory: n.directory, Session: session}}
@@ -243,13 +248,13 @@ func (g *group) coordinate(done <-chan struct{}) {
 
 func (g *group) reported(r shard.Report) {
 	g.mu.Lock()
-	watcher := g.watcher
+	watcher, deaf := g.watcher, g.deaf
 	g.mu.Unlock()
 	if watcher != nil {
 		watcher(r)
 	}
 	p := g.placement(r.Shard)
-	if p == nil {
+	if p == nil || r.Kind == deaf || g.moved(p, r) {
 		return
 	}
 	switch {
