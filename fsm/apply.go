@@ -47,13 +47,15 @@ type draft struct {
 	types    map[shard.TypeName]int   // where in delta.Types
 	sessions map[shard.SessionID]bool // started in this entry and not ended; false: ended
 	ownLives bool                     // next.lives is a copy of this draft's own
+	ownPasts map[shard.TypeName]bool  // and so is next.pasts of that type
+	length   int                      // next.historyLength, once it is needed
 }
 
 func newDraft(s *State, index shard.Index) *draft {
 	return &draft{
 		next: *s, index: index, delta: shard.Delta{Index: index},
 		placed: map[shard.ID]int{}, members: map[shard.NodeID]int{},
-		types: map[shard.TypeName]int{}, sessions: map[shard.SessionID]bool{},
+		types: map[shard.TypeName]int{}, sessions: map[shard.SessionID]bool{}, ownPasts: map[shard.TypeName]bool{},
 	}
 }
 
@@ -101,6 +103,9 @@ func (d *draft) member(id shard.NodeID) (shard.Member, bool) {
 	if i, changed := d.members[id]; changed {
 		return d.delta.Members[i], true
 	}
+	if d.removed(id) {
+		return shard.Member{}, false
+	}
 	m, known := d.next.View.Members[id]
 	return m, known
 }
@@ -116,9 +121,9 @@ func (d *draft) putMember(m shard.Member) {
 
 // memberCount counts the members, those of this entry included.
 func (d *draft) memberCount() int {
-	n := len(d.next.View.Members)
+	n := len(d.next.View.Members) - len(d.delta.Removed)
 	for id := range d.members { //lint:maporder a count
-		if _, known := d.next.View.Members[id]; !known {
+		if _, known := d.next.View.Members[id]; !known || d.removed(id) {
 			n++
 		}
 	}
@@ -176,15 +181,32 @@ func (d *draft) placement(id shard.ID) *shard.Placement {
 	return d.next.View.Placement(id)
 }
 
-// put notes a changed placement.
-func (d *draft) put(p shard.Placement) {
+// put notes a changed placement, and in its shard's history why.
+func (d *draft) put(p shard.Placement, why shard.Cause) {
+	d.remember(changeOf(d.keep(p), why))
+}
+
+// keep notes a changed placement without a word in the history. What no longer fits ends by itself: a wish when its shard is
+// not active or its copy not ready, and that a learner replaces a copy which has left C.
+func (d *draft) keep(p shard.Placement) *shard.Placement {
 	p.Changed = d.index
-	if i, changed := d.placed[p.Shard]; changed {
-		d.delta.Placements[i] = p
-		return
+	if to, _ := p.Copy(p.HandTo); p.Status != shard.Active || p.HandTo != 0 && to.State != shard.CopyReady {
+		p.HandTo, p.HandNode = 0, ""
 	}
-	d.placed[p.Shard] = len(d.delta.Placements)
-	d.delta.Placements = append(d.delta.Placements, p)
+	for i, l := range p.Learners {
+		if _, member := p.Copy(l.Replaces); !member && l.Replaces != 0 {
+			p.Learners = slices.Clone(p.Learners)
+			p.Learners[i].Replaces = 0
+		}
+	}
+	i, changed := d.placed[p.Shard]
+	if !changed {
+		i = len(d.delta.Placements)
+		d.placed[p.Shard] = i
+		d.delta.Placements = append(d.delta.Placements, shard.Placement{})
+	}
+	d.delta.Placements[i] = p
+	return &d.delta.Placements[i]
 }
 
 // placements returns the placements that match, by type and number.

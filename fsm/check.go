@@ -56,6 +56,9 @@ func (s *State) checkMembers() error {
 			return fmt.Errorf("member %s (%s): directory of %q", id, m.ID, other)
 		}
 		directories[m.Directory] = id
+		if slices.ContainsFunc(s.removed, func(r removal) bool { return r.Directory == m.Directory }) {
+			return fmt.Errorf("member %s has a directory that was removed", id)
+		}
 		if m.Session != 0 {
 			registered++
 		}
@@ -76,11 +79,21 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 	if err := p.Check(); err != nil {
 		return err
 	}
-	for _, c := range p.Copies {
+	all := slices.Clone(p.Copies)
+	for _, l := range p.Learners {
+		all = append(all, l.Copy)
+	}
+	for _, c := range all {
 		if c.ID == 0 || c.ID > s.lastCopy || copies[c.ID] || c.State < shard.CopyMinted || c.State > shard.CopyLost {
 			return fmt.Errorf("copy %d (%s), the newest is %d: not unique or not minted", c.ID, c.State, s.lastCopy)
 		}
 		copies[c.ID] = true
+		if m := s.View.Members[c.Node]; c.State != shard.CopyLost && m.Directory != c.Directory {
+			return fmt.Errorf("copy %d is %s in a directory that node %s does not have", c.ID, c.State, c.Node)
+		}
+	}
+	if err := s.checkPlans(p); err != nil {
+		return err
 	}
 	live, up := s.View.Sessions[p.Session]
 	led, isCopy := p.Copy(p.Primary)
@@ -97,6 +110,24 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 		return fmt.Errorf("active epoch %d of %d, changed at %d of %d", p.ActiveEpoch, p.Epoch, p.Changed, s.View.Index)
 	case p.Status != shard.Forming && slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyMinted }):
 		return fmt.Errorf("%s with a copy that is not created", p.Status)
+	}
+	return s.checkHistory(p)
+}
+
+// checkPlans looks at what is to become of a shard.
+func (s *State) checkPlans(p *shard.Placement) error {
+	replaced := map[shard.CopyID]bool{}
+	for _, l := range p.Learners {
+		if _, member := p.Copy(l.Replaces); l.Replaces != 0 && (!member || replaced[l.Replaces]) {
+			return fmt.Errorf("learner %d replaces copy %d, which is not in C or replaced by another", l.Copy.ID, l.Replaces)
+		}
+		replaced[l.Replaces] = true
+	}
+	if p.Wished() && !s.View.Up(p.HandNode) {
+		return fmt.Errorf("it is wished to node %s, which is not up", p.HandNode)
+	}
+	if _, known := s.View.Members[p.Pinned]; p.Pinned != "" && !known {
+		return fmt.Errorf("it is pinned to node %s, which does not exist", p.Pinned)
 	}
 	return nil
 }

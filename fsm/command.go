@@ -54,6 +54,16 @@ var table = []row{
 	{12, "require-quorum", 1, func() Command { return &RequireQuorum{} }},
 	{13, "arrive", 1, func() Command { return &Arrive{} }},
 	{14, "withdraw", 1, func() Command { return &Withdraw{} }},
+	{15, "add-learner", 1, func() Command { return &AddLearner{} }},
+	{16, "drop-learner", 1, func() Command { return &DropLearner{} }},
+	{17, "reconfig", 1, func() Command { return &Reconfig{} }},
+	{18, "wish", 1, func() Command { return &Wish{} }},
+	{19, "hand-over", 1, func() Command { return &HandOver{} }},
+	{20, "mark", 1, func() Command { return &Mark{} }},
+	{21, "leave", 1, func() Command { return &Leave{} }},
+	{22, "pause", 1, func() Command { return &Pause{} }},
+	{23, "pin", 1, func() Command { return &Pin{} }},
+	{24, "remove", 1, func() Command { return &Remove{} }},
 }
 
 // Names returns the name of every command, in the order of the table.

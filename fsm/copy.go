@@ -12,8 +12,8 @@ type CopyReady struct {
 	Items []CopyItem `cbor:"1,keyasint"`
 }
 
-// CopyLost reports that directories do not have copies they should have, or that their data is rotten. The copy stays in C
-// and never answers; when it led its shard, that begins recovery.
+// CopyLost reports that directories do not have copies they should have, or that their data is rotten. A member of C stays in
+// C and never answers; when it led its shard, that begins recovery. A learner is dropped.
 type CopyLost struct {
 	Items []CopyItem `cbor:"1,keyasint"`
 }
@@ -41,7 +41,7 @@ func (c *CopyReady) apply(d *draft) Verdict {
 		if next.Status == shard.Forming {
 			d.form(next)
 		} else {
-			d.put(next)
+			d.keep(next)
 		}
 		return nil
 	})
@@ -60,51 +60,67 @@ func (c *CopyLost) apply(d *draft) Verdict {
 	})
 }
 
-// copyOf finds the copy that an item speaks of.
+// copyOf finds the copy, learners among them, that an item speaks of.
 func (d *draft) copyOf(i CopyItem) (*shard.Placement, shard.Copy, *shard.Error) {
-	if _, fault := d.spec(i.Shard); fault != nil {
+	p, fault := d.existing(i.Shard)
+	if fault != nil {
 		return nil, shard.Copy{}, fault
 	}
-	p := d.placement(i.Shard)
-	if p == nil {
-		return nil, shard.Copy{}, &shard.Error{Code: shard.CodeConflict, Shard: i.Shard, Detail: "it is not placed yet"}
-	}
 	c, found := p.Copy(i.Copy)
+	if l, learns := p.Learner(i.Copy); learns {
+		c, found = l.Copy, true
+	}
 	if !found || c.Directory != i.Directory {
 		return nil, shard.Copy{}, conflict(p, "copy %d in that directory is none of its copies", i.Copy)
 	}
 	return p, c, nil
 }
 
-// loseCopies marks every copy that matches as lost, in all shards.
+// loseCopies gives up every copy that matches, in all shards.
 func (d *draft) loseCopies(gone func(shard.Copy) bool) {
-	matching := func(p *shard.Placement) bool { return slices.ContainsFunc(p.Copies, gone) }
+	matching := func(p *shard.Placement) bool {
+		return slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State != shard.CopyLost && gone(c) }) ||
+			slices.ContainsFunc(p.Learners, func(l shard.Learner) bool { return gone(l.Copy) })
+	}
 	for _, p := range d.placements(matching) {
 		d.lose(p, gone)
 	}
 }
 
-// lose marks copies of one shard as lost. A primary without its data begins recovery.
+// lose gives up copies of one shard: members of C are marked as lost, learners dropped. A primary without its data begins
+// recovery. While the shard is active its version rises, as when a learner is dropped, since a new C cannot hold them.
 func (d *draft) lose(p shard.Placement, gone func(shard.Copy) bool) {
 	next := p
 	for _, c := range p.Copies {
-		if gone(c) {
+		if c.State != shard.CopyLost && gone(c) {
 			next = withCopy(&next, c.ID, shard.CopyLost)
+			if next.Status == shard.Active {
+				next.Version = p.Version + 1
+			}
 		}
+	}
+	if slices.ContainsFunc(next.Learners, func(l shard.Learner) bool { return gone(l.Copy) }) {
+		next = withoutLearners(next, func(l shard.Learner) bool { return gone(l.Copy) })
 	}
 	if primary, leads := next.Copy(next.Primary); leads && primary.State == shard.CopyLost {
 		d.recover(next, shard.CauseAsked)
 		return
 	}
-	d.put(next)
+	d.put(next, shard.CauseCopyLost)
 }
 
+// withCopy changes the state of a member of C or of a learner.
 func withCopy(p *shard.Placement, id shard.CopyID, state shard.CopyState) shard.Placement {
 	next := *p
-	next.Copies = slices.Clone(p.Copies)
+	next.Copies, next.Learners = slices.Clone(p.Copies), slices.Clone(p.Learners)
 	for i := range next.Copies {
 		if next.Copies[i].ID == id {
 			next.Copies[i].State = state
+		}
+	}
+	for i := range next.Learners {
+		if next.Learners[i].Copy.ID == id {
+			next.Learners[i].Copy.State = state
 		}
 	}
 	return next

@@ -8,7 +8,7 @@ import (
 
 // SnapshotChanged is the state's snapshot, its checksum right, after change has meddled with its map and counters.
 func SnapshotChanged(s *State, change func(whole *shard.Delta, lastCopy *shard.CopyID)) []byte {
-	from := saved{*s.View.Whole(), s.founders, s.lives, s.lastCopy, s.Barriers.Save()}
+	from := s.saved()
 	change(&from.Whole, &from.LastCopy)
 	body, err := encoding.Marshal(from)
 	if err != nil {

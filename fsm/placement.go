@@ -60,11 +60,11 @@ func (d *draft) place(i Placing) *shard.Error {
 	if spec.Volatile {
 		next.Epoch, next.Status = 1, shard.Establishing
 		next.Node, next.Session = members[0].ID, members[0].Session
-		d.put(next)
+		d.put(next, next.Cause)
 		return nil
 	}
 	if old != nil {
-		next.Version, next.Cause = old.Version+1, shard.CauseReplaced
+		next.Version, next.Cause, next.Pinned = old.Version+1, shard.CauseReplaced, old.Pinned
 	}
 	for _, m := range members {
 		next.Copies = append(next.Copies, d.copyOn(m, old))
@@ -73,7 +73,7 @@ func (d *draft) place(i Placing) *shard.Error {
 	return nil
 }
 
-// candidates returns the members a placing names, all of them up and eligible.
+// candidates returns the members a placing names, each of which may take a copy.
 func (d *draft) candidates(spec shard.Spec, i Placing) ([]shard.Member, *shard.Error) {
 	least, most := spec.WriteQuorum(), spec.Replicas+1
 	if spec.Volatile {
@@ -84,12 +84,9 @@ func (d *draft) candidates(spec shard.Spec, i Placing) ([]shard.Member, *shard.E
 	}
 	members := make([]shard.Member, len(i.Nodes))
 	for k, node := range i.Nodes {
-		m, _ := d.member(node)
-		if _, up := d.up(node); !up {
-			return nil, &shard.Error{Code: shard.CodeConflict, Shard: i.Shard, Node: node, Detail: fmt.Sprintf("node %s is not up", node)}
-		}
-		if !Eligible(m, spec) {
-			return nil, &shard.Error{Code: shard.CodeConflict, Shard: i.Shard, Node: node, Detail: fmt.Sprintf("node %s may not host the type", node)}
+		m, fault := d.host(spec, i.Shard, node)
+		if fault != nil {
+			return nil, fault
 		}
 		members[k] = m
 	}
@@ -111,7 +108,11 @@ func (d *draft) copyOn(m shard.Member, old *shard.Placement) shard.Copy {
 // is up, recovering when none is.
 func (d *draft) form(p shard.Placement) {
 	if slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State != shard.CopyReady }) {
-		d.put(p)
+		if old := d.placement(p.Shard); old != nil && old.Version == p.Version {
+			d.keep(p) // one more copy is ready
+		} else {
+			d.put(p, p.Cause)
+		}
 		return
 	}
 	p.Epoch, p.Status = 1, shard.Recovering
@@ -121,7 +122,7 @@ func (d *draft) form(p shard.Placement) {
 			break
 		}
 	}
-	d.put(p)
+	d.put(p, p.Cause)
 }
 
 // current refuses a compare-and-set whose expectation is over.

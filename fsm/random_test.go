@@ -25,7 +25,7 @@ func TestRandomLogs(t *testing.T) {
 			t.Fatalf("this was seed %d", seed)
 		}
 	}
-	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed") {
+	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed", "learnt", "handed-over", "learner-dropped", "copy-lost", "wished") {
 		if effects[name] == 0 {
 			t.Errorf("no random log had an effective %s", name)
 		}
@@ -80,6 +80,7 @@ func (r *randomLog) step(entry []byte) {
 		}
 	}
 	r.effects["released"] += len(result.Releases)
+	r.recall(result.Index, result.Delta.Placements)
 	for i := range result.Delta.Placements {
 		if at := result.Delta.Placements[i].Changed; at != result.Index {
 			r.t.Errorf("entry %d says it was changed at %d", result.Index, at)
@@ -116,6 +117,49 @@ func (r *randomLog) judge(old, p *shard.Placement) {
 	if p.Cause == shard.CauseReplaced {
 		r.effects["re-placed"]++
 	}
+	if old != nil {
+		r.judgeMove(old, p)
+	}
+}
+
+// judgeMove demands of a new C, made by one command or several, what keeps confirmed records safe.
+func (r *randomLog) judgeMove(old, p *shard.Placement) {
+	members := map[shard.CopyID]bool{}
+	for _, c := range old.Copies {
+		members[c.ID] = true
+	}
+	for _, c := range p.Copies {
+		if !members[c.ID] && old.Status != shard.Forming {
+			r.effects["learnt"]++
+			if p.Version == old.Version || c.State == shard.CopyMinted {
+				r.t.Errorf("I8: %+v joined %+v as %+v", c, old, p)
+			}
+		}
+	}
+	if p.Version == old.Version && len(p.Copies) != len(old.Copies) {
+		r.t.Errorf("C of %+v changed to %+v in one version", old, p)
+	}
+	if p.Epoch != old.Epoch && p.Wished() && p.Status != shard.Active {
+		r.t.Errorf("a wish outlived its epoch: %+v", p)
+	}
+	if p.Session != old.Session && p.Epoch == old.Epoch && old.Session != 0 && p.Session != 0 {
+		r.t.Errorf("I1: %+v after %+v", p, old)
+	}
+}
+
+// recall counts what the histories gained by an entry. That each ends with what its shard is, the state's own check sees.
+func (r *randomLog) recall(index shard.Index, changed []shard.Placement) {
+	for i := range changed {
+		past := r.state.History(changed[i].Shard)
+		for _, c := range past {
+			if c.Index == index {
+				r.effects[string(c.Cause)]++
+			}
+		}
+		if len(past) == fsm.MaxHistory {
+			r.effects["forgotten"]++
+		}
+	}
 }
 
 // entry makes one to three commands; a few entries are damaged.
@@ -132,7 +176,7 @@ func (r *randomLog) entry() []byte {
 }
 
 func (r *randomLog) command() fsm.Command {
-	switch r.dice.IntN(24) {
+	switch r.dice.IntN(30) {
 	case 0, 1, 2, 3:
 		return r.register()
 	case 4, 5:
@@ -150,12 +194,32 @@ func (r *randomLog) command() fsm.Command {
 		return &fsm.Arrive{Name: "b", Parties: 2, Session: r.session(), Request: r.request - min(r.request-1, uint64(r.dice.IntN(3)))}
 	case 11:
 		return &fsm.Withdraw{Name: "b", Session: r.session(), Request: r.request + 1 - min(r.request, uint64(r.dice.IntN(3)))}
+	case 12, 13:
+		return r.operator()
 	}
 	return r.aboutShard()
 }
 
+// operator makes a command of a person, or of a node that stops.
+func (r *randomLog) operator() fsm.Command {
+	node := shard.NodeID(fmt.Sprintf("n%d", r.dice.IntN(5)))
+	on := r.dice.IntN(4) == 0
+	switch r.dice.IntN(7) {
+	case 0:
+		return &fsm.Mark{Node: node, Draining: &on, Cordoned: &on}
+	case 1:
+		return &fsm.Leave{Session: r.session()}
+	case 2:
+		return &fsm.Pause{On: on}
+	case 3:
+		return &fsm.Pin{Shard: shard.ID{Type: "a"}, Node: node}
+	default:
+		return &fsm.Remove{Node: node}
+	}
+}
+
 func (r *randomLog) register() fsm.Command {
-	node := fmt.Sprintf("n%d", r.dice.IntN(4))
+	node := fmt.Sprintf("n%d", r.dice.IntN(5))
 	c := &fsm.Register{Node: shard.NodeID(node), Directory: shard.DirectoryID("dir-" + node), Machine: "m", Addr: node + ":1", Fenced: true,
 		Nonce: fmt.Sprint(r.dice.IntN(40)), LastSession: r.state.View.Members[shard.NodeID(node)].Session,
 		Hosts: []shard.Spec{
@@ -163,8 +227,8 @@ func (r *randomLog) register() fsm.Command {
 			{Name: "v", Shards: 1, Volatile: true, AckTimeout: 1},
 		}}
 	switch r.dice.IntN(12) {
-	case 0:
-		c.Directory += "-new"
+	case 0, 3:
+		c.Directory += shard.DirectoryID(fmt.Sprintf("-new%d", r.dice.IntN(9)))
 	case 1:
 		c.LastSession = shard.SessionID(r.dice.IntN(20))
 	case 2:
@@ -188,11 +252,14 @@ func (r *randomLog) aboutShard() fsm.Command {
 	if now := r.state.View.Placement(id); now != nil {
 		p = *now
 	}
+	if r.dice.IntN(20) == 0 {
+		p.Version++
+	}
 	if r.dice.IntN(10) == 0 {
 		p.Epoch += shard.Epoch(r.dice.IntN(3)) - 1
 	}
 	var nodes []shard.NodeID
-	for _, n := range r.dice.Perm(4)[:1+r.dice.IntN(3)] {
+	for _, n := range r.dice.Perm(5)[:1+r.dice.IntN(3)] {
 		nodes = append(nodes, shard.NodeID(fmt.Sprintf("n%d", n)))
 	}
 	copies := []fsm.CopyItem{{Shard: id, Copy: 1}}
@@ -217,10 +284,69 @@ func (r *randomLog) aboutShard() fsm.Command {
 	case 3:
 		return &fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: p.Epoch, Version: p.Version, Session: p.Session}}}
 	case 4:
+		if r.dice.IntN(5) > 0 {
+			return r.move(&p)
+		}
 		return &fsm.BeginRecovery{Cause: shard.CauseAsked, Items: []fsm.Recovery{{Shard: id, Epoch: p.Epoch, Version: p.Version}}}
 	default:
 		return &fsm.CopyLost{Items: copies[:1+r.dice.IntN(len(copies))/3]}
 	}
+}
+
+// move makes a command that changes an active shard's copies, or who leads it.
+func (r *randomLog) move(p *shard.Placement) fsm.Command {
+	node := shard.NodeID(fmt.Sprintf("n%d", r.dice.IntN(5)))
+	one := shard.CopyID(0)
+	if len(p.Copies) > 0 {
+		one = p.Copies[r.dice.IntN(len(p.Copies))].ID
+	}
+	target := node
+	if one != 0 {
+		target = ""
+	}
+	kind := r.dice.IntN(8)
+	if len(p.Copies) == 0 {
+		kind = 5 + kind%2
+	}
+	switch kind {
+	case 0, 1:
+		return &fsm.AddLearner{Items: []fsm.NewLearner{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Node: node,
+			Replaces: []shard.CopyID{0, one}[r.dice.IntN(2)]}}}
+	case 2, 3:
+		return r.reconfig(p)
+	case 4:
+		drop := &fsm.DropLearner{Items: []fsm.LearnerItem{{Shard: p.Shard, Copy: one}}}
+		if len(p.Learners) > 0 {
+			drop.Items[0].Copy = p.Learners[0].Copy.ID
+		}
+		return drop
+	case 5:
+		return &fsm.Wish{Items: []fsm.Wishing{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, To: one, Node: target}}}
+	case 6:
+		return &fsm.HandOver{Items: []fsm.Handing{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session, To: one, Node: target}}}
+	default:
+		ready := &fsm.CopyReady{Items: []fsm.CopyItem{{Shard: p.Shard, Copy: one}}}
+		for _, l := range p.Learners {
+			ready.Items = append(ready.Items, fsm.CopyItem{Shard: p.Shard, Copy: l.Copy.ID, Directory: l.Copy.Directory})
+		}
+		return ready
+	}
+}
+
+// reconfig proposes the learners that are there in the place of what they replace, most of the time.
+func (r *randomLog) reconfig(p *shard.Placement) fsm.Command {
+	var copies []shard.CopyID
+	replaced := map[shard.CopyID]bool{}
+	for _, l := range p.Learners {
+		copies, replaced[l.Replaces] = append(copies, l.Copy.ID), true
+	}
+	for _, c := range p.Copies {
+		if !replaced[c.ID] && c.State == shard.CopyReady && (c.ID == p.Primary || r.dice.IntN(8) > 0) {
+			copies = append(copies, c.ID)
+		}
+	}
+	return &fsm.Reconfig{Items: []fsm.Reconfiguration{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session,
+		Copies: copies, WriteQuorum: p.WriteQuorum}}}
 }
 
 func (r *randomLog) elect(p *shard.Placement, answered []shard.CopyID) fsm.Command {

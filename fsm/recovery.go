@@ -49,7 +49,7 @@ func (d *draft) recover(p shard.Placement, cause shard.Cause) {
 	}
 	p.Epoch, p.Status, p.Cause = p.Epoch+1, shard.Recovering, cause
 	p.Primary, p.Node, p.Session = 0, "", 0
-	d.put(p)
+	d.put(p, cause)
 }
 
 // Elect names the new primary of recovering shards.
@@ -70,6 +70,7 @@ type Election struct {
 	Copy     shard.CopyID        `cbor:"4,keyasint,omitempty"`
 	Session  shard.SessionID     `cbor:"5,keyasint"`
 	Answered []shard.CopyID      `cbor:"6,keyasint,omitempty"` // the copies whose Sealed of this epoch the leader holds
+	Base     shard.Position      `cbor:"7,keyasint,omitzero"`  // where the elected log ends, for the shard's history
 }
 
 // Validate implements Command.
@@ -110,7 +111,9 @@ func (d *draft) elect(i Election) *shard.Error {
 	next := *p
 	next.Status, next.Cause = shard.Establishing, shard.CauseElected
 	next.Primary, next.Node, next.Session = i.Copy, s.Node, s.ID
-	d.put(next)
+	id, change := changeOf(d.keep(next), next.Cause)
+	change.Base = i.Base
+	d.remember(id, change)
 	return nil
 }
 
@@ -180,13 +183,22 @@ func (c *Activate) apply(d *draft) Verdict {
 		next.Status, next.Cause, next.Stalled = shard.Active, shard.CauseActivated, 0
 		next.ActiveEpoch, next.ActivePrimary = p.Epoch, p.Primary
 		next.ActiveSession, next.ActiveNode = p.Session, p.Node
-		d.put(next)
+		d.put(next, next.Cause)
 		return nil
 	})
 }
 
 // expected returns the placement that a compare-and-set speaks of.
 func (d *draft) expected(id shard.ID, epoch shard.Epoch, version shard.ConfigVersion) (*shard.Placement, *shard.Error) {
+	p, fault := d.existing(id)
+	if fault != nil {
+		return nil, fault
+	}
+	return p, current(p, id, epoch, version)
+}
+
+// existing returns the placement of a shard that is placed.
+func (d *draft) existing(id shard.ID) (*shard.Placement, *shard.Error) {
 	if _, fault := d.spec(id); fault != nil {
 		return nil, fault
 	}
@@ -194,5 +206,5 @@ func (d *draft) expected(id shard.ID, epoch shard.Epoch, version shard.ConfigVer
 	if p == nil {
 		return nil, &shard.Error{Code: shard.CodeConflict, Shard: id, Detail: "it is not placed yet"}
 	}
-	return p, current(p, id, epoch, version)
+	return p, nil
 }

@@ -20,6 +20,8 @@ const maxRoles = 16 // roles one node may declare
 // Register with the Nonce was sent, not from the repetition. A Nonce whose session has ended is refused with
 // CodeSessionEnded: the process goes on under a new one.
 //
+// A directory whose node was removed from the group is refused with CodeRemoved for ever.
+//
 // What the directory cannot hold any more becomes lost in the same entry: every copy on the node in another directory, and
 // every copy of this directory when LastSession shows that it was rolled back to an older state. A directory must store its
 // session durably before it renews it for the first time: that renewal is how the group knows which number it must find.
@@ -93,7 +95,7 @@ func (c *Register) apply(d *draft) Verdict {
 		})
 	}
 	id := c.openSession(d, m, rolledBack)
-	d.putMember(c.member(id))
+	d.putMember(c.member(m, id))
 	d.register(c.Hosts)
 	return Verdict{Session: id}
 }
@@ -106,9 +108,9 @@ func (c *Register) again(d *draft, m shard.Member) Verdict {
 	if fault := c.newTypes(d); fault != nil {
 		return refused(fault)
 	}
-	if next := c.member(m.Session); !sameMember(m, next) {
-		d.putMember(next)
-	}
+	next := c.member(m, m.Session)
+	next.Leaving = m.Leaving
+	d.updateMember(m, next)
 	d.register(c.Hosts)
 	return Verdict{Session: m.Session, Again: true}
 }
@@ -117,6 +119,9 @@ func (c *Register) again(d *draft, m shard.Member) Verdict {
 func (c *Register) admit(d *draft, m shard.Member, known bool) *shard.Error {
 	if !known && d.memberCount() >= MaxMembers {
 		return shard.Errorf(shard.CodeOverloaded, "the group has %d members, the most there can be", MaxMembers)
+	}
+	if fault := d.barred(c.Directory); fault != nil {
+		return fault
 	}
 	if other := d.memberWith(c.Directory); other != "" && other != c.Node {
 		return &shard.Error{Code: shard.CodeInUse, Node: other, Detail: "the data directory belongs to node " + string(other)}
@@ -168,10 +173,12 @@ func (c *Register) openSession(d *draft, m shard.Member, rolledBack bool) shard.
 	return id
 }
 
-func (c *Register) member(session shard.SessionID) shard.Member {
+// member returns the member after the Register. What operators said of the node stays.
+func (c *Register) member(old shard.Member, session shard.SessionID) shard.Member {
 	m := shard.Member{
 		ID: c.Node, Addr: c.Addr, Directory: c.Directory, Machine: c.Machine, Session: session,
 		Zone: c.Zone, Voter: c.Voter, Roles: slices.Compact(slices.Sorted(slices.Values(c.Roles))),
+		Cordoned: old.Cordoned, Draining: old.Draining, Maintenance: old.Maintenance,
 	}
 	for _, spec := range c.Hosts {
 		m.Hosts = append(m.Hosts, spec.Name)
@@ -182,7 +189,8 @@ func (c *Register) member(session shard.SessionID) shard.Member {
 
 func sameMember(a, b shard.Member) bool {
 	return a.Addr == b.Addr && a.Directory == b.Directory && a.Machine == b.Machine && a.Session == b.Session &&
-		a.Zone == b.Zone && a.Voter == b.Voter && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Hosts, b.Hosts)
+		a.Zone == b.Zone && a.Voter == b.Voter && a.Cordoned == b.Cordoned && a.Draining == b.Draining &&
+		a.Maintenance == b.Maintenance && a.Leaving == b.Leaving && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Hosts, b.Hosts)
 }
 
 // newTypes reports why the declared types cannot all be registered.

@@ -88,6 +88,12 @@ func (g *group) tell(words []string) (string, bool) {
 			out.WriteString(describe(&p))
 		}
 		return out.String(), true
+	case "history":
+		id, err := shard.ParseID(words[1])
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		return past(g.state.History(id)), true
 	}
 	return "", false
 }
@@ -139,6 +145,10 @@ func (g *group) parse(line string) fsm.Command {
 		return g.parseRegister(rest)
 	case "renew":
 		c := &fsm.Renew{}
+		if last := len(rest) - 1; strings.HasPrefix(rest[last], "time=") {
+			c.Time = int64(g.number(strings.TrimPrefix(rest[last], "time=")))
+			items = strings.Split(strings.Join(rest[:last], " "), ",")
+		}
 		for _, i := range items {
 			session, number, _ := strings.Cut(strings.TrimSpace(i), "/")
 			c.Items = append(c.Items, fsm.Renewal{Session: shard.SessionID(g.number(session)), Number: g.number(number)})
@@ -164,8 +174,35 @@ func (g *group) parse(line string) fsm.Command {
 	case "withdraw":
 		participant, session, request := g.party(rest[1])
 		return &fsm.Withdraw{Name: rest[0], Participant: participant, Session: session, Request: request}
+	case "mark":
+		return g.parseMark(rest)
+	case "leave":
+		return &fsm.Leave{Session: shard.SessionID(g.number(rest[0]))}
+	case "pause":
+		return &fsm.Pause{On: rest[0] == "on"}
+	case "remove":
+		return &fsm.Remove{Node: shard.NodeID(rest[0])}
 	}
 	return g.parseShards(name, items)
+}
+
+// parseMark reads NODE and marks: +cordoned sets one, -cordoned lifts it.
+func (g *group) parseMark(words []string) *fsm.Mark {
+	c := &fsm.Mark{Node: shard.NodeID(words[0])}
+	for _, w := range words[1:] {
+		on := w[0] == '+'
+		switch w[1:] {
+		case "cordoned":
+			c.Cordoned = &on
+		case "draining":
+			c.Draining = &on
+		case "maintenance":
+			c.Maintenance = &on
+		default:
+			g.t.Fatalf("mark: no mark %q", w)
+		}
+	}
+	return c
 }
 
 func (g *group) parseRegister(words []string) *fsm.Register {
@@ -219,7 +256,23 @@ func (g *group) parseShards(name string, items []string) fsm.Command {
 		if _, err := fmt.Sscanf(position, "%d.%d", &epoch, &version); err != nil && position != "" {
 			g.t.Fatalf("%s %s: %v", name, item, err)
 		}
+		to := g.options(words[1:])
 		switch c := c.(type) {
+		case *fsm.AddLearner:
+			c.Items = append(c.Items, fsm.NewLearner{Shard: id, Epoch: epoch, Version: version, Node: shard.NodeID(words[1]), Replaces: to.replaces})
+		case *fsm.DropLearner:
+			c.Items = append(c.Items, fsm.LearnerItem{Shard: id, Copy: shard.CopyID(g.number(words[1]))})
+		case *fsm.Reconfig:
+			c.Items = append(c.Items, fsm.Reconfiguration{Shard: id, Epoch: epoch, Version: version, Session: to.session, Copies: to.copies, WriteQuorum: to.quorum})
+		case *fsm.Wish:
+			c.Items = append(c.Items, fsm.Wishing{Shard: id, Epoch: epoch, Version: version, To: to.copy, Node: to.node})
+		case *fsm.HandOver:
+			c.Items = append(c.Items, fsm.Handing{Shard: id, Epoch: epoch, Version: version, Session: to.session, To: to.copy, Node: to.node})
+		case *fsm.Pin:
+			c.Shard, c.Node = id, shard.NodeID(words[1])
+			if words[1] == "nowhere" {
+				c.Node = ""
+			}
 		case *fsm.Place:
 			c.Items = append(c.Items, fsm.Placing{Shard: id, Epoch: epoch, Version: version, Nodes: nodes(words[1:])})
 		case *fsm.CopyReady:
@@ -240,6 +293,40 @@ func (g *group) parseShards(name string, items []string) fsm.Command {
 		}
 	}
 	return c
+}
+
+// target is what the words of an item about a move say.
+type target struct {
+	session  shard.SessionID
+	copy     shard.CopyID
+	node     shard.NodeID
+	replaces shard.CopyID
+	copies   []shard.CopyID
+	quorum   int
+}
+
+func (g *group) options(words []string) target {
+	t := target{quorum: 2}
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "session":
+			t.session = shard.SessionID(g.number(value))
+		case "to":
+			t.copy = shard.CopyID(g.number(value))
+		case "node":
+			t.node = shard.NodeID(value)
+		case "replaces":
+			t.replaces = shard.CopyID(g.number(value))
+		case "quorum":
+			t.quorum = int(g.number(value))
+		case "copies":
+			for _, id := range strings.Split(value, "+") {
+				t.copies = append(t.copies, shard.CopyID(g.number(id)))
+			}
+		}
+	}
+	return t
 }
 
 func nodes(words []string) []shard.NodeID {
@@ -271,6 +358,10 @@ func (g *group) election(words []string) fsm.Election {
 		case "answered":
 			for _, id := range strings.Split(value, "+") {
 				e.Answered = append(e.Answered, shard.CopyID(g.number(id)))
+			}
+		case "base":
+			if _, err := fmt.Sscanf(value, "%d@%d", &e.Base.LSN, &e.Base.Epoch); err != nil {
+				g.t.Fatalf("elect %s: %v", w, err)
 			}
 		}
 	}
@@ -345,6 +436,9 @@ func changes(d *shard.Delta) string {
 	for _, id := range d.Ended {
 		fmt.Fprintf(&out, "session %d ends\n", id)
 	}
+	for _, id := range d.Removed {
+		fmt.Fprintf(&out, "member %s is gone\n", id)
+	}
 	for _, m := range d.Members {
 		fmt.Fprintf(&out, "member %s: %s", m.ID, m.Directory)
 		if m.Session != 0 {
@@ -352,6 +446,14 @@ func changes(d *shard.Delta) string {
 		}
 		if len(m.Hosts) > 0 {
 			fmt.Fprintf(&out, ", hosts %v", m.Hosts)
+		}
+		for _, mark := range []struct {
+			on   bool
+			name string
+		}{{m.Cordoned, "cordoned"}, {m.Draining, "draining"}, {m.Maintenance, "maintenance"}, {m.Leaving, "leaving"}} {
+			if mark.on {
+				out.WriteString(", " + mark.name)
+			}
 		}
 		out.WriteString("\n")
 	}
@@ -365,6 +467,9 @@ func changes(d *shard.Delta) string {
 	}
 	if d.Required != nil {
 		fmt.Fprintf(&out, "required quorum: %d\n", *d.Required)
+	}
+	if d.Paused != nil {
+		fmt.Fprintf(&out, "paused: %t\n", *d.Paused)
 	}
 	return out.String()
 }
@@ -387,9 +492,61 @@ func describe(p *shard.Placement) string {
 			fmt.Fprintf(&out, "(%s)", c.State)
 		}
 	}
+	for _, l := range p.Learners {
+		fmt.Fprintf(&out, ", learner %d@%s(%s)", l.Copy.ID, l.Copy.Node, l.Copy.State)
+		if l.Replaces != 0 {
+			fmt.Fprintf(&out, " for %d", l.Replaces)
+		}
+	}
 	if p.Stalled != 0 {
 		fmt.Fprintf(&out, ", %d stalled", p.Stalled)
 	}
+	if p.HandTo != 0 {
+		fmt.Fprintf(&out, ", wished to %d on %s", p.HandTo, p.HandNode)
+	} else if p.Wished() {
+		fmt.Fprintf(&out, ", wished to %s", p.HandNode)
+	}
+	if p.Pinned != "" {
+		fmt.Fprintf(&out, ", pinned to %s", p.Pinned)
+	}
 	fmt.Fprintf(&out, " (%s)\n", p.Cause)
 	return out.String()
+}
+
+// past prints a history for a person.
+func past(changes []fsm.Change) string {
+	var out strings.Builder
+	for _, c := range changes {
+		fmt.Fprintf(&out, "entry %d", c.Index)
+		if c.Time != 0 {
+			fmt.Fprintf(&out, " at %d", c.Time)
+		}
+		fmt.Fprintf(&out, ": %d.%d %s, %s", c.Epoch, c.Version, c.Status, c.Cause)
+		if c.Node != "" {
+			fmt.Fprintf(&out, ", led by %d@%s", c.Primary, c.Node)
+		}
+		if c.HandNode != "" {
+			fmt.Fprintf(&out, ", wished to %s", c.HandNode)
+		}
+		if c.Base != (shard.Position{}) {
+			fmt.Fprintf(&out, ", log %s", c.Base)
+		}
+		fmt.Fprintf(&out, ", C %s", seats(c.Copies))
+		if len(c.Learners) > 0 {
+			fmt.Fprintf(&out, ", learners %s", seats(c.Learners))
+		}
+		out.WriteString("\n")
+	}
+	return out.String()
+}
+
+func seats(all []fsm.Seat) string {
+	words := make([]string, len(all))
+	for i, s := range all {
+		words[i] = fmt.Sprintf("%d@%s", s.Copy, s.Node)
+		if s.Lost {
+			words[i] += "(lost)"
+		}
+	}
+	return "[" + strings.Join(words, " ") + "]"
 }

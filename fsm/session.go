@@ -9,8 +9,12 @@ import (
 // changes nothing in the map. An item of a session that is not live is refused with CodeSessionEnded. One whose number is
 // not above the newest is refused with CodeConflict: a lease counts from the first sending of a number, so a repetition
 // must not extend it. A node that lost an answer renews under the next number.
+//
+// Time is the leader's clock in Unix milliseconds. Nothing is decided by it: the histories of shards carry the newest, so
+// that a person can tell when something happened, as exactly as renewals are frequent.
 type Renew struct {
 	Items []Renewal `cbor:"1,keyasint"`
+	Time  int64     `cbor:"2,keyasint,omitempty"`
 }
 
 // Renewal is one session's wish to live on. Number rises with each from 1.
@@ -20,9 +24,19 @@ type Renewal struct {
 }
 
 // Validate implements Command.
-func (c *Renew) Validate() *shard.Error { return validItems(len(c.Items)) }
+func (c *Renew) Validate() *shard.Error {
+	if c.Time < 0 {
+		return shard.Errorf(shard.CodeInvalid, "time %d is before 1970", c.Time)
+	}
+	return validItems(len(c.Items))
+}
 
-func (c *Renew) apply(d *draft) Verdict { return each(c.Items, d.renew) }
+func (c *Renew) apply(d *draft) Verdict {
+	if c.Time != 0 {
+		d.next.time = c.Time
+	}
+	return each(c.Items, d.renew)
+}
 
 func (d *draft) renew(r Renewal) *shard.Error {
 	_, live := d.session(r.Session)
@@ -83,13 +97,20 @@ func (d *draft) ended(id shard.SessionID) Verdict {
 	return Verdict{}
 }
 
-// endSession ends a live session: its shards begin recovery and it leaves every barrier.
+// endSession ends a live session: its shards begin recovery, none is wished to its node any more, and it leaves every
+// barrier.
 func (d *draft) endSession(id shard.SessionID, cause shard.Cause) {
+	s, _ := d.session(id)
 	d.sessions[id] = false
 	d.delta.Ended = append(d.delta.Ended, id)
 	d.next.Barriers = d.next.Barriers.EndSession(barrier.Session(id))
-	for _, p := range d.placements(func(p *shard.Placement) bool { return p.Session == id }) {
-		d.recover(p, cause)
+	for _, p := range d.placements(func(p *shard.Placement) bool { return p.Session == id || p.HandNode == s.Node }) {
+		if p.Session == id {
+			d.recover(p, cause)
+			continue
+		}
+		p.HandTo, p.HandNode = 0, ""
+		d.put(p, shard.CauseWished)
 	}
 }
 

@@ -24,11 +24,21 @@ type saved struct {
 	Lives    []life        `cbor:"3,keyasint,omitempty"`
 	LastCopy shard.CopyID  `cbor:"4,keyasint,omitempty"`
 	Barriers barrier.Saved `cbor:"5,keyasint"`
+	Removed  []removal     `cbor:"6,keyasint,omitempty"`
+	Time     int64         `cbor:"7,keyasint,omitempty"`
+	Records  []record      `cbor:"8,keyasint,omitempty"`
+}
+
+func (s *State) saved() saved {
+	return saved{
+		Whole: *s.View.Whole(), Founders: s.founders, Lives: s.lives, LastCopy: s.lastCopy, Barriers: s.Barriers.Save(),
+		Removed: s.removed, Time: s.time, Records: s.records(),
+	}
 }
 
 // Snapshot returns the whole state as bytes for Restore. It may run beside anything: the state is immutable.
 func (s *State) Snapshot() []byte {
-	body, err := encoding.Marshal(saved{*s.View.Whole(), s.founders, s.lives, s.lastCopy, s.Barriers.Save()})
+	body, err := encoding.Marshal(s.saved())
 	if err != nil {
 		panic(err) // plain data always encodes
 	}
@@ -78,6 +88,12 @@ func (from *saved) state() (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &State{View: view, Barriers: barriers, founders: from.Founders, lives: from.Lives, lastCopy: from.LastCopy}
+	s := &State{
+		View: view, Barriers: barriers, founders: from.Founders, lives: from.Lives, lastCopy: from.LastCopy,
+		removed: from.Removed, time: from.Time,
+	}
+	if err := s.recall(from.Records); err != nil {
+		return nil, err
+	}
 	return s, s.Check()
 }

@@ -29,7 +29,7 @@ const (
 // readers on other goroutines hold one as long as they like.
 //
 // Invariants: every serving placement names a live session; copy ids are unique and at most lastCopy; there is one life
-// for each member that ever registered, of its newest session. See Check.
+// for each member that ever registered, of its newest session; the history of each shard ends with what it is. See Check.
 type State struct {
 	View     *shard.View    // the group's map
 	Barriers *barrier.Table // who waits where
@@ -37,6 +37,10 @@ type State struct {
 	founders []Founder    // what Genesis said
 	lives    []life       // by session
 	lastCopy shard.CopyID // the newest copy id handed out
+	removed  []removal    // the directories that may not come back, oldest first
+	time     int64        // Unix milliseconds of the newest leader's clock in the log
+
+	pasts map[shard.TypeName][]*past // by shard number; nil where nothing was placed
 }
 
 // life is what the state keeps of a member's newest session beside the map. Renewals live here because they change all the

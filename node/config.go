@@ -74,7 +74,9 @@ func (c Config) Validate() error {
 	if c.Dir == "" {
 		faults = append(faults, shard.Invalid("dir is empty: name a data directory"))
 	}
-	if err := c.port().Validate(); err != nil && c.ID.Validate() == nil { // a bad id is told once, by the coordinator's part
+	if _, _, err := net.SplitHostPort(c.Bind); err != nil && c.Bind != "" {
+		faults = append(faults, shard.Invalid("bind %q is not HOST:PORT", c.Bind))
+	} else if err := c.port().Validate(); err != nil && c.ID.Validate() == nil { // a bad id is told once, by the coordinator's part
 		faults = append(faults, err)
 	}
 	if c.RequiredQuorum < 0 || c.RequiredQuorum > fsm.MaxMembers {

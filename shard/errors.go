@@ -28,6 +28,7 @@ const (
 	CodeNotLeader      Code = "not-leader"       // ask Node at Addr
 	CodeWrongGroup     Code = "wrong-group"      // the peer belongs to another group
 	CodeInUse          Code = "id-in-use"        // the node id belongs to a live node with another directory
+	CodeRemoved        Code = "removed"          // the node was taken out of the group, and its directory with it
 	CodeConflict       Code = "conflict"         // the state has moved on since the caller looked
 	CodeMismatch       Code = "mismatch"         // other options for something that exists: a type, a barrier
 	CodeClosed         Code = "closed"           // this node is shutting down or was stopped by a fault

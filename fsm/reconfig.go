@@ -1,0 +1,99 @@
+package fsm
+
+import (
+	"slices"
+
+	"muster/shard"
+)
+
+// Reconfig changes the C of shards. Only the primary that leads proposes it, when the members of the new C that make a write
+// quorum hold all it has confirmed; from then on it confirms by both quorums until the map shows how it ended.
+//
+// The new C is made of ready members and ready learners, the primary among them, and has no more copies than the type and no
+// fewer than its write quorum. A lost copy can only leave. Nodes are distinct without a look: a learner is never minted beside
+// a copy that is not lost. Compare-and-set on Epoch, Version and Session; the same again is harmless.
+type Reconfig struct {
+	Items []Reconfiguration `cbor:"1,keyasint"`
+}
+
+// Reconfiguration is one shard of a Reconfig. Copies is the whole new C in any order. WriteQuorum is that of the type: it is
+// stated so that a later version may change it.
+type Reconfiguration struct {
+	Shard       shard.ID            `cbor:"1,keyasint"`
+	Epoch       shard.Epoch         `cbor:"2,keyasint"`
+	Version     shard.ConfigVersion `cbor:"3,keyasint"`
+	Session     shard.SessionID     `cbor:"4,keyasint"`
+	Copies      []shard.CopyID      `cbor:"5,keyasint"`
+	WriteQuorum int                 `cbor:"6,keyasint"`
+}
+
+// Validate implements Command.
+func (c *Reconfig) Validate() *shard.Error {
+	for _, i := range c.Items {
+		if _, err := shard.NewCopySet(i.Copies...); err != nil || len(i.Copies) == 0 {
+			return shard.Errorf(shard.CodeInvalid, "shard %s: %v is no set of 1 to %d copies", i.Shard, i.Copies, shard.MaxReplicas+1)
+		}
+	}
+	return validItems(len(c.Items))
+}
+
+func (c *Reconfig) apply(d *draft) Verdict { return each(c.Items, d.reconfig) }
+
+func (d *draft) reconfig(i Reconfiguration) *shard.Error {
+	if p := d.placement(i.Shard); p != nil && p.Epoch == i.Epoch && p.Version == i.Version+1 && p.Session == i.Session && sameCopies(p.Copies, i.Copies) {
+		return nil // applied before
+	}
+	p, spec, fault := d.replicated(i.Shard, i.Epoch, i.Version)
+	switch {
+	case fault != nil:
+		return fault
+	case p.Status != shard.Active || p.Session != i.Session:
+		return conflict(p, "it is %s, led by session %d: session %d cannot change its C", p.Status, p.Session, i.Session)
+	case sameCopies(p.Copies, i.Copies):
+		return nil
+	case i.WriteQuorum != p.WriteQuorum:
+		return conflict(p, "its write quorum is %d, not %d", p.WriteQuorum, i.WriteQuorum)
+	case len(i.Copies) < p.WriteQuorum || len(i.Copies) > spec.Replicas+1:
+		return conflict(p, "a C of %d copies, must be %d to %d", len(i.Copies), p.WriteQuorum, spec.Replicas+1)
+	case !slices.Contains(i.Copies, p.Primary):
+		return conflict(p, "a C without the primary, copy %d", p.Primary)
+	}
+	next, fault := joined(p, i.Copies)
+	if fault != nil {
+		return fault
+	}
+	next.Version, next.Cause = p.Version+1, shard.CauseReconfigured
+	d.put(next, next.Cause)
+	return nil
+}
+
+// joined returns the placement whose C is made of the copies: the members in their order, then the learners that joined.
+func joined(p *shard.Placement, copies []shard.CopyID) (shard.Placement, *shard.Error) {
+	next := *p
+	next.Copies, next.Learners = nil, nil
+	for _, c := range p.Copies {
+		if slices.Contains(copies, c.ID) {
+			next.Copies = append(next.Copies, c)
+		}
+	}
+	for _, l := range p.Learners {
+		if slices.Contains(copies, l.Copy.ID) {
+			next.Copies = append(next.Copies, l.Copy)
+		} else {
+			next.Learners = append(next.Learners, l)
+		}
+	}
+	if len(next.Copies) != len(copies) {
+		return next, conflict(p, "of the copies %v only %d are members or learners", copies, len(next.Copies))
+	}
+	for _, c := range next.Copies {
+		if c.State != shard.CopyReady {
+			return next, conflict(p, "copy %d is %s", c.ID, c.State)
+		}
+	}
+	return next, nil
+}
+
+func sameCopies(have []shard.Copy, want []shard.CopyID) bool {
+	return len(have) == len(want) && !slices.ContainsFunc(have, func(c shard.Copy) bool { return !slices.Contains(want, c.ID) })
+}
