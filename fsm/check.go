@@ -48,10 +48,16 @@ func (s *State) checkMembers() error {
 			return fmt.Errorf("node %s: life of session %d, member has %d, newest is %d", l.Node, l.Session, m.Session, s.View.LastSession)
 		}
 	}
+	if s.View.PausedUntil != 0 && !s.View.Paused {
+		return fmt.Errorf("an end of no pause")
+	}
 	registered := 0
 	directories := map[shard.DirectoryID]shard.NodeID{}
 	for _, id := range slices.Sorted(maps.Keys(s.View.Members)) {
 		m := s.View.Members[id]
+		if m.Until != 0 && !m.Maintenance {
+			return fmt.Errorf("member %s: an end of no maintenance", id)
+		}
 		if other := directories[m.Directory]; other != "" || m.ID != id {
 			return fmt.Errorf("member %s (%s): directory of %q", id, m.ID, other)
 		}

@@ -39,9 +39,9 @@ func full() []fsm.Command {
 		&fsm.Reconfig{Items: []fsm.Reconfiguration{{Shard: id, Epoch: 1, Version: 2, Session: 5, Copies: []shard.CopyID{4, 7}, WriteQuorum: 2}}},
 		&fsm.Wish{Items: []fsm.Wishing{{Shard: id, Epoch: 1, Version: 2, To: 6}, {Shard: id, Node: "n2"}}},
 		&fsm.HandOver{Items: []fsm.Handing{{Shard: id, Epoch: 1, Version: 2, Session: 5, To: 6}, {Shard: id, Node: "n2"}}},
-		&fsm.Mark{Node: "n1", Cordoned: &yes, Draining: &yes, Maintenance: &yes},
+		&fsm.Mark{Node: "n1", Cordoned: &yes, Draining: &yes, Maintenance: &yes, Until: 9, Ended: 8},
 		&fsm.Leave{Session: 1},
-		&fsm.Pause{On: true},
+		&fsm.Pause{On: true, Until: 9, Ended: 8},
 		&fsm.Pin{Shard: id, Node: "n1"},
 		&fsm.Remove{Node: "n1"},
 	}

@@ -190,7 +190,7 @@ func (c *Register) member(old shard.Member, session shard.SessionID) shard.Membe
 func sameMember(a, b shard.Member) bool {
 	return a.Addr == b.Addr && a.Directory == b.Directory && a.Machine == b.Machine && a.Session == b.Session &&
 		a.Zone == b.Zone && a.Voter == b.Voter && a.Cordoned == b.Cordoned && a.Draining == b.Draining &&
-		a.Maintenance == b.Maintenance && a.Leaving == b.Leaving && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Hosts, b.Hosts)
+		a.Maintenance == b.Maintenance && a.Until == b.Until && a.Leaving == b.Leaving && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Hosts, b.Hosts)
 }
 
 // newTypes reports why the declared types cannot all be registered.

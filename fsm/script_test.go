@@ -179,7 +179,11 @@ func (g *group) parse(line string) fsm.Command {
 	case "leave":
 		return &fsm.Leave{Session: shard.SessionID(g.number(rest[0]))}
 	case "pause":
-		return &fsm.Pause{On: rest[0] == "on"}
+		c := &fsm.Pause{On: rest[0] == "on"}
+		for _, w := range rest[1:] {
+			g.parseEnd(w, &c.Until, &c.Ended)
+		}
+		return c
 	case "remove":
 		return &fsm.Remove{Node: shard.NodeID(rest[0])}
 	}
@@ -190,6 +194,9 @@ func (g *group) parse(line string) fsm.Command {
 func (g *group) parseMark(words []string) *fsm.Mark {
 	c := &fsm.Mark{Node: shard.NodeID(words[0])}
 	for _, w := range words[1:] {
+		if g.parseEnd(w, &c.Until, &c.Ended) {
+			continue
+		}
 		on := w[0] == '+'
 		switch w[1:] {
 		case "cordoned":
@@ -203,6 +210,20 @@ func (g *group) parseMark(words []string) *fsm.Mark {
 		}
 	}
 	return c
+}
+
+// parseEnd reads until=TIME or ended=TIME.
+func (g *group) parseEnd(word string, until, ended *int64) bool {
+	key, value, _ := strings.Cut(word, "=")
+	switch key {
+	case "until":
+		*until = int64(g.number(value))
+	case "ended":
+		*ended = int64(g.number(value))
+	default:
+		return false
+	}
+	return true
 }
 
 func (g *group) parseRegister(words []string) *fsm.Register {
@@ -455,6 +476,9 @@ func changes(d *shard.Delta) string {
 				out.WriteString(", " + mark.name)
 			}
 		}
+		if m.Until != 0 {
+			fmt.Fprintf(&out, " until %d", m.Until)
+		}
 		out.WriteString("\n")
 	}
 	for _, s := range d.Types {
@@ -469,7 +493,11 @@ func changes(d *shard.Delta) string {
 		fmt.Fprintf(&out, "required quorum: %d\n", *d.Required)
 	}
 	if d.Paused != nil {
-		fmt.Fprintf(&out, "paused: %t\n", *d.Paused)
+		fmt.Fprintf(&out, "paused: %t", *d.Paused)
+		if d.PausedUntil != 0 {
+			fmt.Fprintf(&out, " until %d", d.PausedUntil)
+		}
+		out.WriteString("\n")
 	}
 	return out.String()
 }

@@ -23,6 +23,8 @@ type Member struct {
 	Cordoned    bool `cbor:"10,keyasint,omitempty"` // nothing new is placed on it
 	Draining    bool `cbor:"11,keyasint,omitempty"` // everything it has is to move away
 	Maintenance bool `cbor:"12,keyasint,omitempty"` // it will be back: its copies are not rebuilt elsewhere meanwhile
+	// When the maintenance ends, Unix milliseconds on the leader's clock, which ends it with a command; 0 for no end.
+	Until int64 `cbor:"14,keyasint,omitempty"`
 	// What the node itself said: it is about to stop, and the shards it leads are to be handed over. Its next session begins
 	// without.
 	Leaving bool `cbor:"13,keyasint,omitempty"`
@@ -56,6 +58,7 @@ type View struct {
 	LastSession SessionID // the youngest session ever minted; an unknown id at or below it has ended
 	Required    int       // required quorum, 0 for none
 	Paused      bool      // an operator stopped rebalancing; recovery, repair and drains go on
+	PausedUntil int64     // when the leader ends that, Unix milliseconds on its clock; 0 for no end
 }
 
 // Delta is what one Raft entry changed in the View, or with Reset the whole of it. Renewals make none.
@@ -72,6 +75,7 @@ type Delta struct {
 	LastSession SessionID   `cbor:"10,keyasint,omitempty"`
 	Removed     []NodeID    `cbor:"11,keyasint,omitempty"` // members that are gone for good, before Members adds any
 	Paused      *bool       `cbor:"12,keyasint,omitempty"`
+	PausedUntil int64       `cbor:"13,keyasint,omitempty"` // goes with Paused
 }
 
 // Empty reports whether applying d changes no more than the index.
@@ -134,7 +138,7 @@ func (v *View) With(d *Delta) (*View, error) {
 		next.Required = *d.Required
 	}
 	if d.Paused != nil {
-		next.Paused = *d.Paused
+		next.Paused, next.PausedUntil = *d.Paused, d.PausedUntil
 	}
 	if len(d.Members)+len(d.Removed) > 0 {
 		next.Members = maps.Clone(next.Members)
@@ -194,7 +198,7 @@ func (v *View) place(d *Delta) error {
 
 // Whole returns the delta that turns an empty view into v, everything in sorted order.
 func (v *View) Whole() *Delta {
-	d := &Delta{Reset: true, Index: v.Index, Group: v.Group, LastSession: v.LastSession, Required: &v.Required, Paused: &v.Paused}
+	d := &Delta{Reset: true, Index: v.Index, Group: v.Group, LastSession: v.LastSession, Required: &v.Required, Paused: &v.Paused, PausedUntil: v.PausedUntil}
 	for _, name := range slices.Sorted(maps.Keys(v.Types)) {
 		t := v.Types[name]
 		d.Types = append(d.Types, t.Spec)

@@ -209,7 +209,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			t.Errorf("%s to a node without a group: %s", method, code)
 		}
 	})
-	if walked != 12 {
+	if walked != 14 {
 		t.Errorf("walked %d methods", walked)
 	}
 	if a.Stats().Strangers == 0 {

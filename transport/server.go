@@ -53,18 +53,20 @@ var (
 )
 
 var methods = map[string]access{
-	wire.Group_Hello_FullMethodName:    {anyGroup, everyone},
-	wire.Group_Form_FullMethodName:     {anyGroup, servers},
-	wire.Group_Propose_FullMethodName:  {groupMember, []Role{RoleServer, RoleAdmin}},
-	wire.Group_Renew_FullMethodName:    {groupMember, servers},
-	wire.Group_Report_FullMethodName:   {groupMember, servers},
-	wire.Group_Watch_FullMethodName:    {groupNamed, everyone},
-	wire.Group_Arrive_FullMethodName:   {groupNamed, everyone},
-	wire.Group_Inspect_FullMethodName:  {groupNamed, everyone},
-	wire.Peer_Deliver_FullMethodName:   {groupMember, servers},
-	wire.Peer_Replicate_FullMethodName: {groupMember, servers},
-	wire.Peer_Seal_FullMethodName:      {groupMember, servers},
-	wire.Muster_Ask_FullMethodName:     {groupNamed, everyone},
+	wire.Group_Hello_FullMethodName:      {anyGroup, everyone},
+	wire.Group_Form_FullMethodName:       {anyGroup, servers},
+	wire.Group_Propose_FullMethodName:    {groupMember, []Role{RoleServer, RoleAdmin}},
+	wire.Group_Renew_FullMethodName:      {groupMember, servers},
+	wire.Group_Report_FullMethodName:     {groupMember, servers},
+	wire.Group_Watch_FullMethodName:      {groupNamed, everyone},
+	wire.Group_Arrive_FullMethodName:     {groupNamed, everyone},
+	wire.Group_Inspect_FullMethodName:    {groupNamed, everyone},
+	wire.Group_Administer_FullMethodName: {groupNamed, []Role{RoleServer, RoleAdmin}},
+	wire.Group_Consult_FullMethodName:    {groupNamed, everyone},
+	wire.Peer_Deliver_FullMethodName:     {groupMember, servers},
+	wire.Peer_Replicate_FullMethodName:   {groupMember, servers},
+	wire.Peer_Seal_FullMethodName:        {groupMember, servers},
+	wire.Muster_Ask_FullMethodName:       {groupNamed, everyone},
 }
 
 func (r groupRule) allows(claimed, own shard.GroupID) bool {
@@ -157,6 +159,23 @@ func (p *Port) judgeIdentity(ctx context.Context, want access) error {
 
 // CallerNode returns the node a call says it comes from, "" for a client. With TLS the certificate vouches for it.
 func CallerNode(ctx context.Context) shard.NodeID { return shard.NodeID(incoming(ctx, nodeKey)) }
+
+// CallerName returns who calls, for the record: the name in the certificate, or the address where there is none.
+func CallerName(ctx context.Context) string {
+	caller, ok := peer.FromContext(ctx)
+	if !ok {
+		return "unknown"
+	}
+	if secure, isTLS := caller.AuthInfo.(credentials.TLSInfo); isTLS {
+		if who, err := identity(&secure.State); err == nil {
+			return string(who.Role) + " " + valid(who.Name)
+		}
+	}
+	if caller.Addr == nil {
+		return "unknown"
+	}
+	return caller.Addr.String()
+}
 
 // incoming returns a metadata value that must be there at most once; several are as good as a wrong one.
 func incoming(ctx context.Context, key string) string {

@@ -25,6 +25,127 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Order is what an operator can order.
+type Order int32
+
+const (
+	Order_ORDER_NONE        Order = 0
+	Order_ORDER_CORDON      Order = 1 // node, on
+	Order_ORDER_MAINTENANCE Order = 2 // node, on, for_millis
+	Order_ORDER_DRAIN       Order = 3 // node, on, dry_run
+	Order_ORDER_PAUSE       Order = 4 // on, for_millis
+	Order_ORDER_PIN         Order = 5 // type, shard, node; an empty node lifts it
+	Order_ORDER_MOVE        Order = 6 // type, shard, node
+	Order_ORDER_REMOVE      Order = 7 // node
+	Order_ORDER_TRANSFER    Order = 8 // node; empty: whoever is fit
+)
+
+// Enum value maps for Order.
+var (
+	Order_name = map[int32]string{
+		0: "ORDER_NONE",
+		1: "ORDER_CORDON",
+		2: "ORDER_MAINTENANCE",
+		3: "ORDER_DRAIN",
+		4: "ORDER_PAUSE",
+		5: "ORDER_PIN",
+		6: "ORDER_MOVE",
+		7: "ORDER_REMOVE",
+		8: "ORDER_TRANSFER",
+	}
+	Order_value = map[string]int32{
+		"ORDER_NONE":        0,
+		"ORDER_CORDON":      1,
+		"ORDER_MAINTENANCE": 2,
+		"ORDER_DRAIN":       3,
+		"ORDER_PAUSE":       4,
+		"ORDER_PIN":         5,
+		"ORDER_MOVE":        6,
+		"ORDER_REMOVE":      7,
+		"ORDER_TRANSFER":    8,
+	}
+)
+
+func (x Order) Enum() *Order {
+	p := new(Order)
+	*p = x
+	return p
+}
+
+func (x Order) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Order) Descriptor() protoreflect.EnumDescriptor {
+	return file_transport_wire_muster_proto_enumTypes[0].Descriptor()
+}
+
+func (Order) Type() protoreflect.EnumType {
+	return &file_transport_wire_muster_proto_enumTypes[0]
+}
+
+func (x Order) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Order.Descriptor instead.
+func (Order) EnumDescriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{0}
+}
+
+// Question is what an operator can ask.
+type Question int32
+
+const (
+	Question_QUESTION_NONE    Question = 0
+	Question_QUESTION_HISTORY Question = 1 // type, shard
+	Question_QUESTION_PEERS   Question = 2
+	Question_QUESTION_PLAN    Question = 3
+)
+
+// Enum value maps for Question.
+var (
+	Question_name = map[int32]string{
+		0: "QUESTION_NONE",
+		1: "QUESTION_HISTORY",
+		2: "QUESTION_PEERS",
+		3: "QUESTION_PLAN",
+	}
+	Question_value = map[string]int32{
+		"QUESTION_NONE":    0,
+		"QUESTION_HISTORY": 1,
+		"QUESTION_PEERS":   2,
+		"QUESTION_PLAN":    3,
+	}
+)
+
+func (x Question) Enum() *Question {
+	p := new(Question)
+	*p = x
+	return p
+}
+
+func (x Question) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Question) Descriptor() protoreflect.EnumDescriptor {
+	return file_transport_wire_muster_proto_enumTypes[1].Descriptor()
+}
+
+func (Question) Type() protoreflect.EnumType {
+	return &file_transport_wire_muster_proto_enumTypes[1]
+}
+
+func (x Question) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Question.Descriptor instead.
+func (Question) EnumDescriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{1}
+}
+
 type Fault struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
@@ -1394,6 +1515,455 @@ func (x *Hosted) GetWaiting() string {
 	return ""
 }
 
+type AdministerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         Order                  `protobuf:"varint,1,opt,name=order,proto3,enum=muster.v1.Order" json:"order,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Shard         uint32                 `protobuf:"varint,4,opt,name=shard,proto3" json:"shard,omitempty"`
+	On            bool                   `protobuf:"varint,5,opt,name=on,proto3" json:"on,omitempty"`
+	ForMillis     int64                  `protobuf:"varint,6,opt,name=for_millis,json=forMillis,proto3" json:"for_millis,omitempty"` // the leader's clock counts; 0: no end
+	DryRun        bool                   `protobuf:"varint,7,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`          // judge only
+	By            string                 `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`                                 // whose order a member passes on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdministerRequest) Reset() {
+	*x = AdministerRequest{}
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdministerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdministerRequest) ProtoMessage() {}
+
+func (x *AdministerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdministerRequest.ProtoReflect.Descriptor instead.
+func (*AdministerRequest) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AdministerRequest) GetOrder() Order {
+	if x != nil {
+		return x.Order
+	}
+	return Order_ORDER_NONE
+}
+
+func (x *AdministerRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AdministerRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *AdministerRequest) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *AdministerRequest) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *AdministerRequest) GetForMillis() int64 {
+	if x != nil {
+		return x.ForMillis
+	}
+	return 0
+}
+
+func (x *AdministerRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *AdministerRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type AdministerReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         string                 `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"` // how far it is: done, or what is under way
+	Before        string                 `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	After         string                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	Notes         []string               `protobuf:"bytes,4,rep,name=notes,proto3" json:"notes,omitempty"` // what the operator should know
+	Fault         *Fault                 `protobuf:"bytes,5,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdministerReply) Reset() {
+	*x = AdministerReply{}
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdministerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdministerReply) ProtoMessage() {}
+
+func (x *AdministerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdministerReply.ProtoReflect.Descriptor instead.
+func (*AdministerReply) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AdministerReply) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *AdministerReply) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *AdministerReply) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *AdministerReply) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *AdministerReply) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
+type ConsultRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Question      Question               `protobuf:"varint,1,opt,name=question,proto3,enum=muster.v1.Question" json:"question,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Shard         uint32                 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsultRequest) Reset() {
+	*x = ConsultRequest{}
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsultRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsultRequest) ProtoMessage() {}
+
+func (x *ConsultRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsultRequest.ProtoReflect.Descriptor instead.
+func (*ConsultRequest) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ConsultRequest) GetQuestion() Question {
+	if x != nil {
+		return x.Question
+	}
+	return Question_QUESTION_NONE
+}
+
+func (x *ConsultRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ConsultRequest) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+type ConsultReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	History       []byte                 `protobuf:"bytes,1,opt,name=history,proto3" json:"history,omitempty"` // fsm encoding of a shard's changes
+	Peers         []*RaftPeer            `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
+	Plan          []*PlanLine            `protobuf:"bytes,3,rep,name=plan,proto3" json:"plan,omitempty"`
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"` // who answered
+	Fault         *Fault                 `protobuf:"bytes,5,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsultReply) Reset() {
+	*x = ConsultReply{}
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsultReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsultReply) ProtoMessage() {}
+
+func (x *ConsultReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsultReply.ProtoReflect.Descriptor instead.
+func (*ConsultReply) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ConsultReply) GetHistory() []byte {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *ConsultReply) GetPeers() []*RaftPeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *ConsultReply) GetPlan() []*PlanLine {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *ConsultReply) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ConsultReply) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
+type RaftPeer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Addr          string                 `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`
+	Directory     string                 `protobuf:"bytes,3,opt,name=directory,proto3" json:"directory,omitempty"`
+	Votes         bool                   `protobuf:"varint,4,opt,name=votes,proto3" json:"votes,omitempty"`
+	Leads         bool                   `protobuf:"varint,5,opt,name=leads,proto3" json:"leads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaftPeer) Reset() {
+	*x = RaftPeer{}
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaftPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaftPeer) ProtoMessage() {}
+
+func (x *RaftPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaftPeer.ProtoReflect.Descriptor instead.
+func (*RaftPeer) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RaftPeer) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RaftPeer) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
+func (x *RaftPeer) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *RaftPeer) GetVotes() bool {
+	if x != nil {
+		return x.Votes
+	}
+	return false
+}
+
+func (x *RaftPeer) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
+// PlanLine is one step of the leader's newest plan, or why nothing is done.
+type PlanLine struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"` // the command; empty: nothing is done
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanLine) Reset() {
+	*x = PlanLine{}
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanLine) ProtoMessage() {}
+
+func (x *PlanLine) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanLine.ProtoReflect.Descriptor instead.
+func (*PlanLine) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PlanLine) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *PlanLine) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PlanLine) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type Envelope struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Call          uint64                 `protobuf:"varint,1,opt,name=call,proto3" json:"call,omitempty"` // pairs the answer with it, within the stream
@@ -1414,7 +1984,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1996,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +2009,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Envelope) GetCall() uint64 {
@@ -1535,7 +2105,7 @@ type EnvelopeFrame struct {
 
 func (x *EnvelopeFrame) Reset() {
 	*x = EnvelopeFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +2117,7 @@ func (x *EnvelopeFrame) String() string {
 func (*EnvelopeFrame) ProtoMessage() {}
 
 func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +2130,7 @@ func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeFrame.ProtoReflect.Descriptor instead.
 func (*EnvelopeFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EnvelopeFrame) GetEnvelopes() []*Envelope {
@@ -1581,7 +2151,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +2163,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +2176,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Answer) GetCall() uint64 {
@@ -1639,7 +2209,7 @@ type AnswerFrame struct {
 
 func (x *AnswerFrame) Reset() {
 	*x = AnswerFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +2221,7 @@ func (x *AnswerFrame) String() string {
 func (*AnswerFrame) ProtoMessage() {}
 
 func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +2234,7 @@ func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFrame.ProtoReflect.Descriptor instead.
 func (*AnswerFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AnswerFrame) GetAnswers() []*Answer {
@@ -1684,7 +2254,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +2266,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +2279,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -1745,7 +2315,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +2327,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +2340,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Append) GetType() string {
@@ -1859,7 +2429,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2441,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2454,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -1908,7 +2478,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2490,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2503,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Ack) GetType() string {
@@ -1995,7 +2565,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2577,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2590,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Nack) GetType() string {
@@ -2096,7 +2666,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2678,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2691,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -2150,7 +2720,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2732,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2745,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SealItem) GetType() string {
@@ -2215,7 +2785,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2797,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2810,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -2268,7 +2838,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2850,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2863,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Sealed) GetType() string {
@@ -2375,7 +2945,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2957,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2970,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -2424,7 +2994,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +3006,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +3019,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AskRequest) GetType() string {
@@ -2505,7 +3075,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +3087,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +3100,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -2670,7 +3240,43 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x04last\x18\x06 \x01(\x04R\x04last\x12\x18\n" +
 	"\adurable\x18\a \x01(\x04R\adurable\x12\x1c\n" +
 	"\tconfirmed\x18\b \x01(\x04R\tconfirmed\x12\x18\n" +
-	"\awaiting\x18\t \x01(\tR\awaiting\"\xad\x02\n" +
+	"\awaiting\x18\t \x01(\tR\awaiting\"\xd1\x01\n" +
+	"\x11AdministerRequest\x12&\n" +
+	"\x05order\x18\x01 \x01(\x0e2\x10.muster.v1.OrderR\x05order\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12\x14\n" +
+	"\x05shard\x18\x04 \x01(\rR\x05shard\x12\x0e\n" +
+	"\x02on\x18\x05 \x01(\bR\x02on\x12\x1d\n" +
+	"\n" +
+	"for_millis\x18\x06 \x01(\x03R\tforMillis\x12\x17\n" +
+	"\adry_run\x18\a \x01(\bR\x06dryRun\x12\x0e\n" +
+	"\x02by\x18\b \x01(\tR\x02by\"\x93\x01\n" +
+	"\x0fAdministerReply\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12\x14\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notes\x12&\n" +
+	"\x05fault\x18\x05 \x01(\v2\x10.muster.v1.FaultR\x05fault\"k\n" +
+	"\x0eConsultRequest\x12/\n" +
+	"\bquestion\x18\x01 \x01(\x0e2\x13.muster.v1.QuestionR\bquestion\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\"\xb8\x01\n" +
+	"\fConsultReply\x12\x18\n" +
+	"\ahistory\x18\x01 \x01(\fR\ahistory\x12)\n" +
+	"\x05peers\x18\x02 \x03(\v2\x13.muster.v1.RaftPeerR\x05peers\x12'\n" +
+	"\x04plan\x18\x03 \x03(\v2\x13.muster.v1.PlanLineR\x04plan\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12&\n" +
+	"\x05fault\x18\x05 \x01(\v2\x10.muster.v1.FaultR\x05fault\"|\n" +
+	"\bRaftPeer\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x1c\n" +
+	"\tdirectory\x18\x03 \x01(\tR\tdirectory\x12\x14\n" +
+	"\x05votes\x18\x04 \x01(\bR\x05votes\x12\x14\n" +
+	"\x05leads\x18\x05 \x01(\bR\x05leads\"J\n" +
+	"\bPlanLine\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xad\x02\n" +
 	"\bEnvelope\x12\x12\n" +
 	"\x04call\x18\x01 \x01(\x04R\x04call\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
@@ -2767,7 +3373,24 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\bAskReply\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12&\n" +
 	"\x05fault\x18\x02 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node2\xe0\x03\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node*\xa7\x01\n" +
+	"\x05Order\x12\x0e\n" +
+	"\n" +
+	"ORDER_NONE\x10\x00\x12\x10\n" +
+	"\fORDER_CORDON\x10\x01\x12\x15\n" +
+	"\x11ORDER_MAINTENANCE\x10\x02\x12\x0f\n" +
+	"\vORDER_DRAIN\x10\x03\x12\x0f\n" +
+	"\vORDER_PAUSE\x10\x04\x12\r\n" +
+	"\tORDER_PIN\x10\x05\x12\x0e\n" +
+	"\n" +
+	"ORDER_MOVE\x10\x06\x12\x10\n" +
+	"\fORDER_REMOVE\x10\a\x12\x12\n" +
+	"\x0eORDER_TRANSFER\x10\b*Z\n" +
+	"\bQuestion\x12\x11\n" +
+	"\rQUESTION_NONE\x10\x00\x12\x14\n" +
+	"\x10QUESTION_HISTORY\x10\x01\x12\x12\n" +
+	"\x0eQUESTION_PEERS\x10\x02\x12\x11\n" +
+	"\rQUESTION_PLAN\x10\x032\xe7\x04\n" +
 	"\x05Group\x127\n" +
 	"\x05Hello\x12\x17.muster.v1.HelloRequest\x1a\x15.muster.v1.HelloReply\x124\n" +
 	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x12=\n" +
@@ -2776,7 +3399,10 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x06Report\x12\x18.muster.v1.ReportRequest\x1a\x16.muster.v1.ReportReply\x129\n" +
 	"\x05Watch\x12\x17.muster.v1.WatchRequest\x1a\x15.muster.v1.WatchEvent0\x01\x12:\n" +
 	"\x06Arrive\x12\x18.muster.v1.ArriveRequest\x1a\x16.muster.v1.ArriveReply\x12=\n" +
-	"\aInspect\x12\x19.muster.v1.InspectRequest\x1a\x17.muster.v1.InspectReply2\xbb\x01\n" +
+	"\aInspect\x12\x19.muster.v1.InspectRequest\x1a\x17.muster.v1.InspectReply\x12F\n" +
+	"\n" +
+	"Administer\x12\x1c.muster.v1.AdministerRequest\x1a\x1a.muster.v1.AdministerReply\x12=\n" +
+	"\aConsult\x12\x19.muster.v1.ConsultRequest\x1a\x17.muster.v1.ConsultReply2\xbb\x01\n" +
 	"\x04Peer\x12?\n" +
 	"\aDeliver\x12\x18.muster.v1.EnvelopeFrame\x1a\x16.muster.v1.AnswerFrame(\x010\x01\x12<\n" +
 	"\tReplicate\x12\x16.muster.v1.AppendFrame\x1a\x13.muster.v1.AckFrame(\x010\x01\x124\n" +
@@ -2796,96 +3422,115 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 	return file_transport_wire_muster_proto_rawDescData
 }
 
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_transport_wire_muster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_transport_wire_muster_proto_goTypes = []any{
-	(*Fault)(nil),          // 0: muster.v1.Fault
-	(*HelloRequest)(nil),   // 1: muster.v1.HelloRequest
-	(*HelloReply)(nil),     // 2: muster.v1.HelloReply
-	(*Founder)(nil),        // 3: muster.v1.Founder
-	(*FormRequest)(nil),    // 4: muster.v1.FormRequest
-	(*FormReply)(nil),      // 5: muster.v1.FormReply
-	(*ProposeRequest)(nil), // 6: muster.v1.ProposeRequest
-	(*ProposeReply)(nil),   // 7: muster.v1.ProposeReply
-	(*RenewRequest)(nil),   // 8: muster.v1.RenewRequest
-	(*RenewReply)(nil),     // 9: muster.v1.RenewReply
-	(*Report)(nil),         // 10: muster.v1.Report
-	(*ReportRequest)(nil),  // 11: muster.v1.ReportRequest
-	(*ReportReply)(nil),    // 12: muster.v1.ReportReply
-	(*WatchRequest)(nil),   // 13: muster.v1.WatchRequest
-	(*WatchEvent)(nil),     // 14: muster.v1.WatchEvent
-	(*ArriveRequest)(nil),  // 15: muster.v1.ArriveRequest
-	(*ArriveReply)(nil),    // 16: muster.v1.ArriveReply
-	(*InspectRequest)(nil), // 17: muster.v1.InspectRequest
-	(*InspectReply)(nil),   // 18: muster.v1.InspectReply
-	(*Hosted)(nil),         // 19: muster.v1.Hosted
-	(*Envelope)(nil),       // 20: muster.v1.Envelope
-	(*EnvelopeFrame)(nil),  // 21: muster.v1.EnvelopeFrame
-	(*Answer)(nil),         // 22: muster.v1.Answer
-	(*AnswerFrame)(nil),    // 23: muster.v1.AnswerFrame
-	(*EpochStart)(nil),     // 24: muster.v1.EpochStart
-	(*Append)(nil),         // 25: muster.v1.Append
-	(*AppendFrame)(nil),    // 26: muster.v1.AppendFrame
-	(*Ack)(nil),            // 27: muster.v1.Ack
-	(*Nack)(nil),           // 28: muster.v1.Nack
-	(*AckFrame)(nil),       // 29: muster.v1.AckFrame
-	(*SealItem)(nil),       // 30: muster.v1.SealItem
-	(*SealRequest)(nil),    // 31: muster.v1.SealRequest
-	(*Sealed)(nil),         // 32: muster.v1.Sealed
-	(*SealReply)(nil),      // 33: muster.v1.SealReply
-	(*AskRequest)(nil),     // 34: muster.v1.AskRequest
-	(*AskReply)(nil),       // 35: muster.v1.AskReply
+	(Order)(0),                // 0: muster.v1.Order
+	(Question)(0),             // 1: muster.v1.Question
+	(*Fault)(nil),             // 2: muster.v1.Fault
+	(*HelloRequest)(nil),      // 3: muster.v1.HelloRequest
+	(*HelloReply)(nil),        // 4: muster.v1.HelloReply
+	(*Founder)(nil),           // 5: muster.v1.Founder
+	(*FormRequest)(nil),       // 6: muster.v1.FormRequest
+	(*FormReply)(nil),         // 7: muster.v1.FormReply
+	(*ProposeRequest)(nil),    // 8: muster.v1.ProposeRequest
+	(*ProposeReply)(nil),      // 9: muster.v1.ProposeReply
+	(*RenewRequest)(nil),      // 10: muster.v1.RenewRequest
+	(*RenewReply)(nil),        // 11: muster.v1.RenewReply
+	(*Report)(nil),            // 12: muster.v1.Report
+	(*ReportRequest)(nil),     // 13: muster.v1.ReportRequest
+	(*ReportReply)(nil),       // 14: muster.v1.ReportReply
+	(*WatchRequest)(nil),      // 15: muster.v1.WatchRequest
+	(*WatchEvent)(nil),        // 16: muster.v1.WatchEvent
+	(*ArriveRequest)(nil),     // 17: muster.v1.ArriveRequest
+	(*ArriveReply)(nil),       // 18: muster.v1.ArriveReply
+	(*InspectRequest)(nil),    // 19: muster.v1.InspectRequest
+	(*InspectReply)(nil),      // 20: muster.v1.InspectReply
+	(*Hosted)(nil),            // 21: muster.v1.Hosted
+	(*AdministerRequest)(nil), // 22: muster.v1.AdministerRequest
+	(*AdministerReply)(nil),   // 23: muster.v1.AdministerReply
+	(*ConsultRequest)(nil),    // 24: muster.v1.ConsultRequest
+	(*ConsultReply)(nil),      // 25: muster.v1.ConsultReply
+	(*RaftPeer)(nil),          // 26: muster.v1.RaftPeer
+	(*PlanLine)(nil),          // 27: muster.v1.PlanLine
+	(*Envelope)(nil),          // 28: muster.v1.Envelope
+	(*EnvelopeFrame)(nil),     // 29: muster.v1.EnvelopeFrame
+	(*Answer)(nil),            // 30: muster.v1.Answer
+	(*AnswerFrame)(nil),       // 31: muster.v1.AnswerFrame
+	(*EpochStart)(nil),        // 32: muster.v1.EpochStart
+	(*Append)(nil),            // 33: muster.v1.Append
+	(*AppendFrame)(nil),       // 34: muster.v1.AppendFrame
+	(*Ack)(nil),               // 35: muster.v1.Ack
+	(*Nack)(nil),              // 36: muster.v1.Nack
+	(*AckFrame)(nil),          // 37: muster.v1.AckFrame
+	(*SealItem)(nil),          // 38: muster.v1.SealItem
+	(*SealRequest)(nil),       // 39: muster.v1.SealRequest
+	(*Sealed)(nil),            // 40: muster.v1.Sealed
+	(*SealReply)(nil),         // 41: muster.v1.SealReply
+	(*AskRequest)(nil),        // 42: muster.v1.AskRequest
+	(*AskReply)(nil),          // 43: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
-	3,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
-	0,  // 1: muster.v1.FormReply.fault:type_name -> muster.v1.Fault
-	0,  // 2: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
-	0,  // 3: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
-	10, // 4: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
-	0,  // 5: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
-	0,  // 6: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
-	19, // 7: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
-	0,  // 8: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
-	20, // 9: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
-	0,  // 10: muster.v1.Answer.fault:type_name -> muster.v1.Fault
-	22, // 11: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	25, // 12: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	24, // 13: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	27, // 14: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	28, // 15: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	30, // 16: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	24, // 17: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
-	0,  // 18: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	32, // 19: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
-	0,  // 20: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	1,  // 21: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	4,  // 22: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	6,  // 23: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	8,  // 24: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	11, // 25: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
-	13, // 26: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	15, // 27: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	17, // 28: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	21, // 29: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	26, // 30: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	31, // 31: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	34, // 32: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	2,  // 33: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	5,  // 34: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	7,  // 35: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	9,  // 36: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	12, // 37: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
-	14, // 38: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	16, // 39: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	18, // 40: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	23, // 41: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	29, // 42: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	33, // 43: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	35, // 44: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	33, // [33:45] is the sub-list for method output_type
-	21, // [21:33] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	5,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
+	2,  // 1: muster.v1.FormReply.fault:type_name -> muster.v1.Fault
+	2,  // 2: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
+	2,  // 3: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
+	12, // 4: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
+	2,  // 5: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
+	2,  // 6: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
+	21, // 7: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
+	2,  // 8: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
+	0,  // 9: muster.v1.AdministerRequest.order:type_name -> muster.v1.Order
+	2,  // 10: muster.v1.AdministerReply.fault:type_name -> muster.v1.Fault
+	1,  // 11: muster.v1.ConsultRequest.question:type_name -> muster.v1.Question
+	26, // 12: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
+	27, // 13: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
+	2,  // 14: muster.v1.ConsultReply.fault:type_name -> muster.v1.Fault
+	28, // 15: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
+	2,  // 16: muster.v1.Answer.fault:type_name -> muster.v1.Fault
+	30, // 17: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
+	33, // 18: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	32, // 19: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	35, // 20: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	36, // 21: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	38, // 22: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	32, // 23: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	2,  // 24: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
+	40, // 25: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	2,  // 26: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
+	3,  // 27: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	6,  // 28: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	8,  // 29: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	10, // 30: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	13, // 31: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	15, // 32: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	17, // 33: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	19, // 34: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	22, // 35: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
+	24, // 36: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
+	29, // 37: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	34, // 38: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	39, // 39: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	42, // 40: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	4,  // 41: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	7,  // 42: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	9,  // 43: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	11, // 44: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	14, // 45: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	16, // 46: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	18, // 47: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	20, // 48: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	23, // 49: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
+	25, // 50: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
+	31, // 51: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	37, // 52: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	41, // 53: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	43, // 54: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	41, // [41:55] is the sub-list for method output_type
+	27, // [27:41] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_transport_wire_muster_proto_init() }
@@ -2898,13 +3543,14 @@ func file_transport_wire_muster_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   36,
+			NumEnums:      2,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
 		GoTypes:           file_transport_wire_muster_proto_goTypes,
 		DependencyIndexes: file_transport_wire_muster_proto_depIdxs,
+		EnumInfos:         file_transport_wire_muster_proto_enumTypes,
 		MessageInfos:      file_transport_wire_muster_proto_msgTypes,
 	}.Build()
 	File_transport_wire_muster_proto = out.File

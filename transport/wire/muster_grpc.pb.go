@@ -23,14 +23,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Group_Hello_FullMethodName   = "/muster.v1.Group/Hello"
-	Group_Form_FullMethodName    = "/muster.v1.Group/Form"
-	Group_Propose_FullMethodName = "/muster.v1.Group/Propose"
-	Group_Renew_FullMethodName   = "/muster.v1.Group/Renew"
-	Group_Report_FullMethodName  = "/muster.v1.Group/Report"
-	Group_Watch_FullMethodName   = "/muster.v1.Group/Watch"
-	Group_Arrive_FullMethodName  = "/muster.v1.Group/Arrive"
-	Group_Inspect_FullMethodName = "/muster.v1.Group/Inspect"
+	Group_Hello_FullMethodName      = "/muster.v1.Group/Hello"
+	Group_Form_FullMethodName       = "/muster.v1.Group/Form"
+	Group_Propose_FullMethodName    = "/muster.v1.Group/Propose"
+	Group_Renew_FullMethodName      = "/muster.v1.Group/Renew"
+	Group_Report_FullMethodName     = "/muster.v1.Group/Report"
+	Group_Watch_FullMethodName      = "/muster.v1.Group/Watch"
+	Group_Arrive_FullMethodName     = "/muster.v1.Group/Arrive"
+	Group_Inspect_FullMethodName    = "/muster.v1.Group/Inspect"
+	Group_Administer_FullMethodName = "/muster.v1.Group/Administer"
+	Group_Consult_FullMethodName    = "/muster.v1.Group/Consult"
 )
 
 // GroupClient is the client API for Group service.
@@ -55,6 +57,10 @@ type GroupClient interface {
 	Arrive(ctx context.Context, in *ArriveRequest, opts ...grpc.CallOption) (*ArriveReply, error)
 	// Inspect returns one node's knowledge of the group, or the leader's when linearizable.
 	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectReply, error)
+	// Administer runs one order of an operator. Repeating it is harmless.
+	Administer(ctx context.Context, in *AdministerRequest, opts ...grpc.CallOption) (*AdministerReply, error)
+	// Consult answers an operator's question that takes more than the map.
+	Consult(ctx context.Context, in *ConsultRequest, opts ...grpc.CallOption) (*ConsultReply, error)
 }
 
 type groupClient struct {
@@ -154,6 +160,26 @@ func (c *groupClient) Inspect(ctx context.Context, in *InspectRequest, opts ...g
 	return out, nil
 }
 
+func (c *groupClient) Administer(ctx context.Context, in *AdministerRequest, opts ...grpc.CallOption) (*AdministerReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdministerReply)
+	err := c.cc.Invoke(ctx, Group_Administer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *groupClient) Consult(ctx context.Context, in *ConsultRequest, opts ...grpc.CallOption) (*ConsultReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConsultReply)
+	err := c.cc.Invoke(ctx, Group_Consult_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // GroupServer is the server API for Group service.
 // All implementations must embed UnimplementedGroupServer
 // for forward compatibility.
@@ -176,6 +202,10 @@ type GroupServer interface {
 	Arrive(context.Context, *ArriveRequest) (*ArriveReply, error)
 	// Inspect returns one node's knowledge of the group, or the leader's when linearizable.
 	Inspect(context.Context, *InspectRequest) (*InspectReply, error)
+	// Administer runs one order of an operator. Repeating it is harmless.
+	Administer(context.Context, *AdministerRequest) (*AdministerReply, error)
+	// Consult answers an operator's question that takes more than the map.
+	Consult(context.Context, *ConsultRequest) (*ConsultReply, error)
 	mustEmbedUnimplementedGroupServer()
 }
 
@@ -209,6 +239,12 @@ func (UnimplementedGroupServer) Arrive(context.Context, *ArriveRequest) (*Arrive
 }
 func (UnimplementedGroupServer) Inspect(context.Context, *InspectRequest) (*InspectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Inspect not implemented")
+}
+func (UnimplementedGroupServer) Administer(context.Context, *AdministerRequest) (*AdministerReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Administer not implemented")
+}
+func (UnimplementedGroupServer) Consult(context.Context, *ConsultRequest) (*ConsultReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Consult not implemented")
 }
 func (UnimplementedGroupServer) mustEmbedUnimplementedGroupServer() {}
 func (UnimplementedGroupServer) testEmbeddedByValue()               {}
@@ -368,6 +404,42 @@ func _Group_Inspect_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Group_Administer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdministerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GroupServer).Administer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Group_Administer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GroupServer).Administer(ctx, req.(*AdministerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Group_Consult_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConsultRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GroupServer).Consult(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Group_Consult_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GroupServer).Consult(ctx, req.(*ConsultRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Group_ServiceDesc is the grpc.ServiceDesc for Group service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -402,6 +474,14 @@ var Group_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Inspect",
 			Handler:    _Group_Inspect_Handler,
+		},
+		{
+			MethodName: "Administer",
+			Handler:    _Group_Administer_Handler,
+		},
+		{
+			MethodName: "Consult",
+			Handler:    _Group_Consult_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
