@@ -32,6 +32,7 @@ type leading struct {
 	renewals chan *renewRequest
 	seals    *seals
 	ready    bell // rings when ready or over
+	newest   outline
 	mu       struct {
 		sync.Mutex
 		closed bool
@@ -102,6 +103,7 @@ func (l *leading) lead(work *life) {
 	l.v.c.log.Info("this node leads the group", "term", term)
 	l.ready.ring()
 	work.Go(func() { l.gather(work) })
+	work.Go(func() { l.expire(work) })
 	l.plan(work)
 }
 
@@ -198,7 +200,9 @@ func (l *leading) plan(work *life) {
 	for {
 		news := l.v.machine.news.listen()
 		state := l.v.machine.state()
-		for _, s := range d.Next(l.input(state, since)) {
+		steps := d.Next(l.input(state, since))
+		l.newest.set(steps)
+		for _, s := range steps {
 			l.do(work, s)
 		}
 		if !l.idle(work.ctx, d, tick.C, news, state.Index()) {

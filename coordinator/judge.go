@@ -1,0 +1,147 @@
+package coordinator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+// shardsNamed bounds how many shards a refusal names.
+const shardsNamed = 16
+
+// refuseDrain says why a node cannot be drained: without it a shard would have fewer copies that are up than it needs to
+// write, and no other member could take a copy. Draining goes by replacing copies one at a time, so a shard for which there is
+// a place elsewhere is safe at every step.
+func refuseDrain(v *shard.View, node shard.NodeID) error {
+	if _, known := v.Members[node]; !known {
+		return &shard.Error{Code: shard.CodeConflict, Node: node, Detail: "there is no node " + string(node)}
+	}
+	stuck := Stranded(v, node)
+	if len(stuck) == 0 {
+		return nil
+	}
+	return &shard.Error{
+		Code: shard.CodeConflict, Shard: stuck[0], Node: node,
+		Detail: fmt.Sprintf("without node %s these shards could not be written, and no other member can take their place: %s", node, named(stuck)),
+	}
+}
+
+func named(ids []shard.ID) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i == shardsNamed {
+			fmt.Fprintf(&b, " and %d more", len(ids)-shardsNamed)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(id.String())
+	}
+	return b.String()
+}
+
+// Stranded lists the shards that could not be served without the node: fewer of their other copies are up than their write
+// quorum, and no other member could take one.
+func Stranded(v *shard.View, node shard.NodeID) []shard.ID {
+	var stuck []shard.ID
+	for _, name := range slices.Sorted(maps.Keys(v.Types)) {
+		t := v.Types[name]
+		for _, p := range t.Placements {
+			if p != nil && strands(v, t.Spec, p, node) {
+				stuck = append(stuck, p.Shard)
+			}
+		}
+	}
+	return stuck
+}
+
+func strands(v *shard.View, spec shard.Spec, p *shard.Placement, node shard.NodeID) bool {
+	left, here := 0, p.Node == node
+	for _, c := range p.Copies {
+		switch {
+		case c.State == shard.CopyLost:
+		case c.Node == node:
+			here = true
+		case c.State == shard.CopyReady && v.Up(c.Node):
+			left++
+		}
+	}
+	if !here || !spec.Volatile && left >= p.WriteQuorum {
+		return false
+	}
+	return !hasPlace(v, spec, p, node)
+}
+
+// hasPlace reports whether some other member could take the shard, or one more copy of it.
+func hasPlace(v *shard.View, spec shard.Spec, p *shard.Placement, not shard.NodeID) bool {
+	for id, m := range v.Members {
+		taken := slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.Node == id && c.State != shard.CopyLost })
+		if id != not && !taken && v.Up(id) && m.Open() && fsm.Eligible(m, spec) {
+			return true
+		}
+	}
+	return false
+}
+
+// about is what the order is about, in words: the audit's before and after.
+func (o Order) about(v *shard.View) string {
+	switch o.Kind {
+	case Pause:
+		if !v.Paused {
+			return "balancing"
+		}
+		return "paused" + until(v.PausedUntil)
+	case Pin, Move:
+		p := v.Placement(o.Shard)
+		if p == nil {
+			return "unplaced"
+		}
+		return fmt.Sprintf("%s on %q, pinned to %q", p.Status, p.Node, p.Pinned)
+	default:
+		m, known := v.Members[o.Node]
+		if !known {
+			return "no member"
+		}
+		return marksOf(v, m)
+	}
+}
+
+func marksOf(v *shard.View, m shard.Member) string {
+	words := []string{"down"}
+	if v.Up(m.ID) {
+		words[0] = "up"
+	}
+	for _, mark := range []struct {
+		on   bool
+		word string
+	}{{m.Cordoned, "cordoned"}, {m.Draining, "draining"}, {m.Leaving, "leaving"}, {m.Maintenance, "maintenance" + until(m.Until)}} {
+		if mark.on {
+			words = append(words, mark.word)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+func until(end int64) string {
+	if end == 0 {
+		return ""
+	}
+	return " until " + time.UnixMilli(end).UTC().Format(time.RFC3339)
+}
+
+// notes are what an operator may not expect.
+func (o Order) notes(v *shard.View) []string {
+	switch {
+	case o.Kind == Pin && o.Node != "" && !v.Up(o.Node):
+		return []string{fmt.Sprintf("node %s is down: the preference counts when it is back", o.Node)}
+	case o.Kind == Drain && o.On && v.Paused:
+		return []string{"balancing is paused: drains go on all the same"}
+	}
+	return nil
+}
