@@ -401,6 +401,134 @@ func (x *FormReply) GetFault() *Fault {
 	return nil
 }
 
+type SeatRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Directory     string                 `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"` // that of the node that is meant
+	Leave         bool                   `protobuf:"varint,2,opt,name=leave,proto3" json:"leave,omitempty"`        // give the seat up
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`          // the leader's: a new seat votes in later ones only
+	Applied       uint64                 `protobuf:"varint,4,opt,name=applied,proto3" json:"applied,omitempty"`    // how far the leader is: who has applied as much has caught up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeatRequest) Reset() {
+	*x = SeatRequest{}
+	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeatRequest) ProtoMessage() {}
+
+func (x *SeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeatRequest.ProtoReflect.Descriptor instead.
+func (*SeatRequest) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SeatRequest) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *SeatRequest) GetLeave() bool {
+	if x != nil {
+		return x.Leave
+	}
+	return false
+}
+
+func (x *SeatRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *SeatRequest) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+type SeatReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CaughtUp      bool                   `protobuf:"varint,1,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"` // and will take its seat again after a restart
+	Applied       uint64                 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
+	Fault         *Fault                 `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeatReply) Reset() {
+	*x = SeatReply{}
+	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeatReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeatReply) ProtoMessage() {}
+
+func (x *SeatReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeatReply.ProtoReflect.Descriptor instead.
+func (*SeatReply) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SeatReply) GetCaughtUp() bool {
+	if x != nil {
+		return x.CaughtUp
+	}
+	return false
+}
+
+func (x *SeatReply) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *SeatReply) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
 type ProposeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Commands      []byte                 `protobuf:"bytes,1,opt,name=commands,proto3" json:"commands,omitempty"` // fsm encoding of one entry
@@ -410,7 +538,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	mi := &file_transport_wire_muster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +550,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	mi := &file_transport_wire_muster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +563,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{6}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProposeRequest) GetCommands() []byte {
@@ -456,7 +584,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	mi := &file_transport_wire_muster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +596,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	mi := &file_transport_wire_muster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +609,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{7}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProposeReply) GetIndex() uint64 {
@@ -515,7 +643,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[8]
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +655,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[8]
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +668,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{8}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RenewRequest) GetSession() uint64 {
@@ -568,7 +696,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[9]
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +708,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[9]
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +721,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{9}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RenewReply) GetIndex() uint64 {
@@ -633,7 +761,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +773,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +786,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Report) GetKind() uint32 {
@@ -728,7 +856,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +868,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +881,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReportRequest) GetDirectory() string {
@@ -786,7 +914,7 @@ type ReportReply struct {
 
 func (x *ReportReply) Reset() {
 	*x = ReportReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +926,7 @@ func (x *ReportReply) String() string {
 func (*ReportReply) ProtoMessage() {}
 
 func (x *ReportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +939,7 @@ func (x *ReportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
 func (*ReportReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportReply) GetFault() *Fault {
@@ -831,7 +959,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +971,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +984,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchRequest) GetFrom() uint64 {
@@ -888,7 +1016,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1028,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1041,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchEvent) GetIndex() uint64 {
@@ -979,7 +1107,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1119,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1132,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1061,7 +1189,7 @@ type ArriveReply struct {
 
 func (x *ArriveReply) Reset() {
 	*x = ArriveReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1201,7 @@ func (x *ArriveReply) String() string {
 func (*ArriveReply) ProtoMessage() {}
 
 func (x *ArriveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1214,7 @@ func (x *ArriveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveReply.ProtoReflect.Descriptor instead.
 func (*ArriveReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ArriveReply) GetGeneration() uint64 {
@@ -1126,7 +1254,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1266,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1279,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InspectRequest) GetLinearizable() bool {
@@ -1180,7 +1308,7 @@ type InspectReply struct {
 
 func (x *InspectReply) Reset() {
 	*x = InspectReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1320,7 @@ func (x *InspectReply) String() string {
 func (*InspectReply) ProtoMessage() {}
 
 func (x *InspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1333,7 @@ func (x *InspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectReply.ProtoReflect.Descriptor instead.
 func (*InspectReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InspectReply) GetWhole() []byte {
@@ -1303,7 +1431,7 @@ type Hosted struct {
 
 func (x *Hosted) Reset() {
 	*x = Hosted{}
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1443,7 @@ func (x *Hosted) String() string {
 func (*Hosted) ProtoMessage() {}
 
 func (x *Hosted) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1456,7 @@ func (x *Hosted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hosted.ProtoReflect.Descriptor instead.
 func (*Hosted) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Hosted) GetType() string {
@@ -1414,7 +1542,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1554,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1567,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Envelope) GetCall() uint64 {
@@ -1535,7 +1663,7 @@ type EnvelopeFrame struct {
 
 func (x *EnvelopeFrame) Reset() {
 	*x = EnvelopeFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1675,7 @@ func (x *EnvelopeFrame) String() string {
 func (*EnvelopeFrame) ProtoMessage() {}
 
 func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1688,7 @@ func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeFrame.ProtoReflect.Descriptor instead.
 func (*EnvelopeFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EnvelopeFrame) GetEnvelopes() []*Envelope {
@@ -1581,7 +1709,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1721,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1734,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Answer) GetCall() uint64 {
@@ -1639,7 +1767,7 @@ type AnswerFrame struct {
 
 func (x *AnswerFrame) Reset() {
 	*x = AnswerFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1779,7 @@ func (x *AnswerFrame) String() string {
 func (*AnswerFrame) ProtoMessage() {}
 
 func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1792,7 @@ func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFrame.ProtoReflect.Descriptor instead.
 func (*AnswerFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AnswerFrame) GetAnswers() []*Answer {
@@ -1684,7 +1812,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1824,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1837,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -1745,7 +1873,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1885,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1898,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Append) GetType() string {
@@ -1859,7 +1987,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1999,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2012,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -1908,7 +2036,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2048,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2061,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Ack) GetType() string {
@@ -1995,7 +2123,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2135,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2148,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Nack) GetType() string {
@@ -2096,7 +2224,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2236,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2249,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -2150,7 +2278,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2290,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2303,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SealItem) GetType() string {
@@ -2215,7 +2343,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2355,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2368,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -2268,7 +2396,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2408,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2421,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Sealed) GetType() string {
@@ -2375,7 +2503,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2515,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2528,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -2424,7 +2552,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2564,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2577,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AskRequest) GetType() string {
@@ -2505,7 +2633,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2645,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2658,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -2585,7 +2713,16 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12.\n" +
 	"\bfounders\x18\x02 \x03(\v2\x12.muster.v1.FounderR\bfounders\"3\n" +
 	"\tFormReply\x12&\n" +
-	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\",\n" +
+	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\"o\n" +
+	"\vSeatRequest\x12\x1c\n" +
+	"\tdirectory\x18\x01 \x01(\tR\tdirectory\x12\x14\n" +
+	"\x05leave\x18\x02 \x01(\bR\x05leave\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x18\n" +
+	"\aapplied\x18\x04 \x01(\x04R\aapplied\"j\n" +
+	"\tSeatReply\x12\x1b\n" +
+	"\tcaught_up\x18\x01 \x01(\bR\bcaughtUp\x12\x18\n" +
+	"\aapplied\x18\x02 \x01(\x04R\aapplied\x12&\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\",\n" +
 	"\x0eProposeRequest\x12\x1a\n" +
 	"\bcommands\x18\x01 \x01(\fR\bcommands\"h\n" +
 	"\fProposeReply\x12\x14\n" +
@@ -2767,10 +2904,11 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\bAskReply\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12&\n" +
 	"\x05fault\x18\x02 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node2\xe0\x03\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node2\x96\x04\n" +
 	"\x05Group\x127\n" +
 	"\x05Hello\x12\x17.muster.v1.HelloRequest\x1a\x15.muster.v1.HelloReply\x124\n" +
-	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x12=\n" +
+	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x124\n" +
+	"\x04Seat\x12\x16.muster.v1.SeatRequest\x1a\x14.muster.v1.SeatReply\x12=\n" +
 	"\aPropose\x12\x19.muster.v1.ProposeRequest\x1a\x17.muster.v1.ProposeReply\x127\n" +
 	"\x05Renew\x12\x17.muster.v1.RenewRequest\x1a\x15.muster.v1.RenewReply\x12:\n" +
 	"\x06Report\x12\x18.muster.v1.ReportRequest\x1a\x16.muster.v1.ReportReply\x129\n" +
@@ -2796,7 +2934,7 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 	return file_transport_wire_muster_proto_rawDescData
 }
 
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_transport_wire_muster_proto_goTypes = []any{
 	(*Fault)(nil),          // 0: muster.v1.Fault
 	(*HelloRequest)(nil),   // 1: muster.v1.HelloRequest
@@ -2804,88 +2942,93 @@ var file_transport_wire_muster_proto_goTypes = []any{
 	(*Founder)(nil),        // 3: muster.v1.Founder
 	(*FormRequest)(nil),    // 4: muster.v1.FormRequest
 	(*FormReply)(nil),      // 5: muster.v1.FormReply
-	(*ProposeRequest)(nil), // 6: muster.v1.ProposeRequest
-	(*ProposeReply)(nil),   // 7: muster.v1.ProposeReply
-	(*RenewRequest)(nil),   // 8: muster.v1.RenewRequest
-	(*RenewReply)(nil),     // 9: muster.v1.RenewReply
-	(*Report)(nil),         // 10: muster.v1.Report
-	(*ReportRequest)(nil),  // 11: muster.v1.ReportRequest
-	(*ReportReply)(nil),    // 12: muster.v1.ReportReply
-	(*WatchRequest)(nil),   // 13: muster.v1.WatchRequest
-	(*WatchEvent)(nil),     // 14: muster.v1.WatchEvent
-	(*ArriveRequest)(nil),  // 15: muster.v1.ArriveRequest
-	(*ArriveReply)(nil),    // 16: muster.v1.ArriveReply
-	(*InspectRequest)(nil), // 17: muster.v1.InspectRequest
-	(*InspectReply)(nil),   // 18: muster.v1.InspectReply
-	(*Hosted)(nil),         // 19: muster.v1.Hosted
-	(*Envelope)(nil),       // 20: muster.v1.Envelope
-	(*EnvelopeFrame)(nil),  // 21: muster.v1.EnvelopeFrame
-	(*Answer)(nil),         // 22: muster.v1.Answer
-	(*AnswerFrame)(nil),    // 23: muster.v1.AnswerFrame
-	(*EpochStart)(nil),     // 24: muster.v1.EpochStart
-	(*Append)(nil),         // 25: muster.v1.Append
-	(*AppendFrame)(nil),    // 26: muster.v1.AppendFrame
-	(*Ack)(nil),            // 27: muster.v1.Ack
-	(*Nack)(nil),           // 28: muster.v1.Nack
-	(*AckFrame)(nil),       // 29: muster.v1.AckFrame
-	(*SealItem)(nil),       // 30: muster.v1.SealItem
-	(*SealRequest)(nil),    // 31: muster.v1.SealRequest
-	(*Sealed)(nil),         // 32: muster.v1.Sealed
-	(*SealReply)(nil),      // 33: muster.v1.SealReply
-	(*AskRequest)(nil),     // 34: muster.v1.AskRequest
-	(*AskReply)(nil),       // 35: muster.v1.AskReply
+	(*SeatRequest)(nil),    // 6: muster.v1.SeatRequest
+	(*SeatReply)(nil),      // 7: muster.v1.SeatReply
+	(*ProposeRequest)(nil), // 8: muster.v1.ProposeRequest
+	(*ProposeReply)(nil),   // 9: muster.v1.ProposeReply
+	(*RenewRequest)(nil),   // 10: muster.v1.RenewRequest
+	(*RenewReply)(nil),     // 11: muster.v1.RenewReply
+	(*Report)(nil),         // 12: muster.v1.Report
+	(*ReportRequest)(nil),  // 13: muster.v1.ReportRequest
+	(*ReportReply)(nil),    // 14: muster.v1.ReportReply
+	(*WatchRequest)(nil),   // 15: muster.v1.WatchRequest
+	(*WatchEvent)(nil),     // 16: muster.v1.WatchEvent
+	(*ArriveRequest)(nil),  // 17: muster.v1.ArriveRequest
+	(*ArriveReply)(nil),    // 18: muster.v1.ArriveReply
+	(*InspectRequest)(nil), // 19: muster.v1.InspectRequest
+	(*InspectReply)(nil),   // 20: muster.v1.InspectReply
+	(*Hosted)(nil),         // 21: muster.v1.Hosted
+	(*Envelope)(nil),       // 22: muster.v1.Envelope
+	(*EnvelopeFrame)(nil),  // 23: muster.v1.EnvelopeFrame
+	(*Answer)(nil),         // 24: muster.v1.Answer
+	(*AnswerFrame)(nil),    // 25: muster.v1.AnswerFrame
+	(*EpochStart)(nil),     // 26: muster.v1.EpochStart
+	(*Append)(nil),         // 27: muster.v1.Append
+	(*AppendFrame)(nil),    // 28: muster.v1.AppendFrame
+	(*Ack)(nil),            // 29: muster.v1.Ack
+	(*Nack)(nil),           // 30: muster.v1.Nack
+	(*AckFrame)(nil),       // 31: muster.v1.AckFrame
+	(*SealItem)(nil),       // 32: muster.v1.SealItem
+	(*SealRequest)(nil),    // 33: muster.v1.SealRequest
+	(*Sealed)(nil),         // 34: muster.v1.Sealed
+	(*SealReply)(nil),      // 35: muster.v1.SealReply
+	(*AskRequest)(nil),     // 36: muster.v1.AskRequest
+	(*AskReply)(nil),       // 37: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
 	3,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
 	0,  // 1: muster.v1.FormReply.fault:type_name -> muster.v1.Fault
-	0,  // 2: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
-	0,  // 3: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
-	10, // 4: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
-	0,  // 5: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
-	0,  // 6: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
-	19, // 7: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
-	0,  // 8: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
-	20, // 9: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
-	0,  // 10: muster.v1.Answer.fault:type_name -> muster.v1.Fault
-	22, // 11: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	25, // 12: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	24, // 13: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	27, // 14: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	28, // 15: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	30, // 16: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	24, // 17: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
-	0,  // 18: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	32, // 19: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
-	0,  // 20: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	1,  // 21: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	4,  // 22: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	6,  // 23: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	8,  // 24: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	11, // 25: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
-	13, // 26: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	15, // 27: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	17, // 28: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	21, // 29: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	26, // 30: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	31, // 31: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	34, // 32: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	2,  // 33: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	5,  // 34: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	7,  // 35: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	9,  // 36: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	12, // 37: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
-	14, // 38: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	16, // 39: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	18, // 40: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	23, // 41: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	29, // 42: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	33, // 43: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	35, // 44: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	33, // [33:45] is the sub-list for method output_type
-	21, // [21:33] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	0,  // 2: muster.v1.SeatReply.fault:type_name -> muster.v1.Fault
+	0,  // 3: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
+	0,  // 4: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
+	12, // 5: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
+	0,  // 6: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
+	0,  // 7: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
+	21, // 8: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
+	0,  // 9: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
+	22, // 10: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
+	0,  // 11: muster.v1.Answer.fault:type_name -> muster.v1.Fault
+	24, // 12: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
+	27, // 13: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	26, // 14: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	29, // 15: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	30, // 16: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	32, // 17: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	26, // 18: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	0,  // 19: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
+	34, // 20: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	0,  // 21: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
+	1,  // 22: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	4,  // 23: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	6,  // 24: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
+	8,  // 25: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	10, // 26: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	13, // 27: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	15, // 28: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	17, // 29: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	19, // 30: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	23, // 31: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	28, // 32: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	33, // 33: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	36, // 34: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	2,  // 35: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	5,  // 36: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	7,  // 37: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
+	9,  // 38: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	11, // 39: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	14, // 40: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	16, // 41: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	18, // 42: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	20, // 43: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	25, // 44: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	31, // 45: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	35, // 46: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	37, // 47: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	35, // [35:48] is the sub-list for method output_type
+	22, // [22:35] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_transport_wire_muster_proto_init() }
@@ -2899,7 +3042,7 @@ func file_transport_wire_muster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
