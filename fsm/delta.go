@@ -10,8 +10,11 @@ import (
 // deltaVersion is the format of encoded deltas and rounds.
 const deltaVersion = 1
 
-// MaxDelta bounds the bytes of an encoded Delta: one that holds a whole map is the largest.
+// MaxDelta bounds the bytes of an encoded Delta: one that holds a whole map is the largest. It comes in parts.
 const MaxDelta = 256 << 20
+
+// partItems is how many items of each kind one part of a Delta holds: 2 MiB or so, when they are placements.
+const partItems = 4_096
 
 // EncodeDelta writes a delta for DecodeDelta.
 func EncodeDelta(d *shard.Delta) []byte { return versioned(d) }
@@ -27,6 +30,50 @@ func DecodeDelta(b []byte) (*shard.Delta, error) {
 		return nil, shard.Errorf(shard.CodeInvalid, "delta %d: %v", d.Index, err)
 	}
 	return d, nil
+}
+
+// EncodeParts writes a delta as one or more messages of a bearable size, for Parts. One that is small makes one, the same
+// as EncodeDelta's.
+func EncodeParts(d *shard.Delta) [][]byte {
+	var messages [][]byte
+	for _, part := range d.Split(partItems) {
+		messages = append(messages, versioned(part))
+	}
+	return messages
+}
+
+// Parts puts together the deltas of a stream that come in parts, in the order they were sent. Its zero value waits for a
+// first part. One stream each, not concurrent.
+type Parts struct {
+	begun *shard.Delta
+	bytes int
+}
+
+// Take reads the next message of a stream: the delta when it is whole, checked as by DecodeDelta, and nil while more is to
+// come. It fails with CodeInvalid on a part that does not continue what came before, and beyond MaxDelta bytes; the stream is
+// of no use then.
+func (p *Parts) Take(b []byte) (*shard.Delta, error) {
+	part := &shard.Delta{}
+	if err := openVersioned(b, part); err != nil {
+		return nil, err
+	}
+	if p.bytes += len(b); p.bytes > MaxDelta {
+		return nil, shard.Errorf(shard.CodeInvalid, "delta %d of more than %d bytes", part.Index, MaxDelta)
+	}
+	if p.begun == nil {
+		p.begun = part
+	} else if err := p.begun.Join(part); err != nil {
+		return nil, shard.Errorf(shard.CodeInvalid, "%v", err)
+	}
+	if p.begun.More {
+		return nil, nil
+	}
+	whole := p.begun
+	*p = Parts{}
+	if err := checkDelta(whole); err != nil {
+		return nil, shard.Errorf(shard.CodeInvalid, "delta %d: %v", whole.Index, err)
+	}
+	return whole, nil
 }
 
 // checkDelta bounds what With would allocate and checks every placement.

@@ -14,6 +14,7 @@ type group struct {
 	t        testing.TB
 	state    *fsm.State
 	follower *shard.View
+	stream   fsm.Parts
 	specs    map[string]shard.Spec // by name, for scripts
 }
 
@@ -59,10 +60,14 @@ func (g *group) apply(entry []byte) fsm.Result {
 // follow brings the follower's map up to date, through the wire format.
 func (g *group) follow(d *shard.Delta) {
 	g.t.Helper()
-	read, err := fsm.DecodeDelta(fsm.EncodeDelta(d))
-	if err != nil {
-		g.t.Fatal(err)
+	var read *shard.Delta
+	for _, message := range fsm.EncodeParts(d) {
+		var err error
+		if read, err = g.stream.Take(message); err != nil {
+			g.t.Fatal(err)
+		}
 	}
+	var err error
 	if g.follower, err = g.follower.With(read); err != nil {
 		g.t.Fatal(err)
 	}

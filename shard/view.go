@@ -75,7 +75,53 @@ type Delta struct {
 	LastSession SessionID   `cbor:"10,keyasint,omitempty"`
 	Removed     []NodeID    `cbor:"11,keyasint,omitempty"` // members that are gone for good, before Members adds any
 	Paused      *bool       `cbor:"12,keyasint,omitempty"`
-	PausedUntil int64       `cbor:"13,keyasint,omitempty"` // goes with Paused
+	PausedUntil int64       `cbor:"14,keyasint,omitempty"` // goes with Paused
+	More        bool        `cbor:"13,keyasint,omitempty"` // a part: the next Delta continues it. See Split
+}
+
+// Split cuts a delta into parts of at most `most` items of each kind, so that a large map fits into messages of a bearable
+// size. Together they say what d says, in order, and all but the last are marked More. No part is a change of its own:
+// there is no map between two of them, so With refuses them until Join has put them together.
+func (d *Delta) Split(most int) []*Delta {
+	most = max(1, most)
+	parts := []*Delta{}
+	rest := *d
+	for len(parts) == 0 || parts[len(parts)-1].More {
+		part := rest
+		rest = Delta{Index: d.Index}
+		part.Types, rest.Types = cut(part.Types, most)
+		part.Placements, rest.Placements = cut(part.Placements, most)
+		part.Members, rest.Members = cut(part.Members, most)
+		part.Removed, rest.Removed = cut(part.Removed, most)
+		part.Sessions, rest.Sessions = cut(part.Sessions, most)
+		part.Ended, rest.Ended = cut(part.Ended, most)
+		part.More = !rest.Empty()
+		parts = append(parts, &part)
+	}
+	return parts
+}
+
+// Join adds the part that continues d. It fails, changing nothing, when d is whole already or the part does not belong to it.
+func (d *Delta) Join(part *Delta) error {
+	if !d.More || part.Index != d.Index || part.Reset || part.Group != "" {
+		return fmt.Errorf("delta %d does not continue delta %d", part.Index, d.Index)
+	}
+	d.Types = append(d.Types, part.Types...)
+	d.Placements = append(d.Placements, part.Placements...)
+	d.Members = append(d.Members, part.Members...)
+	d.Removed = append(d.Removed, part.Removed...)
+	d.Sessions = append(d.Sessions, part.Sessions...)
+	d.Ended = append(d.Ended, part.Ended...)
+	d.More = part.More
+	return nil
+}
+
+// cut returns the first items of a list and the rest, nil for none.
+func cut[T any](list []T, most int) (first, rest []T) {
+	if len(list) <= most {
+		return list, nil
+	}
+	return list[:most:most], list[most:]
 }
 
 // Empty reports whether applying d changes no more than the index.
@@ -123,8 +169,12 @@ func (v *View) Ended(id SessionID) bool {
 }
 
 // With returns the view after d. It copies the maps that d touches and shares the rest; the receiver is not changed.
-// It fails, returning nil, on a delta that is not newer or that refers to what is not there; the caller resynchronises.
+// It fails, returning nil, on a delta that is not newer, not whole, or that refers to what is not there; the caller
+// resynchronises.
 func (v *View) With(d *Delta) (*View, error) {
+	if d.More {
+		return nil, fmt.Errorf("delta %d is only a part", d.Index)
+	}
 	next := *v
 	if d.Reset {
 		next = *NewView()

@@ -84,6 +84,43 @@ func TestDeltasThatDoNotFitAreRefused(t *testing.T) {
 	}
 }
 
+// A whole map may be too large for one message. Its parts must say together what it says, whatever their size, and no part
+// may pass for a map of its own.
+func TestDeltasComeInParts(t *testing.T) {
+	three, yes := 3, true
+	d := &shard.Delta{Reset: true, Index: 9, Group: "g", Types: []shard.Spec{spec}, Required: &three, Paused: &yes, LastSession: 8,
+		Members: []shard.Member{{ID: "n1"}, {ID: "n2"}}, Removed: []shard.NodeID{"n7"}, Ended: []shard.SessionID{4, 5, 6},
+		Sessions:   []shard.Session{{ID: 7, Node: "n1"}},
+		Placements: []shard.Placement{active(0, 1), active(1, 1), active(2, 1), active(3, 1)}}
+	for most, want := range map[int]int{0: 4, 1: 4, 2: 2, 3: 2, 4: 1, 100: 1} {
+		parts := d.Split(most)
+		if len(parts) != want {
+			t.Fatalf("%d items of a kind: %d parts, not %d", most, len(parts), want)
+		}
+		joined := *parts[0]
+		for _, part := range parts[1:] {
+			if next, err := shard.NewView().With(&joined); err == nil {
+				t.Fatalf("a part passes for the map %+v", next)
+			}
+			if err := joined.Join(part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !reflect.DeepEqual(&joined, d) {
+			t.Errorf("%d items of a kind: joined\n%+v\nsplit\n%+v", most, &joined, d)
+		}
+		if err := joined.Join(&shard.Delta{Index: 9}); err == nil {
+			t.Error("a whole delta was continued")
+		}
+	}
+	begun := *d.Split(2)[0]
+	for name, part := range map[string]*shard.Delta{"of another entry": {Index: 10}, "a beginning": d.Split(2)[0]} {
+		if err := begun.Join(part); err == nil || len(begun.Placements) != 2 {
+			t.Errorf("%s was taken for the next part: %v", name, err)
+		}
+	}
+}
+
 func TestPlacementInvariants(t *testing.T) {
 	good := active(0, 1)
 	if err := good.Check(); err != nil || good.RecoveryQuorum() != 1 {

@@ -25,9 +25,10 @@ import (
 // Cut is for a node whose disk hangs: its Raft instance would go on leading, as heartbeats do not touch the disk.
 type RaftLayer struct {
 	port *Port
-	lane *lane
 	mu   struct {
 		sync.Mutex
+		lane    *lane // another one after each Open of a closed layer
+		closed  bool
 		expect  func(raft.ServerAddress) (addr string, node shard.NodeID)
 		cut     bool
 		streams map[net.Conn]struct{}
@@ -58,7 +59,8 @@ var raftAnswers = [...]string{
 }
 
 func newRaftLayer(p *Port) *RaftLayer {
-	r := &RaftLayer{port: p, lane: newLane(address(p.advertise))}
+	r := &RaftLayer{port: p}
+	r.mu.lane = newLane(address(p.advertise))
 	r.mu.streams = map[net.Conn]struct{}{}
 	return r
 }
@@ -82,18 +84,39 @@ func (r *RaftLayer) find(to raft.ServerAddress) (addr string, node shard.NodeID)
 }
 
 // Accept implements net.Listener. It fails with net.ErrClosed after Close of the layer or the port.
-func (r *RaftLayer) Accept() (net.Conn, error) { return r.lane.Accept() }
+func (r *RaftLayer) Accept() (net.Conn, error) { return r.current().Accept() }
+
+func (r *RaftLayer) current() *lane {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.lane
+}
 
 // Addr returns the advertised address: Raft tells it to the other voters.
-func (r *RaftLayer) Addr() net.Addr { return r.lane.addr }
+func (r *RaftLayer) Addr() net.Addr { return r.current().addr }
 
 // Close ends Accept and every stream. The port goes on serving calls.
 func (r *RaftLayer) Close() error {
 	r.Cut()
-	return r.lane.Close()
+	r.mu.Lock()
+	r.mu.closed = true
+	l := r.mu.lane
+	r.mu.Unlock()
+	return l.Close()
 }
 
-// Cut closes every stream and refuses new ones, in both directions and for good. It does not block. Accept goes on
+// Open takes back Cut and Close, for a node that is given a vote after it had none. The caller makes sure that no Raft
+// instance of before is left: it would accept streams that are not meant for it.
+func (r *RaftLayer) Open() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.closed {
+		r.mu.lane = newLane(address(r.port.advertise))
+	}
+	r.mu.cut, r.mu.closed = false, false
+}
+
+// Cut closes every stream and refuses new ones, in both directions, until Open. It does not block. Accept goes on
 // waiting, so the Raft instance above sees a network that is gone, not a closed transport.
 func (r *RaftLayer) Cut() {
 	r.mu.Lock()
@@ -173,7 +196,7 @@ func (r *RaftLayer) receive(c *conn, limit time.Time) error {
 	if err != nil {
 		return err
 	}
-	if !r.lane.offer(stream, limit) {
+	if !r.current().offer(stream, limit) {
 		stream.Close()
 		return net.ErrClosed
 	}

@@ -78,7 +78,7 @@ func TestRaftStreamFindsTheVoter(t *testing.T) {
 }
 
 // Cut takes the leadership from a node whose Raft would not give it up by itself: its streams break both ways, and
-// another voter leads. Calls go on.
+// another voter leads. Calls go on. Open takes it back.
 func TestCutDeposesALeader(t *testing.T) {
 	voters := make([]*voter, 3)
 	var servers []raft.Server
@@ -101,6 +101,12 @@ func TestCutDeposesALeader(t *testing.T) {
 	if _, err := hello(t, second.Peer(first.Addr())); err != nil {
 		t.Errorf("calls to the cut node: %v", err)
 	}
+	first.RaftLayer().Open()
+	c, err := second.RaftLayer().Dial(raft.ServerAddress(first.Addr()), patience)
+	if err != nil {
+		t.Fatalf("opened again: %v", err)
+	}
+	c.Close()
 }
 
 type voter struct {

@@ -55,6 +55,7 @@ var (
 var methods = map[string]access{
 	wire.Group_Hello_FullMethodName:      {anyGroup, everyone},
 	wire.Group_Form_FullMethodName:       {anyGroup, servers},
+	wire.Group_Seat_FullMethodName:       {groupMember, servers},
 	wire.Group_Propose_FullMethodName:    {groupMember, []Role{RoleServer, RoleAdmin}},
 	wire.Group_Renew_FullMethodName:      {groupMember, servers},
 	wire.Group_Report_FullMethodName:     {groupMember, servers},

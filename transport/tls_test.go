@@ -119,7 +119,7 @@ func TestTLSRoles(t *testing.T) {
 	if _, err := hello(t, c); err != nil {
 		t.Errorf("a client's hello: %v", err)
 	}
-	allowed := map[string]bool{"Hello": true, "Watch": true, "Arrive": true, "Inspect": true, "Ask": true}
+	allowed := map[string]bool{"Hello": true, "Watch": true, "Arrive": true, "Inspect": true, "Consult": true, "Ask": true}
 	eachMethod(func(method string, stream bool) {
 		code := callCode(t, c, method, stream)
 		if (code != shard.CodeWrongGroup) != allowed[method[strings.LastIndex(method, "/")+1:]] {
@@ -127,6 +127,9 @@ func TestTLSRoles(t *testing.T) {
 		}
 	})
 	op := wire.NewGroupClient(client(t, a.Addr(), transport.ClientOptions{TLS: admin, Group: "g1"}))
+	if _, err := op.Administer(deadline(t), &wire.AdministerRequest{}); shard.CodeOf(typed(err)) != shard.CodeInvalid {
+		t.Errorf("an admin's order did not reach the service, which is not there: %v", err)
+	}
 	if _, err := op.Propose(deadline(t), &wire.ProposeRequest{}); shard.CodeOf(typed(err)) != shard.CodeNotLeader {
 		t.Errorf("an admin's proposal: %v", err)
 	}

@@ -24,6 +24,29 @@ const (
 	FormingStranded Reason = "forming-stranded" // a node that should create a first copy is gone
 )
 
+// Why a copy or a primary moves.
+const (
+	CopyGone     Reason = "copy-gone"     // the data of a copy is lost
+	NodeGone     Reason = "node-gone"     // the node of a copy is down for so long that it is given up
+	CopyMissing  Reason = "copy-missing"  // C has fewer copies than the type wants
+	NodeLeaves   Reason = "node-leaves"   // the primary's node is about to stop
+	NodeDrains   Reason = "node-drains"   // an operator wants the node empty
+	Pinned       Reason = "pinned"        // an operator wants the primary there
+	ZoneSpread   Reason = "zone-spread"   // copies share a zone though another has none
+	CopiesUneven Reason = "copies-uneven" // one node has more copies than another
+	LeadsUneven  Reason = "leads-uneven"  // one node leads more shards than another
+	Underway     Reason = "underway"      // it was begun by an earlier leader
+)
+
+// Why what was begun is given up.
+const (
+	CopyBack       Reason = "copy-back"       // the copy that was to be replaced is there again
+	Surplus        Reason = "surplus"         // C has all its copies without the learner
+	LearnerGone    Reason = "learner-gone"    // the learner's node is down
+	LearnerStuck   Reason = "learner-stuck"   // the learner's node does not create it
+	HandoffStalled Reason = "handoff-stalled" // the primary could not hand over in time
+)
+
 // Why nothing is done.
 const (
 	AwaitAnswers  Reason = "await-answers"  // too few copies have promised the new epoch; live ones are being asked
@@ -36,6 +59,13 @@ const (
 	AwaitVoters   Reason = "await-voters"   // enough members are up, but a voter may join within moments
 	AwaitCreation Reason = "await-creation" // nodes are creating the first copies
 	AwaitProposal Reason = "await-proposal" // a command is proposed and not applied yet
+	AwaitReturn   Reason = "await-return"   // a node is down and may come back: its copies are not replaced yet
+	AwaitHeir     Reason = "await-heir"     // no other copy could lead now
+	AwaitBudget   Reason = "await-budget"   // as much is under way as may be at once
+	AwaitCooldown Reason = "await-cooldown" // the shard was moved a moment ago
+	AwaitTarget   Reason = "await-target"   // the copy that is to lead is not in C yet, or the one that is to leave still leads
+	NoRoom        Reason = "no-room"        // no member could take a copy: each is down, closed, or has one
+	PinBlocked    Reason = "pin-blocked"    // the node where an operator wants the primary cannot take it
 )
 
 // Note is why, for one session or shard.

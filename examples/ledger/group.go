@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -67,18 +68,29 @@ func newGroup(nodes int, s shape) (*group, error) {
 	return g, nil
 }
 
+// Ports of the nodes are below those that the system hands out by itself (from 32768 on Linux, 49152 elsewhere): a node
+// comes up, or back, some time after its port was found free, and meanwhile no outgoing connection may take it.
+const (
+	lowestPort  = 20_000
+	highestPort = 32_000
+	portTries   = 1_000
+)
+
 // freeAddrs finds ports that are free now: a node that comes back needs the one it had.
 func freeAddrs(n int) ([]string, error) {
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range portTries {
+		if len(addrs) == n {
+			return addrs, nil
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowestPort+rand.IntN(highestPort-lowestPort)))
 		if err != nil {
-			return nil, err
+			continue // taken
 		}
 		defer l.Close()
 		addrs = append(addrs, l.Addr().String())
 	}
-	return addrs, nil
+	return nil, fmt.Errorf("no %d free ports from %d to %d", n, lowestPort, highestPort)
 }
 
 func (g *group) start(m *member) error {

@@ -119,7 +119,9 @@ func Processes(dir string, n int) ([]*Process, error) {
 	var ps []*Process
 	var seeds []string
 	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0") // reserves a port; a moment later the node takes it over
+		// This reserves a port; a moment later the node takes it over, and again after each kill. On a loopback address of this
+		// process's own, no outgoing connection takes the port in between.
+		l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.1:0", 1+os.Getpid()/250%250, 1+os.Getpid()%250))
 		if err != nil {
 			return nil, err
 		}

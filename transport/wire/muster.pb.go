@@ -522,6 +522,134 @@ func (x *FormReply) GetFault() *Fault {
 	return nil
 }
 
+type SeatRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Directory     string                 `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"` // that of the node that is meant
+	Leave         bool                   `protobuf:"varint,2,opt,name=leave,proto3" json:"leave,omitempty"`        // give the seat up
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`          // the leader's: a new seat votes in later ones only
+	Applied       uint64                 `protobuf:"varint,4,opt,name=applied,proto3" json:"applied,omitempty"`    // how far the leader is: who has applied as much has caught up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeatRequest) Reset() {
+	*x = SeatRequest{}
+	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeatRequest) ProtoMessage() {}
+
+func (x *SeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeatRequest.ProtoReflect.Descriptor instead.
+func (*SeatRequest) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SeatRequest) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *SeatRequest) GetLeave() bool {
+	if x != nil {
+		return x.Leave
+	}
+	return false
+}
+
+func (x *SeatRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *SeatRequest) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+type SeatReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CaughtUp      bool                   `protobuf:"varint,1,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"` // and will take its seat again after a restart
+	Applied       uint64                 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
+	Fault         *Fault                 `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeatReply) Reset() {
+	*x = SeatReply{}
+	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeatReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeatReply) ProtoMessage() {}
+
+func (x *SeatReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeatReply.ProtoReflect.Descriptor instead.
+func (*SeatReply) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SeatReply) GetCaughtUp() bool {
+	if x != nil {
+		return x.CaughtUp
+	}
+	return false
+}
+
+func (x *SeatReply) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *SeatReply) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
 type ProposeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Commands      []byte                 `protobuf:"bytes,1,opt,name=commands,proto3" json:"commands,omitempty"` // fsm encoding of one entry
@@ -531,7 +659,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	mi := &file_transport_wire_muster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +671,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	mi := &file_transport_wire_muster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +684,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{6}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProposeRequest) GetCommands() []byte {
@@ -577,7 +705,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	mi := &file_transport_wire_muster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +717,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	mi := &file_transport_wire_muster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +730,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{7}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProposeReply) GetIndex() uint64 {
@@ -636,7 +764,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[8]
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +776,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[8]
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +789,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{8}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RenewRequest) GetSession() uint64 {
@@ -689,7 +817,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[9]
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +829,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[9]
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +842,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{9}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RenewReply) GetIndex() uint64 {
@@ -754,7 +882,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +894,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +907,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Report) GetKind() uint32 {
@@ -849,7 +977,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +989,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1002,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReportRequest) GetDirectory() string {
@@ -907,7 +1035,7 @@ type ReportReply struct {
 
 func (x *ReportReply) Reset() {
 	*x = ReportReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1047,7 @@ func (x *ReportReply) String() string {
 func (*ReportReply) ProtoMessage() {}
 
 func (x *ReportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1060,7 @@ func (x *ReportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
 func (*ReportReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportReply) GetFault() *Fault {
@@ -952,7 +1080,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1092,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1105,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchRequest) GetFrom() uint64 {
@@ -1009,7 +1137,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1149,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1162,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchEvent) GetIndex() uint64 {
@@ -1100,7 +1228,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1240,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1253,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1182,7 +1310,7 @@ type ArriveReply struct {
 
 func (x *ArriveReply) Reset() {
 	*x = ArriveReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1322,7 @@ func (x *ArriveReply) String() string {
 func (*ArriveReply) ProtoMessage() {}
 
 func (x *ArriveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1335,7 @@ func (x *ArriveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveReply.ProtoReflect.Descriptor instead.
 func (*ArriveReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ArriveReply) GetGeneration() uint64 {
@@ -1247,7 +1375,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1387,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1400,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InspectRequest) GetLinearizable() bool {
@@ -1301,7 +1429,7 @@ type InspectReply struct {
 
 func (x *InspectReply) Reset() {
 	*x = InspectReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1441,7 @@ func (x *InspectReply) String() string {
 func (*InspectReply) ProtoMessage() {}
 
 func (x *InspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1454,7 @@ func (x *InspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectReply.ProtoReflect.Descriptor instead.
 func (*InspectReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InspectReply) GetWhole() []byte {
@@ -1424,7 +1552,7 @@ type Hosted struct {
 
 func (x *Hosted) Reset() {
 	*x = Hosted{}
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1564,7 @@ func (x *Hosted) String() string {
 func (*Hosted) ProtoMessage() {}
 
 func (x *Hosted) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1577,7 @@ func (x *Hosted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hosted.ProtoReflect.Descriptor instead.
 func (*Hosted) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Hosted) GetType() string {
@@ -1531,7 +1659,7 @@ type AdministerRequest struct {
 
 func (x *AdministerRequest) Reset() {
 	*x = AdministerRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1671,7 @@ func (x *AdministerRequest) String() string {
 func (*AdministerRequest) ProtoMessage() {}
 
 func (x *AdministerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1684,7 @@ func (x *AdministerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdministerRequest.ProtoReflect.Descriptor instead.
 func (*AdministerRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AdministerRequest) GetOrder() Order {
@@ -1628,7 +1756,7 @@ type AdministerReply struct {
 
 func (x *AdministerReply) Reset() {
 	*x = AdministerReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1768,7 @@ func (x *AdministerReply) String() string {
 func (*AdministerReply) ProtoMessage() {}
 
 func (x *AdministerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1781,7 @@ func (x *AdministerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdministerReply.ProtoReflect.Descriptor instead.
 func (*AdministerReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdministerReply) GetStage() string {
@@ -1702,7 +1830,7 @@ type ConsultRequest struct {
 
 func (x *ConsultRequest) Reset() {
 	*x = ConsultRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1842,7 @@ func (x *ConsultRequest) String() string {
 func (*ConsultRequest) ProtoMessage() {}
 
 func (x *ConsultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1855,7 @@ func (x *ConsultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsultRequest.ProtoReflect.Descriptor instead.
 func (*ConsultRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ConsultRequest) GetQuestion() Question {
@@ -1764,7 +1892,7 @@ type ConsultReply struct {
 
 func (x *ConsultReply) Reset() {
 	*x = ConsultReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1904,7 @@ func (x *ConsultReply) String() string {
 func (*ConsultReply) ProtoMessage() {}
 
 func (x *ConsultReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1917,7 @@ func (x *ConsultReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsultReply.ProtoReflect.Descriptor instead.
 func (*ConsultReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConsultReply) GetHistory() []byte {
@@ -1840,7 +1968,7 @@ type RaftPeer struct {
 
 func (x *RaftPeer) Reset() {
 	*x = RaftPeer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +1980,7 @@ func (x *RaftPeer) String() string {
 func (*RaftPeer) ProtoMessage() {}
 
 func (x *RaftPeer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +1993,7 @@ func (x *RaftPeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftPeer.ProtoReflect.Descriptor instead.
 func (*RaftPeer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RaftPeer) GetNode() string {
@@ -1915,7 +2043,7 @@ type PlanLine struct {
 
 func (x *PlanLine) Reset() {
 	*x = PlanLine{}
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2055,7 @@ func (x *PlanLine) String() string {
 func (*PlanLine) ProtoMessage() {}
 
 func (x *PlanLine) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2068,7 @@ func (x *PlanLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanLine.ProtoReflect.Descriptor instead.
 func (*PlanLine) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PlanLine) GetStep() string {
@@ -1984,7 +2112,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2124,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2137,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Envelope) GetCall() uint64 {
@@ -2105,7 +2233,7 @@ type EnvelopeFrame struct {
 
 func (x *EnvelopeFrame) Reset() {
 	*x = EnvelopeFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2245,7 @@ func (x *EnvelopeFrame) String() string {
 func (*EnvelopeFrame) ProtoMessage() {}
 
 func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2258,7 @@ func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeFrame.ProtoReflect.Descriptor instead.
 func (*EnvelopeFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EnvelopeFrame) GetEnvelopes() []*Envelope {
@@ -2151,7 +2279,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2291,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2304,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Answer) GetCall() uint64 {
@@ -2209,7 +2337,7 @@ type AnswerFrame struct {
 
 func (x *AnswerFrame) Reset() {
 	*x = AnswerFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2349,7 @@ func (x *AnswerFrame) String() string {
 func (*AnswerFrame) ProtoMessage() {}
 
 func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2362,7 @@ func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFrame.ProtoReflect.Descriptor instead.
 func (*AnswerFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AnswerFrame) GetAnswers() []*Answer {
@@ -2254,7 +2382,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2394,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2407,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -2315,7 +2443,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2455,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2468,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Append) GetType() string {
@@ -2429,7 +2557,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2569,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2582,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -2478,7 +2606,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2618,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2631,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Ack) GetType() string {
@@ -2565,7 +2693,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2705,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2718,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Nack) GetType() string {
@@ -2666,7 +2794,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2806,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +2819,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -2720,7 +2848,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2860,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2873,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SealItem) GetType() string {
@@ -2785,7 +2913,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2797,7 +2925,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2810,7 +2938,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -2838,7 +2966,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +2978,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +2991,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Sealed) GetType() string {
@@ -2945,7 +3073,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3085,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3098,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -2994,7 +3122,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3134,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3147,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AskRequest) GetType() string {
@@ -3075,7 +3203,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3215,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3228,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -3155,7 +3283,16 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12.\n" +
 	"\bfounders\x18\x02 \x03(\v2\x12.muster.v1.FounderR\bfounders\"3\n" +
 	"\tFormReply\x12&\n" +
-	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\",\n" +
+	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\"o\n" +
+	"\vSeatRequest\x12\x1c\n" +
+	"\tdirectory\x18\x01 \x01(\tR\tdirectory\x12\x14\n" +
+	"\x05leave\x18\x02 \x01(\bR\x05leave\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x18\n" +
+	"\aapplied\x18\x04 \x01(\x04R\aapplied\"j\n" +
+	"\tSeatReply\x12\x1b\n" +
+	"\tcaught_up\x18\x01 \x01(\bR\bcaughtUp\x12\x18\n" +
+	"\aapplied\x18\x02 \x01(\x04R\aapplied\x12&\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\",\n" +
 	"\x0eProposeRequest\x12\x1a\n" +
 	"\bcommands\x18\x01 \x01(\fR\bcommands\"h\n" +
 	"\fProposeReply\x12\x14\n" +
@@ -3390,10 +3527,11 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\rQUESTION_NONE\x10\x00\x12\x14\n" +
 	"\x10QUESTION_HISTORY\x10\x01\x12\x12\n" +
 	"\x0eQUESTION_PEERS\x10\x02\x12\x11\n" +
-	"\rQUESTION_PLAN\x10\x032\xe7\x04\n" +
+	"\rQUESTION_PLAN\x10\x032\x9d\x05\n" +
 	"\x05Group\x127\n" +
 	"\x05Hello\x12\x17.muster.v1.HelloRequest\x1a\x15.muster.v1.HelloReply\x124\n" +
-	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x12=\n" +
+	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x124\n" +
+	"\x04Seat\x12\x16.muster.v1.SeatRequest\x1a\x14.muster.v1.SeatReply\x12=\n" +
 	"\aPropose\x12\x19.muster.v1.ProposeRequest\x1a\x17.muster.v1.ProposeReply\x127\n" +
 	"\x05Renew\x12\x17.muster.v1.RenewRequest\x1a\x15.muster.v1.RenewReply\x12:\n" +
 	"\x06Report\x12\x18.muster.v1.ReportRequest\x1a\x16.muster.v1.ReportReply\x129\n" +
@@ -3423,7 +3561,7 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 }
 
 var file_transport_wire_muster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_transport_wire_muster_proto_goTypes = []any{
 	(Order)(0),                // 0: muster.v1.Order
 	(Question)(0),             // 1: muster.v1.Question
@@ -3433,104 +3571,109 @@ var file_transport_wire_muster_proto_goTypes = []any{
 	(*Founder)(nil),           // 5: muster.v1.Founder
 	(*FormRequest)(nil),       // 6: muster.v1.FormRequest
 	(*FormReply)(nil),         // 7: muster.v1.FormReply
-	(*ProposeRequest)(nil),    // 8: muster.v1.ProposeRequest
-	(*ProposeReply)(nil),      // 9: muster.v1.ProposeReply
-	(*RenewRequest)(nil),      // 10: muster.v1.RenewRequest
-	(*RenewReply)(nil),        // 11: muster.v1.RenewReply
-	(*Report)(nil),            // 12: muster.v1.Report
-	(*ReportRequest)(nil),     // 13: muster.v1.ReportRequest
-	(*ReportReply)(nil),       // 14: muster.v1.ReportReply
-	(*WatchRequest)(nil),      // 15: muster.v1.WatchRequest
-	(*WatchEvent)(nil),        // 16: muster.v1.WatchEvent
-	(*ArriveRequest)(nil),     // 17: muster.v1.ArriveRequest
-	(*ArriveReply)(nil),       // 18: muster.v1.ArriveReply
-	(*InspectRequest)(nil),    // 19: muster.v1.InspectRequest
-	(*InspectReply)(nil),      // 20: muster.v1.InspectReply
-	(*Hosted)(nil),            // 21: muster.v1.Hosted
-	(*AdministerRequest)(nil), // 22: muster.v1.AdministerRequest
-	(*AdministerReply)(nil),   // 23: muster.v1.AdministerReply
-	(*ConsultRequest)(nil),    // 24: muster.v1.ConsultRequest
-	(*ConsultReply)(nil),      // 25: muster.v1.ConsultReply
-	(*RaftPeer)(nil),          // 26: muster.v1.RaftPeer
-	(*PlanLine)(nil),          // 27: muster.v1.PlanLine
-	(*Envelope)(nil),          // 28: muster.v1.Envelope
-	(*EnvelopeFrame)(nil),     // 29: muster.v1.EnvelopeFrame
-	(*Answer)(nil),            // 30: muster.v1.Answer
-	(*AnswerFrame)(nil),       // 31: muster.v1.AnswerFrame
-	(*EpochStart)(nil),        // 32: muster.v1.EpochStart
-	(*Append)(nil),            // 33: muster.v1.Append
-	(*AppendFrame)(nil),       // 34: muster.v1.AppendFrame
-	(*Ack)(nil),               // 35: muster.v1.Ack
-	(*Nack)(nil),              // 36: muster.v1.Nack
-	(*AckFrame)(nil),          // 37: muster.v1.AckFrame
-	(*SealItem)(nil),          // 38: muster.v1.SealItem
-	(*SealRequest)(nil),       // 39: muster.v1.SealRequest
-	(*Sealed)(nil),            // 40: muster.v1.Sealed
-	(*SealReply)(nil),         // 41: muster.v1.SealReply
-	(*AskRequest)(nil),        // 42: muster.v1.AskRequest
-	(*AskReply)(nil),          // 43: muster.v1.AskReply
+	(*SeatRequest)(nil),       // 8: muster.v1.SeatRequest
+	(*SeatReply)(nil),         // 9: muster.v1.SeatReply
+	(*ProposeRequest)(nil),    // 10: muster.v1.ProposeRequest
+	(*ProposeReply)(nil),      // 11: muster.v1.ProposeReply
+	(*RenewRequest)(nil),      // 12: muster.v1.RenewRequest
+	(*RenewReply)(nil),        // 13: muster.v1.RenewReply
+	(*Report)(nil),            // 14: muster.v1.Report
+	(*ReportRequest)(nil),     // 15: muster.v1.ReportRequest
+	(*ReportReply)(nil),       // 16: muster.v1.ReportReply
+	(*WatchRequest)(nil),      // 17: muster.v1.WatchRequest
+	(*WatchEvent)(nil),        // 18: muster.v1.WatchEvent
+	(*ArriveRequest)(nil),     // 19: muster.v1.ArriveRequest
+	(*ArriveReply)(nil),       // 20: muster.v1.ArriveReply
+	(*InspectRequest)(nil),    // 21: muster.v1.InspectRequest
+	(*InspectReply)(nil),      // 22: muster.v1.InspectReply
+	(*Hosted)(nil),            // 23: muster.v1.Hosted
+	(*AdministerRequest)(nil), // 24: muster.v1.AdministerRequest
+	(*AdministerReply)(nil),   // 25: muster.v1.AdministerReply
+	(*ConsultRequest)(nil),    // 26: muster.v1.ConsultRequest
+	(*ConsultReply)(nil),      // 27: muster.v1.ConsultReply
+	(*RaftPeer)(nil),          // 28: muster.v1.RaftPeer
+	(*PlanLine)(nil),          // 29: muster.v1.PlanLine
+	(*Envelope)(nil),          // 30: muster.v1.Envelope
+	(*EnvelopeFrame)(nil),     // 31: muster.v1.EnvelopeFrame
+	(*Answer)(nil),            // 32: muster.v1.Answer
+	(*AnswerFrame)(nil),       // 33: muster.v1.AnswerFrame
+	(*EpochStart)(nil),        // 34: muster.v1.EpochStart
+	(*Append)(nil),            // 35: muster.v1.Append
+	(*AppendFrame)(nil),       // 36: muster.v1.AppendFrame
+	(*Ack)(nil),               // 37: muster.v1.Ack
+	(*Nack)(nil),              // 38: muster.v1.Nack
+	(*AckFrame)(nil),          // 39: muster.v1.AckFrame
+	(*SealItem)(nil),          // 40: muster.v1.SealItem
+	(*SealRequest)(nil),       // 41: muster.v1.SealRequest
+	(*Sealed)(nil),            // 42: muster.v1.Sealed
+	(*SealReply)(nil),         // 43: muster.v1.SealReply
+	(*AskRequest)(nil),        // 44: muster.v1.AskRequest
+	(*AskReply)(nil),          // 45: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
 	5,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
 	2,  // 1: muster.v1.FormReply.fault:type_name -> muster.v1.Fault
-	2,  // 2: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
-	2,  // 3: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
-	12, // 4: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
-	2,  // 5: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
-	2,  // 6: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
-	21, // 7: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
-	2,  // 8: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
-	0,  // 9: muster.v1.AdministerRequest.order:type_name -> muster.v1.Order
-	2,  // 10: muster.v1.AdministerReply.fault:type_name -> muster.v1.Fault
-	1,  // 11: muster.v1.ConsultRequest.question:type_name -> muster.v1.Question
-	26, // 12: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
-	27, // 13: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
-	2,  // 14: muster.v1.ConsultReply.fault:type_name -> muster.v1.Fault
-	28, // 15: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
-	2,  // 16: muster.v1.Answer.fault:type_name -> muster.v1.Fault
-	30, // 17: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	33, // 18: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	32, // 19: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	35, // 20: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	36, // 21: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	38, // 22: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	32, // 23: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
-	2,  // 24: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	40, // 25: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
-	2,  // 26: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	3,  // 27: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	6,  // 28: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	8,  // 29: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	10, // 30: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	13, // 31: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
-	15, // 32: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	17, // 33: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	19, // 34: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	22, // 35: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
-	24, // 36: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
-	29, // 37: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	34, // 38: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	39, // 39: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	42, // 40: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	4,  // 41: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	7,  // 42: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	9,  // 43: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	11, // 44: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	14, // 45: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
-	16, // 46: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	18, // 47: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	20, // 48: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	23, // 49: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
-	25, // 50: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
-	31, // 51: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	37, // 52: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	41, // 53: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	43, // 54: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	41, // [41:55] is the sub-list for method output_type
-	27, // [27:41] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	2,  // 2: muster.v1.SeatReply.fault:type_name -> muster.v1.Fault
+	2,  // 3: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
+	2,  // 4: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
+	14, // 5: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
+	2,  // 6: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
+	2,  // 7: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
+	23, // 8: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
+	2,  // 9: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
+	0,  // 10: muster.v1.AdministerRequest.order:type_name -> muster.v1.Order
+	2,  // 11: muster.v1.AdministerReply.fault:type_name -> muster.v1.Fault
+	1,  // 12: muster.v1.ConsultRequest.question:type_name -> muster.v1.Question
+	28, // 13: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
+	29, // 14: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
+	2,  // 15: muster.v1.ConsultReply.fault:type_name -> muster.v1.Fault
+	30, // 16: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
+	2,  // 17: muster.v1.Answer.fault:type_name -> muster.v1.Fault
+	32, // 18: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
+	35, // 19: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	34, // 20: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	37, // 21: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	38, // 22: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	40, // 23: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	34, // 24: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	2,  // 25: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
+	42, // 26: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	2,  // 27: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
+	3,  // 28: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	6,  // 29: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	8,  // 30: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
+	10, // 31: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	12, // 32: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	15, // 33: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	17, // 34: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	19, // 35: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	21, // 36: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	24, // 37: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
+	26, // 38: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
+	31, // 39: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	36, // 40: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	41, // 41: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	44, // 42: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	4,  // 43: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	7,  // 44: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	9,  // 45: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
+	11, // 46: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	13, // 47: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	16, // 48: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	18, // 49: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	20, // 50: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	22, // 51: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	25, // 52: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
+	27, // 53: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
+	33, // 54: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	39, // 55: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	43, // 56: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	45, // 57: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	43, // [43:58] is the sub-list for method output_type
+	28, // [28:43] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_transport_wire_muster_proto_init() }
@@ -3544,7 +3687,7 @@ func file_transport_wire_muster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

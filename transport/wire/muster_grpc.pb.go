@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Group_Hello_FullMethodName      = "/muster.v1.Group/Hello"
 	Group_Form_FullMethodName       = "/muster.v1.Group/Form"
+	Group_Seat_FullMethodName       = "/muster.v1.Group/Seat"
 	Group_Propose_FullMethodName    = "/muster.v1.Group/Propose"
 	Group_Renew_FullMethodName      = "/muster.v1.Group/Renew"
 	Group_Report_FullMethodName     = "/muster.v1.Group/Report"
@@ -45,6 +46,8 @@ type GroupClient interface {
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloReply, error)
 	// Form asks a founding node to become part of a new group. Repeating the same Form is harmless.
 	Form(ctx context.Context, in *FormRequest, opts ...grpc.CallOption) (*FormReply, error)
+	// Seat has a member run Raft, or run it no more. Only the leader asks, and repeats it: that is harmless.
+	Seat(ctx context.Context, in *SeatRequest, opts ...grpc.CallOption) (*SeatReply, error)
 	// Propose runs commands of the replicated state machine. Only the leader answers otherwise than with not-leader.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
 	// Renew extends a session's lease; the answer leaves when the renewal is applied.
@@ -85,6 +88,16 @@ func (c *groupClient) Form(ctx context.Context, in *FormRequest, opts ...grpc.Ca
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(FormReply)
 	err := c.cc.Invoke(ctx, Group_Form_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *groupClient) Seat(ctx context.Context, in *SeatRequest, opts ...grpc.CallOption) (*SeatReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SeatReply)
+	err := c.cc.Invoke(ctx, Group_Seat_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +203,8 @@ type GroupServer interface {
 	Hello(context.Context, *HelloRequest) (*HelloReply, error)
 	// Form asks a founding node to become part of a new group. Repeating the same Form is harmless.
 	Form(context.Context, *FormRequest) (*FormReply, error)
+	// Seat has a member run Raft, or run it no more. Only the leader asks, and repeats it: that is harmless.
+	Seat(context.Context, *SeatRequest) (*SeatReply, error)
 	// Propose runs commands of the replicated state machine. Only the leader answers otherwise than with not-leader.
 	Propose(context.Context, *ProposeRequest) (*ProposeReply, error)
 	// Renew extends a session's lease; the answer leaves when the renewal is applied.
@@ -221,6 +236,9 @@ func (UnimplementedGroupServer) Hello(context.Context, *HelloRequest) (*HelloRep
 }
 func (UnimplementedGroupServer) Form(context.Context, *FormRequest) (*FormReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Form not implemented")
+}
+func (UnimplementedGroupServer) Seat(context.Context, *SeatRequest) (*SeatReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Seat not implemented")
 }
 func (UnimplementedGroupServer) Propose(context.Context, *ProposeRequest) (*ProposeReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
@@ -299,6 +317,24 @@ func _Group_Form_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(GroupServer).Form(ctx, req.(*FormRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Group_Seat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SeatRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GroupServer).Seat(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Group_Seat_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GroupServer).Seat(ctx, req.(*SeatRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -454,6 +490,10 @@ var Group_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Form",
 			Handler:    _Group_Form_Handler,
+		},
+		{
+			MethodName: "Seat",
+			Handler:    _Group_Seat_Handler,
 		},
 		{
 			MethodName: "Propose",

@@ -1,0 +1,248 @@
+package plan_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"muster/coordinator/plan"
+	"muster/shard"
+)
+
+// sizes are shards × nodes of the benchmarks, with 3 copies in 5 zones.
+var sizes = []struct{ shards, nodes int }{{1_000, 10}, {10_000, 100}, {100_000, 1_000}}
+
+const zones = 5
+
+// town builds views by hand: the entries that would lead there take longer than what is measured.
+type town struct {
+	view *shard.View
+	next shard.CopyID
+}
+
+func nodeID(i int) shard.NodeID { return shard.NodeID(fmt.Sprintf("n%04d", i)) }
+
+// settled is a view of one type spread evenly over the nodes: each has its part of every zone's copies, and of primaries.
+func settled(shards, nodes int) *town {
+	t := &town{view: shard.NewView()}
+	t.view.Group = "g"
+	for i := range nodes {
+		t.join(i)
+	}
+	spec := shard.Spec{Name: "t", Shards: uint32(shards), Replicas: 2, MinAcks: 1, AckTimeout: time.Second}
+	tv := &shard.TypeView{Spec: spec, Placements: make([]*shard.Placement, shards)}
+	dice := rand.New(rand.NewPCG(1, 2))
+	decks := make([][]int, zones) // of each zone's nodes, shuffled again when it is used up: even, and no two nodes share all
+	for i := range shards {
+		p := &shard.Placement{Shard: shard.ID{Type: "t", Number: shard.Number(i)}, Epoch: 1, Version: 1, Status: shard.Active, WriteQuorum: 2}
+		for k := range 3 { // sets of zones, and who of them leads, in turn
+			zone := (i + k*(1+i/zones%2)) % zones
+			if len(decks[zone]) == 0 {
+				decks[zone] = dice.Perm(nodes / zones)
+			}
+			n := zone + zones*decks[zone][0]
+			decks[zone] = decks[zone][1:]
+			t.next++
+			p.Copies = append(p.Copies, shard.Copy{ID: t.next, Node: nodeID(n), Directory: "d" + shard.DirectoryID(nodeID(n)), State: shard.CopyReady})
+		}
+		t.lead(p, p.Copies[i/zones/2%3])
+		tv.Placements[i] = p
+	}
+	t.view.Types["t"] = tv
+	for moves := plan.Balance(t.view); len(moves) > 0; moves = plan.Balance(t.view) {
+		t.carry(moves)
+	}
+	return t
+}
+
+func (t *town) lead(p *shard.Placement, c shard.Copy) {
+	p.Primary, p.Node, p.Session = c.ID, c.Node, t.view.Members[c.Node].Session
+	p.ActiveEpoch, p.ActivePrimary, p.ActiveNode, p.ActiveSession = p.Epoch, c.ID, c.Node, p.Session
+}
+
+func (t *town) join(i int) {
+	t.view.LastSession++
+	id := nodeID(i)
+	t.view.Members[id] = shard.Member{
+		ID: id, Directory: "d" + shard.DirectoryID(id), Session: t.view.LastSession, Zone: fmt.Sprintf("z%d", i%zones), Hosts: []shard.TypeName{"t"},
+	}
+	t.view.Sessions[t.view.LastSession] = shard.Session{ID: t.view.LastSession, Node: id, Directory: "d" + shard.DirectoryID(id)}
+}
+
+// leave ends a node's session. What it led is led by the other copy that leads less by now, as after an election.
+func (t *town) leave(i int) {
+	_, leads := t.tally(&testing.B{})
+	id := nodeID(i)
+	delete(t.view.Sessions, t.view.Members[id].Session)
+	for _, p := range t.view.Types["t"].Placements {
+		if p.Node != id {
+			continue
+		}
+		others := slices.DeleteFunc(slices.Clone(p.Copies), func(c shard.Copy) bool { return c.Node == id })
+		heir := slices.MinFunc(others, func(a, b shard.Copy) int { return leads[a.Node] - leads[b.Node] })
+		leads[heir.Node]++
+		t.lead(p, heir)
+	}
+}
+
+// carry carries moves out at once, as a group that has all the time would.
+func (t *town) carry(moves []plan.Move) {
+	old := t.view.Types["t"]
+	next := &shard.TypeView{Spec: old.Spec, Placements: make([]*shard.Placement, len(old.Placements))}
+	for i, p := range old.Placements {
+		clone := *p
+		clone.Copies = append([]shard.Copy(nil), p.Copies...)
+		next.Placements[i] = &clone
+	}
+	for _, m := range moves {
+		p := next.Placements[m.Shard.Number]
+		if m.Kind == plan.CopyMove {
+			t.next++
+			c := shard.Copy{ID: t.next, Node: m.To, Directory: t.view.Members[m.To].Directory, State: shard.CopyReady}
+			replaced := false
+			for k := range p.Copies {
+				if p.Copies[k].Node == m.From {
+					p.Copies[k], replaced = c, true
+				}
+			}
+			if !replaced {
+				p.Copies = append(p.Copies, c)
+			}
+			continue
+		}
+		for _, c := range p.Copies {
+			if c.Node == m.To {
+				t.lead(p, c)
+			}
+		}
+	}
+	t.view.Types = maps.Clone(t.view.Types)
+	t.view.Types["t"] = next
+}
+
+// tally counts copies and primaries of the nodes that are up, and checks that no shard is on one node, or in one zone, twice.
+func (t *town) tally(tb testing.TB) (copies, leads map[shard.NodeID]int) {
+	copies, leads = map[shard.NodeID]int{}, map[shard.NodeID]int{}
+	for id := range t.view.Members {
+		if t.view.Up(id) {
+			copies[id], leads[id] = 0, 0
+		}
+	}
+	for _, p := range t.view.Types["t"].Placements {
+		leads[p.Node]++
+		seen := map[string]bool{}
+		for _, c := range p.Copies {
+			copies[c.Node]++
+			if zone := t.view.Members[c.Node].Zone; seen[zone] {
+				tb.Fatalf("shard %s has two copies in zone %s", p.Shard, zone)
+			} else {
+				seen[zone] = true
+			}
+		}
+	}
+	return copies, leads
+}
+
+// minimum is the fewest moves that bring loads into the band around their mean.
+func minimum(loads map[shard.NodeID]int) int {
+	sum, n := 0, len(loads)
+	for _, x := range loads {
+		sum += x
+	}
+	low, high := sum/n, (sum+n-1)/n
+	missing, over := 0, 0
+	for _, x := range loads {
+		missing, over = missing+max(0, low-x), over+max(0, x-high)
+	}
+	return max(missing, over)
+}
+
+// skew is the largest load over the mean.
+func skew(loads map[shard.NodeID]int) float64 {
+	sum, most := 0, 0
+	for _, x := range loads {
+		sum, most = sum+x, max(most, x)
+	}
+	return float64(most) * float64(len(loads)) / float64(sum)
+}
+
+func split(moves []plan.Move) (copies, leads int) {
+	for _, m := range moves {
+		if m.Kind == plan.CopyMove {
+			copies++
+		} else {
+			leads++
+		}
+	}
+	return copies, leads
+}
+
+// upheavals are what happens to a balanced group of n nodes. Each returns the fewest copies that must move.
+var upheavals = []struct {
+	name string
+	do   func(t *town, n int) int
+}{
+	{"scan", func(*town, int) int { return 0 }},
+	{"join", func(t *town, n int) int {
+		t.join(n)
+		copies, _ := t.tallyLoose()
+		return minimum(copies)
+	}},
+	{"leave", func(t *town, n int) int {
+		copies, _ := t.tallyLoose()
+		t.leave(n / 2)
+		return copies[nodeID(n/2)]
+	}},
+	{"full", func(t *town, n int) int { // twice the nodes: half of everything moves
+		for i := range n {
+			t.join(n + i)
+		}
+		copies, _ := t.tallyLoose()
+		return minimum(copies)
+	}},
+}
+
+func (t *town) tallyLoose() (copies, leads map[shard.NodeID]int) {
+	return t.tally(&testing.B{})
+}
+
+// BenchmarkPlan prints what a plan costs and how good it is: moves ÷ the fewest possible, of copies and of primaries, and
+// the largest load ÷ the mean once it is carried out. The scan is a plan with nothing to do.
+func BenchmarkPlan(b *testing.B) {
+	for _, size := range sizes {
+		for _, u := range upheavals {
+			b.Run(fmt.Sprintf("%dx%d/%s", size.shards, size.nodes, u.name), func(b *testing.B) {
+				nodes := size.nodes
+				if u.name == "full" {
+					nodes /= 2
+				}
+				t := settled(size.shards, nodes)
+				least := u.do(t, nodes)
+				var moves []plan.Move
+				for b.Loop() {
+					moves = plan.Balance(t.view)
+				}
+				copies, leads := split(moves)
+				_, before := t.tallyLoose()
+				t.carry(moves)
+				after, led := t.tally(b)
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/1e3/float64(b.N), "ms/plan")
+				b.ReportMetric(0, "ns/op")
+				if least > 0 {
+					b.ReportMetric(float64(copies)/float64(least), "copies/min")
+					b.ReportMetric(float64(leads)/float64(max(1, minimum(before))), "leads/min")
+				} else if len(moves) > 0 {
+					b.Errorf("a balanced group is moved: %v …", moves[0])
+				}
+				b.ReportMetric(skew(after), "copies-max/mean")
+				b.ReportMetric(skew(led), "leads-max/mean")
+				if again := plan.Balance(t.view); len(again) > len(moves)/50 {
+					b.Errorf("%d moves, and when they are made %d more, %v …", len(moves), len(again), again[0])
+				}
+			})
+		}
+	}
+}
