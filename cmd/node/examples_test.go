@@ -32,7 +32,7 @@ func TestExamplesAreTrue(t *testing.T) {
 	environ := []string{"MUSTER_ADDR=" + strings.Join(addrs, ",")}
 
 	list := verbs()
-	list = slices.Concat(list, barrierVerb.verbs, quorumVerb.verbs)
+	list = slices.Concat(list, barrierVerb.verbs, quorumVerb.verbs, raftVerb.verbs)
 	for _, v := range list {
 		switch {
 		case v.body == nil:
@@ -41,6 +41,8 @@ func TestExamplesAreTrue(t *testing.T) {
 			checkExample(t, v, shown(g))
 		case v.use == serveVerb.use:
 			continue // it serves until interrupted; the transcripts run it
+		case v.use == removeVerb.use:
+			checkExample(t, v, runFor(t, environ, v.example, exitRefused))
 		case v.use == barrierListVerb.use:
 			stop := waitAtBarrier(t, environ)
 			checkExample(t, v, runLine(t, environ, v.example))
@@ -59,10 +61,20 @@ func shown(g *devGroup) string {
 }
 
 func runLine(t *testing.T, environ []string, line string) string {
+	t.Helper()
+	return runFor(t, environ, line, exitDone)
+}
+
+// runFor runs a line that must end with the code, and returns what it prints: the error when it fails.
+func runFor(t *testing.T, environ []string, line string, want int) string {
+	t.Helper()
 	var out, errs bytes.Buffer
 	args := strings.Fields(strings.ReplaceAll(line, "'", ""))[1:]
-	if code := run(args, &terminal{out: &out, err: &errs, environ: environ}); code != 0 {
+	if code := run(args, &terminal{out: &out, err: &errs, environ: environ}); code != want {
 		t.Errorf("%s: code %d, %s", line, code, errs.String())
+	}
+	if want != exitDone {
+		return errs.String()
 	}
 	return out.String()
 }

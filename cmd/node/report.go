@@ -37,6 +37,7 @@ type memberReport struct {
 	Leader    bool         `json:"leader"`
 	Primaries int          `json:"primaries"`
 	Copies    int          `json:"copies"`
+	Marks     []string     `json:"marks"` // what was said of the node: cordoned, draining, leaving, maintenance
 }
 
 type quorumReport struct {
@@ -114,10 +115,24 @@ func reportMembers(s client.State) []memberReport {
 		}
 		all = append(all, memberReport{
 			ID: id, Addr: m.Addr, Status: status, Roles: list(m.Roles), Zone: m.Zone, Voter: m.Voter,
-			Leader: id == s.Leader, Primaries: primaries[id], Copies: copies[id],
+			Leader: id == s.Leader, Primaries: primaries[id], Copies: copies[id], Marks: marksOf(m),
 		})
 	}
 	return all
+}
+
+// marksOf lists what operators, and the node itself, said of a node.
+func marksOf(m shard.Member) []string {
+	marks := []string{}
+	for _, mark := range []struct {
+		on   bool
+		word string
+	}{{m.Cordoned, "cordoned"}, {m.Draining, "draining"}, {m.Leaving, "leaving"}, {m.Maintenance, "maintenance"}} {
+		if mark.on {
+			marks = append(marks, mark.word)
+		}
+	}
+	return marks
 }
 
 // load counts what each node serves and holds.
@@ -189,6 +204,9 @@ func reportShard(id shard.ID, p *shard.Placement) shardReport {
 	r.Epoch, r.ConfigVersion, r.Status, r.Primary = p.Epoch, p.Version, p.Status.String(), p.Node
 	r.WriteQuorum, r.RecoveryQuorum, r.Reason = p.WriteQuorum, p.RecoveryQuorum(), p.Cause
 	r.InSync = nodesOf(p)
+	for _, l := range p.Learners {
+		r.Learners = append(r.Learners, l.Copy.Node)
+	}
 	return r
 }
 

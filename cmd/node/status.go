@@ -21,10 +21,10 @@ leader  n1 (term 2)
 index   42, known to n1 10ms ago
 quorum  0 required, 3 up
 
-MEMBER  ADDR             STATUS  VOTER  LEADER  PRIMARIES  COPIES  ZONE  ROLES
-n1      127.0.0.1:40001  up      yes    yes     22         64      -     -
-n2      127.0.0.1:40002  up      yes    no      21         64      -     -
-n3      127.0.0.1:40003  up      yes    no      21         64      -     -
+MEMBER  ADDR             STATUS  VOTER  LEADER  PRIMARIES  COPIES  ZONE  ROLES  MARKS
+n1      127.0.0.1:40001  up      yes    yes     22         64      -     -      -
+n2      127.0.0.1:40002  up      yes    no      21         64      -     -      -
+n3      127.0.0.1:40003  up      yes    no      21         64      -     -      -
 
 TYPE     SHARDS  REPLICAS  MIN ACKS  ACTIVE  RECOVERING  DEGRADED
 counter  64      2         1         64      0           0`,

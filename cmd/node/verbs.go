@@ -4,9 +4,11 @@ package main
 func verbs() []verb {
 	return []verb{
 		devVerb, serveVerb,
-		statusVerb, membersVerb, shardsVerb, typesVerb, locateVerb, explainVerb, watchVerb,
+		statusVerb, membersVerb, shardsVerb, typesVerb, locateVerb, explainVerb, historyVerb, watchVerb,
 		askVerb, tellVerb,
 		barrierVerb, quorumVerb,
+		planVerb, rebalanceVerb, whatIfVerb,
+		cordonVerb, uncordonVerb, maintenanceVerb, drainVerb, pauseVerb, pinVerb, moveVerb, removeVerb, raftVerb,
 		versionVerb,
 	}
 }
