@@ -62,6 +62,7 @@ const (
 	AwaitReturn   Reason = "await-return"   // a node is down and may come back: its copies are not replaced yet
 	AwaitHeir     Reason = "await-heir"     // no other copy could lead now
 	AwaitBudget   Reason = "await-budget"   // as much is under way as may be at once
+	AwaitMove     Reason = "await-move"     // another move of the shard is under way
 	AwaitCooldown Reason = "await-cooldown" // the shard was moved a moment ago
 	AwaitTarget   Reason = "await-target"   // the copy that is to lead is not in C yet, or the one that is to leave still leads
 	NoRoom        Reason = "no-room"        // no member could take a copy: each is down, closed, or has one
