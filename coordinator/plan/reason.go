@@ -69,6 +69,14 @@ const (
 	PinBlocked    Reason = "pin-blocked"    // the node where an operator wants the primary cannot take it
 )
 
+// Why a node takes no copy.
+const (
+	HasCopy      Reason = "has-copy"     // it has one already
+	NodeDown     Reason = "node-down"    // no live session
+	NotEligible  Reason = "not-eligible" // it does not declare the type, or lacks its role
+	NodeCordoned Reason = "cordoned"     // an operator wants nothing new on it
+)
+
 // Note is why, for one session or shard.
 type Note struct {
 	Reason  Reason

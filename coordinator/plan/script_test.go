@@ -38,7 +38,7 @@ import (
 //	pause, resume          balancing            pin SHARD [NODE]   evict SHARD NODE  the primary puts the copy out of C
 //	remove NODE…
 //	slow NODE…             its learners never catch up    cling NODE…   its primaries do not hand over; hang: nor say so
-//	show SHARD…, explain SHARD, spread TYPE, plan, whatif NODE…
+//	show SHARD…, explain SHARD, candidates SHARD, spread TYPE, plan, whatif NODE…
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "../../testdata/plan", func(t *testing.T, path string) {
 		w := newWorld(t)
@@ -105,7 +105,7 @@ func (w *world) line(f []string) {
 		"hang": w.set(func(n *node) { n.hang = true }), "leave": w.leave, "mark": w.mark, "pin": w.pin, "evict": w.evict,
 		"pause":  func([]string) { w.apply(&fsm.Pause{On: true}) },
 		"resume": func([]string) { w.apply(&fsm.Pause{}) },
-		"remove": w.remove, "plan": w.plan, "whatif": w.whatIf,
+		"remove": w.remove, "plan": w.plan, "whatif": w.whatIf, "candidates": w.candidates,
 	}
 	if len(f) == 0 {
 		return
@@ -531,7 +531,14 @@ func (w *world) explain(f []string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, l := range w.driver.Explain(w.input(), id) {
+	w.lines(w.driver.Explain(w.input(), id))
+}
+
+// candidates prints what speaks against each node.
+func (w *world) candidates(f []string) { w.lines(plan.Candidates(w.state, w.shard(f[0]).Shard)) }
+
+func (w *world) lines(lines []plan.Line) {
+	for _, l := range lines {
 		if l.Reason != "" {
 			fmt.Fprintf(&w.out, "[%s] ", l.Reason)
 		}
