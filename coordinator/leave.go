@@ -63,12 +63,17 @@ func (c *Coordinator) awaitMoves(ctx context.Context, id shard.SessionID) error 
 	}
 }
 
-// movable counts the shards that the session leads and another node that is up could lead.
+// movable counts the shards that the session leads and another node that is up could lead, and those it gave away that
+// nobody serves yet: their next primary may need the copy here.
 func movable(v *shard.View, id shard.SessionID) int {
-	n := 0
+	n, node := 0, v.Sessions[id].Node
 	for _, t := range v.Types {
 		for _, p := range t.Placements {
-			if p != nil && p.Session == id && hasHeir(v, t.Spec, p) {
+			switch {
+			case p == nil:
+			case p.Session == id && hasHeir(v, t.Spec, p):
+				n++
+			case p.Status == shard.Establishing && p.ActiveNode == node && p.Session != id:
 				n++
 			}
 		}
