@@ -102,6 +102,7 @@ func (l *leading) lead(work *life) {
 	l.v.c.log.Info("this node leads the group", "term", term)
 	l.ready.ring()
 	work.Go(func() { l.gather(work) })
+	work.Go(func() { l.tend(work) })
 	l.plan(work)
 }
 

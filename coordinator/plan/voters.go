@@ -165,7 +165,7 @@ func (b *ballot) voters() []Seat {
 func (b *ballot) calls() []VoterStep {
 	var steps []VoterStep
 	for _, s := range b.Seats {
-		if m, _ := b.holder(s); b.up(s) && !m.Voter && s.Node != b.Leader {
+		if m, _ := b.holder(s); b.up(s) && s.Node != b.Leader && (!m.Voter || !s.Voter && !b.CaughtUp(s)) {
 			steps = append(steps, VoterStep{Action: AskToSit, Seat: s, Reason: RaftNotRunning})
 		}
 	}

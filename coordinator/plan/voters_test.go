@@ -33,14 +33,14 @@ type poll struct {
 	leads    *plan.Electorate
 	wipes    int
 	stuck    map[shard.NodeID]bool
-	asked    map[shard.NodeID]time.Duration
+	asked    map[shard.DirectoryID]time.Duration
 	said     map[string]bool
 }
 
 func runVoters(w *world, d *datadriven.TestData) string {
 	p := &poll{
 		w: w, now: time.Minute, view: shard.NewView(), leads: plan.NewElectorate(time.Second, time.Second),
-		stuck: map[shard.NodeID]bool{}, asked: map[shard.NodeID]time.Duration{}, said: map[string]bool{},
+		stuck: map[shard.NodeID]bool{}, asked: map[shard.DirectoryID]time.Duration{}, said: map[string]bool{},
 	}
 	p.view.Group = "g"
 	for line := range strings.Lines(d.Input) {
@@ -136,7 +136,7 @@ func (p *poll) wait(length string) {
 }
 
 func (p *poll) caughtUp(s plan.Seat) bool {
-	since, asked := p.asked[s.Node]
+	since, asked := p.asked[s.Directory]
 	return asked && p.now >= since+150*time.Millisecond && !p.stuck[s.Node]
 }
 
@@ -151,15 +151,15 @@ func (p *poll) do(s plan.VoterStep) {
 		p.view.Members[m.ID] = m
 	case plan.Dismiss:
 		p.seats = slices.Delete(p.seats, at, at+1)
-		delete(p.asked, s.Seat.Node)
+		delete(p.asked, s.Seat.Directory)
 	case plan.Readdress:
 		p.seats[at].Addr = s.Seat.Addr
 	case plan.AskToLeave:
 		m.Voter = false
 		p.view.Members[m.ID] = m
 	case plan.AskToSit:
-		if _, asked := p.asked[m.ID]; !asked {
-			p.asked[m.ID] = p.now
+		if _, asked := p.asked[s.Seat.Directory]; !asked {
+			p.asked[s.Seat.Directory] = p.now
 		}
 	}
 }
