@@ -369,4 +369,3 @@ func TestVolatileHandOff(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 }
-
