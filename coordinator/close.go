@@ -65,12 +65,14 @@ func (c *Coordinator) stop() error {
 	c.life.end()
 	c.opening.Lock() // no Form opens a store any more
 	defer c.opening.Unlock()
-	v := c.voter.Load()
-	if v == nil {
-		return nil
+	var faults []error
+	for _, v := range []*voter{c.voter.Load(), c.opening.newcomer} {
+		if v != nil {
+			faults = append(faults, v.close())
+		}
 	}
-	if err := v.close(); err != nil {
-		return fmt.Errorf("close the coordinator of %s: %w", c.cfg.Node, errors.Join(err))
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("close the coordinator of %s: %w", c.cfg.Node, err)
 	}
 	return nil
 }

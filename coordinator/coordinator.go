@@ -23,7 +23,7 @@ type Coordinator struct {
 	log       hclog.Logger
 	clock     clock
 	life      *life
-	opening   sync.Mutex            // one opening of the voter's store at a time
+	opening   opening
 	voter     atomic.Pointer[voter] // nil on a member without a vote
 	session   *session
 	follower  *follower
@@ -89,6 +89,7 @@ func (c *Coordinator) Start(ctx context.Context) error {
 		return err
 	}
 	c.session.life.Go(c.session.run)
+	c.session.life.Go(c.declareSeat)
 	return nil
 }
 

@@ -40,9 +40,18 @@ type identity struct {
 	Node      shard.NodeID      `json:"node,omitempty"`     // the node it was first used for
 	Group     shard.GroupID     `json:"group,omitempty"`    // empty until it is part of one
 	Founders  []Founder         `json:"founders,omitempty"` // set when this node took part in the forming
+	Seat      seat              `json:"seat,omitempty"`     // what became of its vote since the forming
 	Session   shard.SessionID   `json:"session,omitempty"`  // the youngest that Raft granted to this directory
 	Peers     []string          `json:"peers,omitempty"`    // where voters were last seen
 }
+
+// seat is what became of a directory's vote. Unset, it has one when it took part in the forming.
+type seat string
+
+const (
+	seatTaken seat = "taken" // it was given one
+	seatLeft  seat = "left"  // it was replaced
+)
 
 // A Directory is a node's data directory, locked for this process, and its identity.
 //
@@ -246,6 +255,20 @@ func (d *Directory) claim(node shard.NodeID) error {
 func (d *Directory) founder() bool {
 	id := d.now.Load()
 	return slices.ContainsFunc(id.Founders, func(f Founder) bool { return f.Directory == id.Directory })
+}
+
+// seated reports whether the node is to run Raft.
+func (d *Directory) seated() bool {
+	s := d.now.Load().Seat
+	return s == seatTaken || s == "" && d.founder()
+}
+
+// sit notes what became of this directory's vote.
+func (d *Directory) sit(s seat) error {
+	if d.now.Load().Seat == s {
+		return nil
+	}
+	return d.update(func(id *identity) { id.Seat = s })
 }
 
 // form notes that this directory is one of the group's founders.

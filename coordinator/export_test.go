@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -94,4 +95,23 @@ func Compact(c *Coordinator) error {
 		return nil
 	}
 	return err
+}
+
+// Servers are those of Raft's newest configuration on this voter, a "-" before those without a vote.
+func Servers(c *Coordinator) []string {
+	v := c.voter.Load()
+	if v == nil {
+		return nil
+	}
+	f := v.raft.Load().GetConfiguration()
+	var all []string
+	for _, s := range f.Configuration().Servers {
+		name := string(s.ID)
+		if s.Suffrage != raft.Voter {
+			name = "-" + name
+		}
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return all
 }

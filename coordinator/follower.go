@@ -130,6 +130,9 @@ func (f *follower) avoid(addr string) {
 // followLocal takes the map from the state machine of this node until another source is better.
 func (f *follower) followLocal(ctx context.Context) {
 	v := f.c.voter.Load()
+	if v == nil {
+		return // the node has just left its seat
+	}
 	beat := time.NewTicker(watchBeat)
 	defer beat.Stop()
 	for {

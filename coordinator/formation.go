@@ -52,7 +52,7 @@ func (c *Coordinator) self() Founder {
 // resume goes on in the group that the directory belongs to.
 func (c *Coordinator) resume(ctx context.Context) error {
 	d := c.cfg.Directory
-	if !d.founder() {
+	if !d.seated() {
 		c.sitOut()
 		return nil
 	}
@@ -64,13 +64,13 @@ func (c *Coordinator) resume(ctx context.Context) error {
 	case err != nil:
 		return err
 	case formed == "":
-		return shard.Invalid("data directory %s took part in forming group %s, but its Raft log is gone. It must not vote again "+
+		return shard.Invalid("data directory %s has a vote in group %s, but its Raft log is gone. It must not vote again "+
 			"under the same identity: start the node with an empty directory, and it joins as a member", d.path, d.Group())
 	case formed != d.Group():
 		return shard.Invalid("data directory %s belongs to group %s, its Raft log to group %s", d.path, d.Group(), formed)
 	}
 	founders := d.now.Load().Founders
-	if founders[0].Directory == d.ID() {
+	if len(founders) > 0 && founders[0].Directory == d.ID() {
 		return c.form(ctx, founders) // a founding that may have been interrupted; done before, it is harmless
 	}
 	return v.start()

@@ -30,11 +30,12 @@ func quick() coordinator.Times {
 
 // group is a set of nodes in this process, over real loopback sockets, with copies that are kept in memory.
 type group struct {
-	t     *testing.T
-	root  string // of the data directories
-	seeds []string
-	nodes map[shard.NodeID]*node
-	hosts []shard.Spec
+	t      *testing.T
+	root   string // of the data directories
+	seeds  []string
+	nodes  map[shard.NodeID]*node
+	hosts  []shard.Spec
+	change func(*coordinator.Config) // for startAll; may be nil
 }
 
 // node is one node. Its directory, address and copies stay when it is stopped.
@@ -192,7 +193,7 @@ func (g *group) startAll() {
 			continue
 		}
 		all.Go(func() {
-			if err := n.start(nil); err != nil {
+			if err := n.start(g.change); err != nil {
 				g.t.Errorf("start %s: %v", n.id, err)
 			}
 		})

@@ -104,6 +104,7 @@ func (l *leading) lead(work *life) {
 	l.ready.ring()
 	work.Go(func() { l.gather(work) })
 	work.Go(func() { l.expire(work) })
+	work.Go(func() { l.tend(work) })
 	l.plan(work)
 }
 

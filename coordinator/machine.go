@@ -50,7 +50,8 @@ type machine struct {
 		deltas   []*loggedDelta // rising index
 		items    int            // in deltas
 		renewed  map[shard.SessionID]renewal
-		restored struct { // the same snapshot, again and again
+		voters   configuration // the newest applied
+		restored struct {      // the same snapshot, again and again
 			index shard.Index
 			times int
 		}
@@ -99,7 +100,7 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type == raft.LogCommand {
 			answers[i] = m.apply(l)
 		} else {
-			m.advance(shard.Index(l.Index))
+			m.reconfigured(l)
 		}
 	}
 	return answers
@@ -196,6 +197,17 @@ func (m *machine) advance(index shard.Index) {
 	m.mu.index = max(m.mu.index, index)
 	m.mu.Unlock()
 	m.news.ring()
+}
+
+// reconfigured notes a configuration of Raft. Raft itself does not tell which entry its own is from.
+func (m *machine) reconfigured(l *raft.Log) {
+	if l.Type == raft.LogConfiguration {
+		next := configuration{l.Index, raft.DecodeConfiguration(l.Data).Servers}
+		m.mu.Lock()
+		m.mu.voters = next
+		m.mu.Unlock()
+	}
+	m.advance(shard.Index(l.Index))
 }
 
 func (m *machine) stop(err error) {

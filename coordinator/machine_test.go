@@ -87,7 +87,8 @@ func TestMachineKeepsDeltas(t *testing.T) {
 func TestMachineCountsConfigurations(t *testing.T) {
 	s := newScript(t)
 	view := s.View()
-	s.ApplyBatch([]*raft.Log{{Index: 2, Type: raft.LogConfiguration}})
+	voters := raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "n1@d1", Address: "n1:1"}}})
+	s.ApplyBatch([]*raft.Log{{Index: 2, Type: raft.LogConfiguration, Data: voters}})
 	if s.Index() != 2 || s.View() != view {
 		t.Errorf("index %d", s.Index())
 	}

@@ -75,7 +75,7 @@ func (l *leading) gather(work *life) {
 
 // submitRenewals proposes one entry, which holds nothing else, and gives everyone their answer.
 func (l *leading) submitRenewals(work *life, batch []*renewRequest) {
-	command := &fsm.Renew{}
+	command := &fsm.Renew{Time: time.Now().UnixMilli()}
 	for _, w := range batch {
 		command.Items = append(command.Items, w.renewal)
 	}

@@ -114,65 +114,123 @@ func reportRequest(from reporter, batch []shard.Report) *wire.ReportRequest {
 	for _, one := range batch {
 		req.Reports = append(req.Reports, &wire.Report{
 			Kind: uint32(one.Kind), Type: string(one.Shard.Type), Shard: uint32(one.Shard.Number), Copy: uint64(one.Copy),
-			Epoch: uint64(one.Epoch), Version: uint64(one.Version), Detail: one.Detail,
+			Epoch: uint64(one.Epoch), Version: uint64(one.Version), Detail: one.Detail, Copies: copyNumbers(one.Copies),
 		})
 	}
 	return req
 }
 
-func reportsOf(req *wire.ReportRequest) []shard.Report {
+func copyNumbers(set shard.CopySet) []uint64 {
+	ids := set.IDs()
+	numbers := make([]uint64, len(ids))
+	for i, id := range ids {
+		numbers[i] = uint64(id)
+	}
+	return numbers
+}
+
+func copySet(numbers []uint64) (shard.CopySet, error) {
+	ids := make([]shard.CopyID, len(numbers))
+	for i, n := range numbers {
+		ids[i] = shard.CopyID(n)
+	}
+	return shard.NewCopySet(ids...)
+}
+
+// reportsOf fails with CodeInvalid on a set of copies that cannot be.
+func reportsOf(req *wire.ReportRequest) ([]shard.Report, error) {
 	batch := make([]shard.Report, len(req.Reports))
 	for i, w := range req.Reports {
+		copies, err := copySet(w.Copies)
+		if err != nil {
+			return nil, err
+		}
 		batch[i] = shard.Report{
 			Kind: shard.ReportKind(w.Kind), Shard: shard.ID{Type: shard.TypeName(w.Type), Number: shard.Number(w.Shard)},
 			Copy: shard.CopyID(w.Copy), Epoch: shard.Epoch(w.Epoch), Version: shard.ConfigVersion(w.Version), Detail: w.Detail,
+			Copies: copies,
 		}
 	}
-	return batch
+	return batch, nil
 }
 
-// takeReports puts reports on copies into the log, and hands those of primaries to the loop. A primary is believed only when
-// it speaks from the session that the placement names.
+// takeReports puts reports on copies, wanted changes of C and hand-overs into the log, and tells the loop of primaries that
+// are established or cannot go on. A primary is believed only when it speaks from the session that the placement names.
 func (v *voter) takeReports(ctx context.Context, from reporter, batch []shard.Report) error {
 	if err := v.leading.awaitReady(ctx); err != nil {
 		return err
 	}
+	var n news
 	view := v.machine.state().View
-	var ready, lost []fsm.CopyItem
-	var facts []shard.Report
 	for _, one := range batch {
-		item := fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.directory}
-		switch one.Kind {
-		case shard.ReportReady:
-			ready = append(ready, item)
-		case shard.ReportLost:
-			lost = append(lost, item)
-		case shard.ReportEstablished, shard.ReportRecover:
-			if p := view.Placement(one.Shard); p != nil && p.Session == from.session && p.Epoch == one.Epoch && from.session != 0 {
-				facts = append(facts, one)
-			}
-		default:
+		p := view.Placement(one.Shard)
+		switch leads := p != nil && p.Session == from.session && p.Epoch == one.Epoch && from.session != 0; {
+		case one.Kind < shard.ReportReady || one.Kind > shard.ReportStalledHandoff:
 			return shard.Invalid("report of unknown kind %d", one.Kind)
+		case one.Kind == shard.ReportReady:
+			n.ready = append(n.ready, fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.directory})
+		case one.Kind == shard.ReportLost:
+			n.lost = append(n.lost, fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.directory})
+		case leads:
+			n.ofPrimary(p, one)
 		}
 	}
-	if len(facts) > 0 {
+	if len(n.facts) > 0 {
 		v.leading.tell(func(d *plan.Driver) {
-			for _, one := range facts {
+			for _, one := range n.facts {
 				d.Report(one)
 			}
 		})
 	}
-	return v.proposeCopies(ctx, ready, lost)
+	return v.proposeNews(ctx, n.commands())
 }
 
-func (v *voter) proposeCopies(ctx context.Context, ready, lost []fsm.CopyItem) error {
+// news is what a batch of reports comes to.
+type news struct {
+	ready, lost []fsm.CopyItem
+	changes     []fsm.Reconfiguration
+	handings    []fsm.Handing
+	facts       []shard.Report // for the loop
+}
+
+// ofPrimary sorts in what the primary of a placement reports.
+func (n *news) ofPrimary(p *shard.Placement, one shard.Report) {
+	switch {
+	case one.Kind == shard.ReportReconfig && one.Copies != shard.CopySet{}:
+		n.changes = append(n.changes, fsm.Reconfiguration{
+			Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session,
+			Copies: one.Copies.IDs(), WriteQuorum: p.WriteQuorum,
+		})
+	case one.Kind == shard.ReportHandoff && (one.Copy != 0 || one.Detail != ""):
+		h := fsm.Handing{Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session, To: one.Copy}
+		if one.Copy == 0 {
+			h.Node = shard.NodeID(one.Detail) // a volatile shard goes to a node
+		}
+		n.handings = append(n.handings, h)
+	default:
+		n.facts = append(n.facts, one)
+	}
+}
+
+// commands returns the commands, those first that callers wait for.
+func (n *news) commands() []fsm.Command {
 	var commands []fsm.Command
-	if len(ready) > 0 {
-		commands = append(commands, &fsm.CopyReady{Items: ready})
+	if len(n.handings) > 0 {
+		commands = append(commands, &fsm.HandOver{Items: n.handings})
 	}
-	if len(lost) > 0 {
-		commands = append(commands, &fsm.CopyLost{Items: lost})
+	if len(n.changes) > 0 {
+		commands = append(commands, &fsm.Reconfig{Items: n.changes})
 	}
+	if len(n.ready) > 0 {
+		commands = append(commands, &fsm.CopyReady{Items: n.ready})
+	}
+	if len(n.lost) > 0 {
+		commands = append(commands, &fsm.CopyLost{Items: n.lost})
+	}
+	return commands
+}
+
+func (v *voter) proposeNews(ctx context.Context, commands []fsm.Command) error {
 	if len(commands) == 0 {
 		return nil
 	}

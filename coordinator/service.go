@@ -82,9 +82,13 @@ func (s *service) Report(ctx context.Context, req *wire.ReportRequest) (*wire.Re
 	if err == nil && len(req.Reports) > reportsSent {
 		err = shard.Errorf(shard.CodeOverloaded, "%d reports in one call, the most is %d", len(req.Reports), reportsSent)
 	}
+	var batch []shard.Report
+	if err == nil {
+		batch, err = reportsOf(req)
+	}
 	if err == nil {
 		from := reporter{transport.CallerNode(ctx), shard.DirectoryID(req.Directory), shard.SessionID(req.Session)}
-		err = v.takeReports(ctx, from, reportsOf(req))
+		err = v.takeReports(ctx, from, batch)
 	}
 	return &wire.ReportReply{Fault: transport.FaultOf(err)}, nil
 }

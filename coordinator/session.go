@@ -67,6 +67,7 @@ func (s *session) leaseUntil() time.Duration {
 // time, and one that lives is a mistake the operator must hear of.
 func (s *session) open(ctx context.Context) error {
 	giveUp := time.Now().Add(3 * s.c.cfg.Times.Lease)
+	said := ""
 	for {
 		nonce, sent := s.nonce()
 		verdict, index, err := s.c.proposeSurely(ctx, s.c.registration(nonce))
@@ -78,7 +79,10 @@ func (s *session) open(ctx context.Context) error {
 		case fault == nil:
 			return s.adopt(ctx, verdict.Session, index, sent)
 		case fault.Code == shard.CodeInUse && time.Now().Before(giveUp):
-			s.c.log.Info("the node id is still in use", "node", s.c.cfg.Node, "reason", fault.Detail)
+			if fault.Detail != said {
+				said = fault.Detail
+				s.c.log.Info("the node id is still in use: waiting for the session to end", "node", s.c.cfg.Node, "reason", said)
+			}
 		case fault.Code == shard.CodeInUse:
 			return inUse(s.c.cfg.Node, fault)
 		case fault.Code == shard.CodeSessionEnded:

@@ -40,6 +40,7 @@ type voter struct {
 	notify    chan bool     // Raft blocks on it, so it is drained until after Shutdown
 	drained   chan struct{} // closed when the draining is over
 	leading   *leading
+	life      *life       // of what runs beside Raft here
 	caughtUp  atomic.Bool // once it has applied what was committed when it came up
 }
 
@@ -63,20 +64,29 @@ func (c *Coordinator) openVoter() error {
 	if c.voter.Load() != nil {
 		return nil
 	}
+	v, err := c.newVoter()
+	if err == nil {
+		c.voter.Store(v)
+	}
+	return err
+}
+
+// newVoter opens the store of a seat that nobody knows of yet. The caller holds opening.
+func (c *Coordinator) newVoter() (*voter, error) {
 	log := c.log.Named("raft")
 	s, snapshots, err := openStore(c.cfg.Directory, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch dropped, err := repair(s, snapshots); {
 	case err != nil:
-		return errors.Join(err, s.close(closeStore))
+		return nil, errors.Join(err, s.close(closeStore))
 	case dropped:
 		log.Warn("the log contradicted the newest snapshot and was dropped")
 	}
-	v := &voter{c: c, log: log, store: s, snapshots: snapshots, machine: newMachine(s, c.clock, c.log)}
-	c.voter.Store(v)
-	return nil
+	return &voter{
+		c: c, log: log, store: s, snapshots: snapshots, machine: newMachine(s, c.clock, c.log), life: newLife(c.life.ctx),
+	}, nil
 }
 
 // hasLog reports whether Raft has entries or a snapshot here: whether the group was bootstrapped, as far as this node knows.
@@ -146,9 +156,9 @@ func (v *voter) start() error {
 	}
 	v.raft.Store(r)
 	go v.drain()
-	v.c.life.Go(func() { v.observe(r) })
+	v.life.Go(func() { v.observe(r) })
 	v.proposer.start(r)
-	v.c.life.Go(v.guard)
+	v.life.Go(v.guard)
 	return nil
 }
 
@@ -182,7 +192,7 @@ func (v *voter) observe(r *raft.Raft) {
 		select {
 		case <-changes:
 			v.c.leaders.ring()
-		case <-v.c.life.done():
+		case <-v.life.done():
 			return
 		}
 	}
@@ -198,7 +208,7 @@ func (v *voter) guard() {
 		v.abdicate()
 		_, _, err := v.machine.look()
 		v.c.fail(err)
-	case <-v.c.life.done():
+	case <-v.life.done():
 	}
 }
 
@@ -231,6 +241,7 @@ func (v *voter) leads() bool {
 // close stops Raft and closes the store, each within a bound, and reports what did not end.
 func (v *voter) close() error {
 	var faults []error
+	v.life.end()
 	if r := v.raft.Load(); r != nil {
 		v.proposer.close()
 		v.leading.close()

@@ -79,7 +79,7 @@ func (w *watcher) run(ctx context.Context, draining <-chan struct{}) error {
 			return nil
 		case <-draining:
 			return nil
-		case <-w.v.c.life.done():
+		case <-w.v.life.done():
 			return nil
 		case <-beat.C:
 			due = true

@@ -186,18 +186,12 @@ func (d *draft) put(p shard.Placement, why shard.Cause) {
 	d.remember(changeOf(d.keep(p), why))
 }
 
-// keep notes a changed placement without a word in the history. What no longer fits ends by itself: a wish when its shard is
-// not active or its copy not ready, and that a learner replaces a copy which has left C.
+// keep notes a changed placement without a word in the history. A wish ends by itself when its shard is not active any more,
+// or its copy not a ready member of C.
 func (d *draft) keep(p shard.Placement) *shard.Placement {
 	p.Changed = d.index
 	if to, _ := p.Copy(p.HandTo); p.Status != shard.Active || p.HandTo != 0 && to.State != shard.CopyReady {
 		p.HandTo, p.HandNode = 0, ""
-	}
-	for i, l := range p.Learners {
-		if _, member := p.Copy(l.Replaces); !member && l.Replaces != 0 {
-			p.Learners = slices.Clone(p.Learners)
-			p.Learners[i].Replaces = 0
-		}
 	}
 	i, changed := d.placed[p.Shard]
 	if !changed {

@@ -155,6 +155,24 @@ func TestStateLimits(t *testing.T) {
 		_, result := fsm.Apply(s, s.Index()+1, fsm.EncodeUnchecked(c))
 		return shard.CodeOf(result.Verdicts[0].Err())
 	}
+	admitted := func(commands ...fsm.Command) shard.Code {
+		_, result := fsm.Apply(crowded, crowded.Index()+1, encode(t, commands...))
+		for _, v := range result.Verdicts {
+			if v.Fault != nil {
+				return v.Fault.Code
+			}
+		}
+		return ""
+	}
+	newcomer := func(node string) *fsm.Register {
+		return &fsm.Register{Node: shard.NodeID(node), Directory: shard.DirectoryID("of-" + node), Machine: "m", Addr: "a:1", Nonce: "x"}
+	}
+	if got := admitted(&fsm.Remove{Node: "x7"}, newcomer("y1")); got != "" {
+		t.Errorf("a member in the place of one that is removed: %q", got)
+	}
+	if got := admitted(&fsm.Remove{Node: "x7"}, newcomer("x7"), newcomer("y1")); got != shard.CodeOverloaded {
+		t.Errorf("a member in the place of one that came back: %q", got)
+	}
 	var many, wide []shard.Spec
 	for i := range fsm.MaxTypes {
 		many = append(many, shard.Spec{Name: shard.TypeName(fmt.Sprintf("t%d", i)), Shards: 1, AckTimeout: 1})
@@ -178,6 +196,51 @@ func TestStateLimits(t *testing.T) {
 	}
 	if got := register(formed(t).state, "n4", many[1:]...); got != "" {
 		t.Errorf("as many types as there may be: %q", got)
+	}
+}
+
+// TestRemovedDirectories removes more nodes than are remembered: the newest stay out, the oldest is a stranger again. Two
+// entries that remove different nodes from the same state must not see each other's.
+func TestRemovedDirectories(t *testing.T) {
+	g := formed(t)
+	register := func(node int) *fsm.Register {
+		return &fsm.Register{Node: "x", Directory: shard.DirectoryID(fmt.Sprint("gone-", node)), Machine: "m", Addr: "a:1", Nonce: "x"}
+	}
+	var commands []fsm.Command
+	for node := range fsm.MaxRemoved + 1 {
+		session := g.state.View.LastSession + shard.SessionID(len(commands)/3) + 1
+		commands = append(commands, register(node), &fsm.Depart{Session: session}, &fsm.Remove{Node: "x"})
+		if len(commands)+3 > fsm.MaxCommands || node == fsm.MaxRemoved {
+			next, result := fsm.Apply(g.state, g.state.Index()+1, encode(t, commands...))
+			for _, v := range result.Verdicts {
+				if v.Fault != nil {
+					t.Fatal(v.Fault)
+				}
+			}
+			g.state, commands = next, nil
+		}
+	}
+	if _, err := fsm.Restore(g.state.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	admits := func(s *fsm.State, node int) shard.Code {
+		_, result := fsm.Apply(s, s.Index()+1, encode(t, register(node)))
+		return shard.CodeOf(result.Verdicts[0].Err())
+	}
+	if first, second, last := admits(g.state, 0), admits(g.state, 1), admits(g.state, fsm.MaxRemoved); first != "" || second != shard.CodeRemoved || last != shard.CodeRemoved {
+		t.Errorf("the oldest %q, the next %q, the newest %q", first, second, last)
+	}
+	before := formed(t).state
+	for node := range 3 { // leaves room behind the list that states share
+		before, _ = fsm.Apply(before, before.Index()+1, encode(t, register(node), &fsm.Depart{Session: before.View.LastSession + 1}, &fsm.Remove{Node: "x"}))
+	}
+	branch := func(node int) *fsm.State {
+		s, _ := fsm.Apply(before, before.Index()+1, encode(t, register(node), &fsm.Depart{Session: before.View.LastSession + 1}, &fsm.Remove{Node: "x"}))
+		return s
+	}
+	one, other := branch(8), branch(9)
+	if admits(one, 8) != shard.CodeRemoved || admits(one, 9) != "" || admits(other, 9) != shard.CodeRemoved || admits(other, 8) != "" {
+		t.Error("one entry's removal shows in the state after another")
 	}
 }
 

@@ -40,7 +40,7 @@ func (c *Reconfig) Validate() *shard.Error {
 func (c *Reconfig) apply(d *draft) Verdict { return each(c.Items, d.reconfig) }
 
 func (d *draft) reconfig(i Reconfiguration) *shard.Error {
-	if p := d.placement(i.Shard); p != nil && p.Epoch == i.Epoch && p.Version == i.Version+1 && p.Session == i.Session && sameCopies(p.Copies, i.Copies) {
+	if p := d.placement(i.Shard); p != nil && p.Epoch == i.Epoch && p.Version == i.Version+1 && sameCopies(p.Copies, i.Copies) {
 		return nil // applied before
 	}
 	p, spec, fault := d.replicated(i.Shard, i.Epoch, i.Version)
@@ -67,7 +67,8 @@ func (d *draft) reconfig(i Reconfiguration) *shard.Error {
 	return nil
 }
 
-// joined returns the placement whose C is made of the copies: the members in their order, then the learners that joined.
+// joined returns the placement whose C is made of the copies: the members in their order, then the learners that joined. A
+// learner left over replaces nobody when its copy has left already.
 func joined(p *shard.Placement, copies []shard.CopyID) (shard.Placement, *shard.Error) {
 	next := *p
 	next.Copies, next.Learners = nil, nil
@@ -79,9 +80,12 @@ func joined(p *shard.Placement, copies []shard.CopyID) (shard.Placement, *shard.
 	for _, l := range p.Learners {
 		if slices.Contains(copies, l.Copy.ID) {
 			next.Copies = append(next.Copies, l.Copy)
-		} else {
-			next.Learners = append(next.Learners, l)
+			continue
 		}
+		if !slices.Contains(copies, l.Replaces) {
+			l.Replaces = 0
+		}
+		next.Learners = append(next.Learners, l)
 	}
 	if len(next.Copies) != len(copies) {
 		return next, conflict(p, "of the copies %v only %d are members or learners", copies, len(next.Copies))

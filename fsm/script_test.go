@@ -534,6 +534,9 @@ func describe(p *shard.Placement) string {
 	} else if p.Wished() {
 		fmt.Fprintf(&out, ", wished to %s", p.HandNode)
 	}
+	if p.Status != shard.Active && p.ActiveEpoch > 0 && p.ActiveSession == 0 {
+		out.WriteString(", nobody to wait for")
+	}
 	if p.Pinned != "" {
 		fmt.Fprintf(&out, ", pinned to %s", p.Pinned)
 	}

@@ -88,6 +88,12 @@ func (n *Node) Inspect() *State {
 	return s
 }
 
+// HandOffs is how long shards were paused that a node handed over in good order.
+type HandOffs = region.HandOffs
+
+// HandOffs returns what this node measured since it started.
+func (n *Node) HandOffs() HandOffs { return n.region.HandOffs() }
+
 // WaitFor returns when this node's map shows that many members up. It fails with CodeTimeout when ctx ends first and
 // CodeClosed when the node stops.
 func (n *Node) WaitFor(ctx context.Context, members int) error {

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"muster/shard"
 )
+
+// handingOver bounds how long a Shutdown waits for other nodes to take over the shards that this one leads.
+const handingOver = 5 * time.Second
 
 // A part is something that was opened and has to be closed. Close ends it in good order, kill at once.
 type part struct {
@@ -34,16 +38,30 @@ func (p *parts) closeAll(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// Shutdown takes the node out of the group in good order: commands under way are finished, the group is told so that it
-// need not wait for a lease to run out, and everything is closed. When ctx ends first the rest goes the hard way; without
+// Shutdown takes the node out of the group in good order: the shards it leads are handed over to other nodes that could lead
+// them, for at most 5 s, while everything is served as before; then commands under way are finished, the group is told so
+// that it need not wait for a lease to run out, and everything is closed. When ctx ends first the rest goes the hard way; without
 // a deadline it waits for handlers as long as they take. It returns when nothing of the node runs any more, also when
 // another call or a fault stops the node already.
 func (n *Node) Shutdown(ctx context.Context) error {
 	if n.begin(nil) {
+		n.handOver(ctx)
 		n.finish(n.parts.closeAll(ctx))
 	}
 	<-n.stop.done
 	return n.stopErr()
+}
+
+// handOver waits until others lead what this node led. What they have not taken then, they take when it is gone.
+func (n *Node) handOver(ctx context.Context) {
+	if n.coordinator == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handingOver)
+	defer cancel()
+	if err := n.coordinator.Leave(ctx); err != nil {
+		n.cfg.Logger.Info("not every shard was handed over", "node", n.cfg.ID, "error", err)
+	}
 }
 
 // Kill stops the node as a crash would: nobody is told, nothing is finished, the group learns of it when the lease has

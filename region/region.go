@@ -2,7 +2,8 @@
 // replicates their records, and carries envelopes to wherever their entity lives.
 //
 // Reading order: sender.go (an Ask from its origin), host.go (one copy), arrive.go and outcome.go (one command at its
-// owner), outgoing.go (what leaves), copies.go (what the map makes of this node), link.go (streams between nodes).
+// owner), outgoing.go (what leaves), copies.go and retire.go (what the map makes of this node), change.go and handover.go (how
+// C and the lead move), link.go (streams between nodes).
 package region
 
 import (

@@ -76,7 +76,7 @@ func (h *host) lead(p *shard.Placement) {
 		return
 	}
 	effects.Deposed = false // of an older epoch: done above
-	h.log.Info("leads", "epoch", p.Epoch, "last", h.storage.last)
+	h.log.Debug("leads", "epoch", p.Epoch, "last", h.storage.last)
 	h.do(effects)
 }
 
@@ -153,7 +153,7 @@ func (h *host) depose(fault *shard.Error) {
 	h.cells = newCells(h.cells.limit)
 	h.storage.requests.depose()
 	h.storage.tail.reset()
-	h.log.Info("leads no more", "epoch", t.epoch)
+	h.log.Debug("leads no more", "epoch", t.epoch)
 }
 
 // leave answers a call for good.

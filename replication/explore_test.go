@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -144,9 +145,10 @@ func (w *world) receiver(m any) (int, bool) {
 	return i, n != nil && n.up
 }
 
+// leader returns the node of the copy that led the epoch, if it is up. It may be another process, and lead a later epoch.
 func (w *world) leader(epoch shard.Epoch) (int, bool) {
-	i := slices.IndexFunc(w.nodes[:], func(n *node) bool { return n.copy != nil && n.copy.Leads() == epoch })
-	return i, i >= 0
+	i, n := w.home(w.past.terms[epoch-1].copy)
+	return i, n != nil && n.up
 }
 
 // after returns the world after a step, nil when the step is not possible, and what the step itself breaks, "" for nothing.
@@ -303,13 +305,13 @@ func (w *world) decide(s step) bool {
 	return true
 }
 
-// begin returns the world a search starts from.
-func begin(c config) *world {
+// begin returns the world a search starts from, and what is broken there already.
+func begin(c config) (w *world, broken string) {
 	r := &run{
 		groups: newGroups(), known: map[string]int32{}, messages: []any{nil}, config: c, idle: map[errand][]int32{},
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
-	w := &world{r: r, past: &past{}, left: c.may}
+	w = &world{r: r, past: &past{}, left: c.may}
 	g := r.groups.found(c.quorum)
 	for i := range w.nodes {
 		w.nodes[i] = &node{session: g.sessionOf(i), id: g.place.Copies[i].ID}
@@ -317,34 +319,33 @@ func begin(c config) *world {
 	}
 	w.regroup(g)
 	if c.fresh {
-		return w
+		return w, ""
 	}
 	w.left = budget{}
-	w = w.settle()
+	w, broken = w.settle()
 	w.left = c.may
-	return w
+	return w, broken
 }
 
-// settle plays one orderly run: everything that can happen by itself does, until nothing changes.
-func (w *world) settle() *world {
-	for seen := map[[2]uint64]bool{}; ; {
-		quiet := true
+// settle plays one orderly run: what can happen by itself does, until nothing is left to happen.
+func (w *world) settle() (quiet *world, broken string) {
+	seen := map[[2]uint64]bool{}
+	for again := true; again; {
+		again = false
 		for _, s := range w.moves() {
 			next, broken := w.after(s)
 			if broken != "" {
-				panic(broken)
+				return w, broken
 			}
 			if next != nil && !seen[next.key()] {
 				seen[next.key()] = true
-				w, quiet = next, false
+				w, again = next, true
 				break
 			}
 		}
-		if quiet {
-			w.net = nil
-			return w
-		}
 	}
+	w.net = nil
+	return w, w.check()
 }
 
 // key is a fingerprint of all that can still matter.
@@ -468,34 +469,65 @@ func explore(start *world, limit int) result {
 	return r
 }
 
-// play repeats steps and returns what the last one breaks, "" when it breaks nothing or a step is not possible.
-func (w *world) play(steps []step) string {
-	broken := ""
-	for _, s := range steps {
-		if broken != "" || !slices.Contains(w.moves(), s) {
-			return ""
+// walk goes one random way of so many steps, choosing what happens before which of it: deliveries are many and would drown
+// the rest. Walks go where exhaustive searches cannot: long runs, many epochs.
+func walk(start *world, seed uint64, length int) (steps []step, broken string) {
+	dice := rand.New(rand.NewPCG(seed, 0))
+	for w := start; len(steps) < length && broken == ""; {
+		by := map[verb][]step{}
+		var verbs []verb
+		for _, s := range w.moves() {
+			if by[s.what] == nil {
+				verbs = append(verbs, s.what)
+			}
+			by[s.what] = append(by[s.what], s)
 		}
+		if len(verbs) == 0 {
+			break
+		}
+		choice := by[verbs[dice.IntN(len(verbs))]]
+		s := choice[dice.IntN(len(choice))]
+		steps = append(steps, s)
 		var next *world
-		if next, broken = w.after(s); next == nil {
-			return broken
+		if next, broken = w.after(s); next == nil && broken == "" {
+			steps = steps[:len(steps)-1]
+			length--
+			continue
 		}
 		if broken == "" {
 			broken = next.check()
 		}
 		w = next
 	}
+	return steps, broken
+}
+
+// play repeats steps and returns what the last one breaks, "" when it breaks nothing or a step is not possible. A step that
+// changes nothing is no harm.
+func (w *world) play(steps []step) string {
+	broken := ""
+	for _, s := range steps {
+		if broken != "" || !slices.Contains(w.moves(), s) {
+			return ""
+		}
+		next, now := w.after(s)
+		if now == "" && next != nil {
+			w = next
+			now = w.check()
+		}
+		broken = now
+	}
 	return broken
 }
 
-// shrink leaves out what a violation does not need, so that a person can read the rest.
+// shrink leaves out what a violation does not need, long stretches first, so that a person can read the rest.
 func (w *world) shrink(steps []step) ([]step, string) {
 	broken := w.play(steps)
-	for again := true; again; {
-		again = false
-		for i := len(steps) - 2; i >= 0; i-- {
-			fewer := slices.Delete(slices.Clone(steps), i, i+1)
+	for size := len(steps) / 2; size > 0; size /= 2 {
+		for i := len(steps) - 1 - size; i >= 0; i = min(i, len(steps)-1) - size {
+			fewer := slices.Delete(slices.Clone(steps), i, i+size)
 			if b := w.play(fewer); b != "" {
-				steps, broken, again = fewer, b, true
+				steps, broken = fewer, b
 			}
 		}
 	}

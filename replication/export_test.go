@@ -59,6 +59,9 @@ func (l *leading) fingerprint(b []byte) []byte {
 	b = put(b, uint64(l.Epoch), uint64(l.start), l.asked, l.verified)
 	b = append(b, bit(l.established), bit(l.active), bit(l.waiting), bit(l.change != nil))
 	for _, p := range l.peers {
+		if !p.probing {
+			p.probed = 0
+		}
 		b = put(b, p.match, p.next, p.probed, p.told)
 		b = put(b, p.round, uint64(p.silent), uint64(p.due))
 		b = append(b, bit(p.probing), bit(p.member), bit(p.wanted))

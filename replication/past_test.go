@@ -20,6 +20,7 @@ type past struct {
 // A term is what happened in one epoch.
 type term struct {
 	session shard.SessionID // of the process that led it
+	copy    shard.CopyID    // of that process
 	log     journal         // of its primary, as far as it ever came
 	start   shard.LSN       // its epoch-start record
 	active  bool
@@ -46,7 +47,7 @@ func (p *past) leads(n *node, epoch shard.Epoch) {
 	if t.session != 0 {
 		p.fail("I1: sessions %d and %d lead epoch %d", t.session, n.session, epoch)
 	}
-	t.session, t.start = n.session, shard.LSN(len(n.log)+1)
+	t.session, t.copy, t.start = n.session, n.id, shard.LSN(len(n.log)+1)
 }
 
 // wrote follows the primary's log.
@@ -195,22 +196,39 @@ func (p *past) checkMatch(a, b *node) {
 	}
 }
 
-// checkHeld: I5, w members of C hold what is confirmed. A wiped copy counts as it was: losing it is a loss the write
-// quorum is there for, and it comes on top.
+// checkHeld: I5, w members of C hold what is confirmed.
 func (w *world) checkHeld() {
-	p, held := w.past, 0
-	logs := slices.Clone(p.gone)
-	for _, n := range w.nodes {
-		if n.id != 0 {
-			logs = append(logs, n.disk.log)
-		}
+	p := w.past
+	if held := w.holders(p.confirmed); held < w.group.place.WriteQuorum {
+		p.fail("I5: %v is confirmed, %d copies hold it, %d must", p.confirmed, held, w.group.place.WriteQuorum)
 	}
-	for _, log := range logs {
-		if log.agrees(p.confirmed, len(p.confirmed)) {
+}
+
+// checkEstablished: I5 for an epoch that becomes active, w members of C hold its log up to the epoch-start record.
+func (w *world) checkEstablished() {
+	place := w.group.place
+	if place.Status != shard.Active {
+		return
+	}
+	t := w.past.terms[place.Epoch-1]
+	if held := w.holders(t.log[:t.start]); held < place.WriteQuorum {
+		w.past.fail("I5: epoch %d is active, %d copies hold %v, %d must", place.Epoch, held, t.log[:t.start], place.WriteQuorum)
+	}
+}
+
+// holders counts the copies that hold a log durably. A wiped one counts as it was: losing it is the loss the write quorum
+// is there for, and that comes on top.
+func (w *world) holders(log journal) int {
+	held := 0
+	for _, gone := range w.past.gone {
+		if gone.agrees(log, len(log)) {
 			held++
 		}
 	}
-	if held < w.group.place.WriteQuorum {
-		p.fail("I5: %v is confirmed, %d copies hold it, %d must: %v", p.confirmed, held, w.group.place.WriteQuorum, logs)
+	for _, n := range w.nodes {
+		if n.id != 0 && n.disk.log.agrees(log, len(log)) {
+			held++
+		}
 	}
+	return held
 }

@@ -1,28 +1,96 @@
 package replication_test
 
 import (
+	"flag"
 	"testing"
 	"time"
 )
 
-func TestX(t *testing.T) {
-	for _, c := range []config{
-		{name: "a", quorum: 2, epochs: 3, may: budget{writes: 1, suspects: 1}, instant: true},
-		{name: "b", quorum: 2, epochs: 3, may: budget{writes: 1, suspects: 1}},
-		{name: "c", quorum: 2, epochs: 3, may: budget{writes: 2, suspects: 2}, instant: true},
-		{name: "d", quorum: 2, epochs: 3, may: budget{writes: 1, crashes: 1}},
-		{name: "e", quorum: 2, epochs: 3, may: budget{writes: 2}},
-		{name: "f", quorum: 2, epochs: 2, may: budget{writes: 1, suspects: 1, reads: 1}, instant: true},
-		{name: "g", quorum: 2, epochs: 2, may: budget{writes: 1, wipes: 1, suspects: 1}, instant: true},
-		{name: "h", quorum: 2, epochs: 1, fresh: true},
-	} {
-		begun := time.Now()
-		w := begin(c)
-		r := explore(w, 20_000)
-		t.Logf("%s %d states, %d steps, full %t, %s", c.name, r.states, r.steps, r.full, time.Since(begun))
-		if r.broken != "" {
-			steps, broken := w.shrink(r.trace)
-			t.Errorf("%s\n%s", broken, w.story(steps))
+var (
+	large = flag.Bool("large", false, "run the searches that take minutes and gigabytes too")
+	walks = flag.Int("walks", 5_000, "random walks of each kind")
+	seed  = flag.Uint64("seed", 0, "take this random walk alone; 0 takes all")
+)
+
+// The searches. Each visits every state that its budget allows, so a number of states that changes means that the protocol
+// or the model has changed. Three copies always; epoch 1 is active at the start unless the search is fresh.
+var searches = []config{
+	{name: "first-placement", quorum: 2, epochs: 2, fresh: true, instant: true, may: budget{writes: 1, suspects: 1}},
+	{name: "failover", quorum: 2, epochs: 2, may: budget{writes: 1, suspects: 1}},
+	{name: "crash", quorum: 2, epochs: 3, late: true, may: budget{writes: 1, crashes: 1}},
+	{name: "two-failovers", quorum: 2, epochs: 3, instant: true, may: budget{suspects: 2}},
+	{name: "pipeline", quorum: 2, epochs: 1, may: budget{writes: 2}},
+	{name: "wipe", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, wipes: 1, suspects: 1}},
+	{name: "read", quorum: 2, epochs: 2, instant: true, may: budget{suspects: 1, reads: 1}},
+	{name: "every-copy", quorum: 3, epochs: 2, may: budget{writes: 1, suspects: 1}},
+	{name: "primary-alone", quorum: 1, epochs: 2, may: budget{writes: 1, suspects: 1}},
+}
+
+// TestExplore visits every state of the searches and checks the invariants in each.
+func TestExplore(t *testing.T) {
+	for _, c := range searches {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.search(t, 4_000_000)
+		})
+	}
+}
+
+// The walks have more of everything than a search can visit.
+var everything = budget{writes: 6, crashes: 3, wipes: 1, suspects: 4, reads: 2, ticks: 3}
+
+var randomWalks = []config{
+	{name: "walk-1", quorum: 1, epochs: 9, late: true, may: everything},
+	{name: "walk-2", quorum: 2, epochs: 9, late: true, may: everything},
+	{name: "walk-3", quorum: 3, epochs: 9, late: true, may: everything},
+}
+
+// TestWalk takes random ways and checks the invariants after each step.
+func TestWalk(t *testing.T) {
+	for _, c := range randomWalks {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.walk(t)
+		})
+	}
+}
+
+func (c config) walk(t *testing.T) {
+	t.Helper()
+	begun, taken := time.Now(), 0
+	first, last := uint64(1), uint64(*walks)
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	for n := first; n <= last; n++ {
+		start, broken := begin(c) // afresh, or a walk would depend on those before it
+		if broken != "" {
+			t.Fatalf("%s\nat the start", broken)
 		}
+		steps, broken := walk(start, n, 150)
+		taken += len(steps)
+		if broken != "" {
+			steps, broken = start.shrink(steps)
+			t.Fatalf("%s\n%sAgain: go test ./replication -run '%s' -seed %d", broken, start.story(steps), t.Name(), n)
+		}
+	}
+	t.Logf("%d steps, %s", taken, time.Since(begun).Round(time.Millisecond))
+}
+
+func (c config) search(t *testing.T, limit int) {
+	t.Helper()
+	begun := time.Now()
+	start, broken := begin(c)
+	if broken != "" {
+		t.Fatalf("%s\nat the start", broken)
+	}
+	r := explore(start, limit)
+	t.Logf("%d states, %d steps, %s", r.states, r.steps, time.Since(begun).Round(time.Millisecond))
+	switch {
+	case r.broken != "":
+		steps, broken := start.shrink(r.trace)
+		t.Errorf("%s\n%sAgain: go test ./replication -run '%s'", broken, start.story(steps), t.Name())
+	case !r.full:
+		t.Errorf("more than %d states: the search is not exhaustive any more; make its budget smaller", limit)
 	}
 }

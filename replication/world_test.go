@@ -172,6 +172,7 @@ type config struct {
 	quorum  int         // w
 	instant bool        // a write is synced in the step that makes it
 	fresh   bool        // begin with the first placement; otherwise when epoch 1 is active and nothing is under way
+	late    bool        // answers are kept until a later leadership of their receiver
 	epochs  shard.Epoch // no recovery begins beyond this one
 	may     budget
 }
@@ -314,6 +315,7 @@ func (w *world) answerRead(n *node, e replication.Effects) {
 func (w *world) regroup(g *group) {
 	w.group = g
 	w.past.mapped(g.place)
+	w.checkEstablished()
 	for i, n := range w.nodes {
 		if concerns(g, n) {
 			w.edit(i).maps = append(w.nodes[i].maps, g)
@@ -381,11 +383,11 @@ func (w *world) matters(m any) bool {
 	switch m := m.(type) {
 	case replication.Append:
 		_, n := w.home(m.To)
-		return n != nil && (m.Epoch >= n.disk.promised || w.led(m.Epoch))
+		return n != nil && (m.Epoch >= n.disk.promised || w.mayHear(m.Epoch))
 	case replication.Ack:
-		return w.led(m.Epoch)
+		return w.mayHear(m.Epoch)
 	case replication.Nack:
-		return w.led(m.Epoch)
+		return w.mayHear(m.Epoch)
 	case sealItem:
 		_, n := w.home(m.Copy)
 		asked := m.Epoch == p.Epoch && p.Status == shard.Recovering
@@ -398,8 +400,13 @@ func (w *world) matters(m any) bool {
 	return true
 }
 
-// led reports whether some process leads the epoch now. Nobody leads an epoch twice, so answers to one that stopped are
-// dead.
-func (w *world) led(epoch shard.Epoch) bool {
-	return slices.ContainsFunc(w.nodes[:], func(n *node) bool { return n.copy != nil && n.copy.Leads() == epoch })
+// mayHear reports whether an answer to the primary of an epoch can still be heard: by that primary, or with config.late by
+// its copy leading a later epoch, which must drop it. Nobody leads an epoch twice.
+func (w *world) mayHear(epoch shard.Epoch) bool {
+	i, runs := w.leader(epoch)
+	if !runs {
+		return false
+	}
+	leads := w.nodes[i].copy.Leads()
+	return leads == epoch || (w.r.config.late && leads != 0)
 }

@@ -111,6 +111,7 @@ var (
 	uuids    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	paths    = regexp.MustCompile(`/\S*`)
 	versions = regexp.MustCompile(`commit \w+, go[\d.]+`)
+	moments  = regexp.MustCompile(`^(-|\d{4}-\d\d-\d\dT\S+Z) `) // the first seconds of a group have no time yet
 	digits   = regexp.MustCompile(`\d+`)
 	blanks   = regexp.MustCompile(` +`)
 )
@@ -122,6 +123,7 @@ func masked(line string) string {
 	if strings.Contains(line, "data in") {
 		line = paths.ReplaceAllString(line, "PATH")
 	}
+	line = moments.ReplaceAllString(line, "TIME ")
 	line = digits.ReplaceAllString(line, "0")
 	return strings.TrimSpace(blanks.ReplaceAllString(line, " "))
 }

@@ -19,7 +19,8 @@ var raftVerb = verb{
 var raftPeersVerb = verb{
 	use:     "peers",
 	short:   "who votes and who leads",
-	long:    "Lists the seats of the Raft group as its leader has them. A node that was removed keeps its seat and is shown as gone.",
+	long:    "Lists the seats of the Raft group as its leader has them. The seat of a node that was removed\n" +
+		"is shown as gone until it is taken away.",
 	example: "muster raft peers",
 	output: `NODE  ADDR             VOTES  LEADS  STATUS  DIRECTORY
 n1    127.0.0.1:40001  yes    yes    up      7d3c0f5e-9d0f-4c38-b7d5-0a6f0c2a7e11

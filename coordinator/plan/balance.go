@@ -174,13 +174,27 @@ func (t *table) levelLeads() {
 	}
 	p := &pull{t: t, low: low, high: high, led: make([][]int32, len(t.sites)), seen: make([]step, len(t.sites))}
 	p.list()
-	for poor := t.rank(t.leads, 1, func(n int32) bool { return n < high }); poor.Len() > 0; {
-		if !p.toward(poor.sites[0]) {
-			heap.Pop(poor)
-		} else {
-			heap.Fix(poor, 0)
+	for range maxRounds {
+		if !p.round() {
+			return
 		}
 	}
+}
+
+// maxRounds bounds how often primaries are levelled again: who gave on behalf of others in one round may take in the next.
+const maxRounds = 8
+
+// round gives every site that leads too few what it can get, the poorest first, and reports whether anything moved.
+func (p *pull) round() (moved bool) {
+	for poor := p.t.rank(p.t.leads, 1, func(n int32) bool { return n < p.high }); poor.Len() > 0; {
+		if p.toward(poor.sites[0]) {
+			moved = true
+			heap.Fix(poor, 0)
+		} else {
+			heap.Pop(poor)
+		}
+	}
+	return moved
 }
 
 // maxSearch bounds the sites one search visits.
@@ -241,7 +255,8 @@ func (p *pull) toward(to int32) bool {
 	return false
 }
 
-// look returns the richest leader of what the site could lead, if it is rich enough to give, and notes the other leaders.
+// look returns a leader of what the site could lead that is to give: one above the band, or else the richest. It notes the
+// others, whom the search may visit next.
 func (p *pull) look(at, to int32) int32 {
 	t, best := p.t, nowhere
 	for _, i := range p.led[at] {
@@ -251,6 +266,9 @@ func (p *pull) look(at, to int32) int32 {
 		}
 		p.seen[s] = step{p.search, i, at}
 		p.visited = append(p.visited, s)
+		if t.leads[s] > p.high {
+			return s // it has to give anyway
+		}
 		if gives(t.leads[s], t.leads[to], p.low, p.high) && (best == nowhere || t.leads[s] > t.leads[best]) {
 			best = s
 		}

@@ -5,10 +5,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"muster/coordinator/plan"
+	"muster/fsm"
 	"muster/shard"
 )
 
@@ -209,6 +211,15 @@ func (t *town) tallyLoose() (copies, leads map[shard.NodeID]int) {
 	return t.tally(&testing.B{})
 }
 
+// cpu is the time this process has computed, its garbage collector included: the machine may be busy with other things.
+func cpu(b *testing.B) time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
 // BenchmarkPlan prints what a plan costs and how good it is: moves ÷ the fewest possible, of copies and of primaries, and
 // the largest load ÷ the mean once it is carried out. The scan is a plan with nothing to do.
 func BenchmarkPlan(b *testing.B) {
@@ -222,9 +233,11 @@ func BenchmarkPlan(b *testing.B) {
 				t := settled(size.shards, nodes)
 				least := u.do(t, nodes)
 				var moves []plan.Move
+				began := cpu(b)
 				for b.Loop() {
 					moves = plan.Balance(t.view)
 				}
+				b.ReportMetric(float64((cpu(b)-began).Microseconds())/1e3/float64(b.N), "cpu-ms/plan")
 				copies, leads := split(moves)
 				_, before := t.tallyLoose()
 				t.carry(moves)
@@ -244,5 +257,28 @@ func BenchmarkPlan(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkIdle prints what a look at a balanced group costs its leader: it looks twenty times a second.
+func BenchmarkIdle(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("%dx%d", size.shards, size.nodes), func(b *testing.B) {
+			s := fsm.New()
+			s.View = settled(size.shards, size.nodes).view
+			d, now := plan.NewDriver(), time.Minute
+			look := func() int {
+				now += 50 * time.Millisecond
+				return len(d.Next(input(s, now)))
+			}
+			for range 10 {
+				look()
+			}
+			for b.Loop() {
+				if steps := look(); steps > 0 {
+					b.Fatalf("%d steps", steps)
+				}
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"muster/fsm"
@@ -48,10 +49,78 @@ func Explain(s *fsm.State, id shard.ID) []Line {
 		}
 		lines = append(lines, Line{Text: fmt.Sprintf("copy %d on %s: %s, %s", c.ID, c.Node, c.State, state)})
 	}
+	lines = append(lines, explainMoves(v, p)...)
 	if p.Status == shard.Active && up < p.WriteQuorum {
 		lines = append(lines, Line{AwaitCopies, fmt.Sprintf("writes wait: %d copies must hold a record, %d can", p.WriteQuorum, up)})
 	}
 	return lines
+}
+
+// explainMoves says what is under way or wished for.
+func explainMoves(v *shard.View, p *shard.Placement) []Line {
+	var lines []Line
+	for _, l := range p.Learners {
+		text := fmt.Sprintf("copy %d is being made on %s: %s", l.Copy.ID, l.Copy.Node, l.Copy.State)
+		if l.Replaces != 0 {
+			text += fmt.Sprintf(", and replaces copy %d", l.Replaces)
+		}
+		lines = append(lines, Line{Text: text})
+	}
+	if p.Wished() {
+		lines = append(lines, Line{Text: fmt.Sprintf("%s is asked to hand it over to %s", p.Node, p.HandNode)})
+	}
+	if p.Pinned != "" {
+		lines = append(lines, Line{Pinned, fmt.Sprintf("an operator wants its primary on %s", p.Pinned)})
+	}
+	if v.Paused && p.Status == shard.Active {
+		lines = append(lines, Line{Text: "balancing is paused: it is not moved for an even share"})
+	}
+	return lines
+}
+
+// Candidates says of each member what speaks for or against a further copy of the shard there, or for a volatile one the
+// shard itself: one line each, by name, with the reason that rules it out, or none.
+func Candidates(s *fsm.State, id shard.ID) []Line {
+	p, t := s.View.Placement(id), s.View.Types[id.Type]
+	if p == nil {
+		return nil
+	}
+	l := survey(s.View, func(m shard.Member) bool { return !m.Maintenance })
+	table := l.tables[slices.IndexFunc(l.tables, func(t *table) bool { return t.spec.Name == id.Type })]
+	row := &table.rows[slices.IndexFunc(table.rows, func(r row) bool { return r.p == p })]
+	best := table.room(row, nowhere)
+	var lines []Line
+	for i := range l.sites {
+		line := table.verdict(row, int32(i), t.Spec)
+		if int32(i) == best {
+			line.Text += "; the best place for a further copy"
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (t *table) verdict(r *row, s int32, spec shard.Spec) Line {
+	site := &t.sites[s]
+	m := site.member
+	switch {
+	case r.lead == s:
+		return Line{HasCopy, fmt.Sprintf("%s leads it", m.ID)}
+	case t.taken(r, s):
+		return Line{HasCopy, fmt.Sprintf("%s has a copy", m.ID)}
+	case !site.up:
+		return Line{NodeDown, fmt.Sprintf("%s is down", m.ID)}
+	case !fsm.Eligible(m, spec):
+		return Line{NotEligible, fmt.Sprintf("%s does not host the type, or lacks its role", m.ID)}
+	case m.Draining:
+		return Line{NodeDrains, fmt.Sprintf("%s is draining", m.ID)}
+	case m.Leaving:
+		return Line{NodeLeaves, fmt.Sprintf("%s is about to stop", m.ID)}
+	case m.Cordoned:
+		return Line{NodeCordoned, fmt.Sprintf("%s is cordoned", m.ID)}
+	}
+	return Line{Text: fmt.Sprintf("%s may take it: %d copies and %d primaries of the type, %d copies of this shard in its zone",
+		m.ID, t.copies[s], t.leads[s], t.sharing(r, s, nowhere))}
 }
 
 func explainUnplaced(v *shard.View, spec shard.Spec, id shard.ID) []Line {
@@ -93,6 +162,7 @@ func explainRecovering(v *shard.View, spec shard.Spec, p *shard.Placement) Line 
 // Explain is Explain with what this leader has heard so far: who answered, and with which log.
 func (d *Driver) Explain(in Input, id shard.ID) []Line {
 	lines := Explain(in.State, id)
+	lines = append(lines, d.explainAgenda(in, id)...)
 	p, m := in.State.View.Placement(id), d.shards[id]
 	if p == nil || m == nil || p.Epoch != m.epoch || p.Status != shard.Recovering {
 		return lines
@@ -103,6 +173,46 @@ func (d *Driver) Explain(in Input, id shard.ID) []Line {
 	b := &batch{in: in, d: d, view: in.State.View}
 	if c := b.canvass(p, m); c.note.Reason == AwaitBest {
 		lines = append(lines, Line{AwaitBest, fmt.Sprintf("copy %d has the best log, and its node is down since", c.note.Copy)})
+	}
+	return lines
+}
+
+// explainAgenda says which moves of the shard are under way, and which wait and what for.
+func (d *Driver) explainAgenda(in Input, id shard.ID) []Line {
+	var lines []Line
+	b := &batch{in: in, d: d, view: in.State.View}
+	spent := newSpending(d.moving.flights)
+	for _, f := range d.moving.flights {
+		if f.Shard == id {
+			lines = append(lines, Line{f.Reason, fmt.Sprintf("under way since %s: %s", in.Now-f.since, f.Move)})
+		}
+	}
+	for _, e := range d.moving.agenda {
+		if e.Shard != id {
+			continue
+		}
+		if why, wait := b.obstacle(e, spent); wait {
+			lines = append(lines, Line{why, fmt.Sprintf("planned, and waits: %s", e.Move)})
+		}
+	}
+	for _, n := range d.moving.notes {
+		if n.Shard == id {
+			lines = append(lines, Line{n.Reason, n.String()})
+		}
+	}
+	p := in.State.View.Placement(id)
+	if p == nil {
+		return lines
+	}
+	for _, c := range p.Copies {
+		since, down := d.moving.absent[c.Node]
+		switch m := in.State.View.Members[c.Node]; {
+		case !down || c.State == shard.CopyLost:
+		case m.Maintenance:
+			lines = append(lines, Line{AwaitReturn, fmt.Sprintf("%s is under maintenance: its copy is not made elsewhere", c.Node)})
+		case in.Now < since+d.Times.Rebuild:
+			lines = append(lines, Line{AwaitReturn, fmt.Sprintf("%s may come back: in %s its copy is made elsewhere", c.Node, since+d.Times.Rebuild-in.Now)})
+		}
 	}
 	return lines
 }

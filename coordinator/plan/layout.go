@@ -91,6 +91,11 @@ func survey(v *shard.View, abandoned func(shard.Member) bool) *layout {
 	for _, name := range slices.Sorted(maps.Keys(v.Types)) {
 		l.tables = append(l.tables, l.tabulate(v.Types[name]))
 	}
+	for i := range l.sites {
+		if s := &l.sites[i]; !s.up && !s.gone && s.copies > 0 {
+			l.note(Note{Reason: AwaitReturn, Node: s.member.ID})
+		}
+	}
 	return l
 }
 

@@ -54,7 +54,7 @@ func (l *layout) plan() []Move {
 	if !l.view.Paused {
 		l.level()
 	}
-	return slices.DeleteFunc(l.moves, func(m Move) bool { return m.From == m.To })
+	return slices.DeleteFunc(l.moves, func(m Move) bool { return m.Kind == LeadMove && m.From == m.To })
 }
 
 func (l *layout) vacate() {

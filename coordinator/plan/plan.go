@@ -35,6 +35,13 @@ type Times struct {
 	Place     time.Duration // a new type, or a forming shard, waits so long for all the nodes it wants
 	Settle    time.Duration // a new type waits so long for voters that are down though enough others are up
 	Retry     time.Duration // a proposal without visible effect is repeated
+
+	Rebuild  time.Duration // a node that is down for so long is given up: its copies are made elsewhere
+	Replan   time.Duration // while the map changes, moves are planned anew no more often
+	Cooldown time.Duration // a shard that was moved is not moved for balance again so soon
+	HandOver time.Duration // a primary that was asked to hand over and has not is let go on
+	Create   time.Duration // a node that has not created a learner by then does not get it
+	Again    time.Duration // what was given up is tried again
 }
 
 // DefaultTimes returns the intervals of the product. Grace is two renewals long: with Raft's usual election it costs a
@@ -43,7 +50,8 @@ func DefaultTimes() Times {
 	return Times{
 		Lease: 2 * time.Second, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
 		Gather: 50 * time.Millisecond, Establish: 5 * time.Second, Place: 10 * time.Second, Settle: time.Second,
-		Retry: 500 * time.Millisecond,
+		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Cooldown: 30 * time.Second,
+		HandOver: 5 * time.Second, Create: 10 * time.Second, Again: 5 * time.Second,
 	}
 }
 
@@ -71,11 +79,13 @@ type Step struct {
 //
 // A Driver belongs to one goroutine.
 type Driver struct {
-	Times Times // may be changed before the first call
+	Times  Times  // may be changed before the first call
+	Budget Budget // likewise
 
 	shards map[shard.ID]*memory // of shards that are not served, and of those somebody reported on
 	fresh  map[shard.TypeName]*fresh
 	expiry map[shard.SessionID]time.Duration // when Expire was proposed last
+	moving moving
 }
 
 // memory is what the driver remembers of one shard. What belongs to an epoch is forgotten with it; left and led outlive
@@ -101,9 +111,11 @@ type memory struct {
 func NewDriver() *Driver {
 	return &Driver{
 		Times:  DefaultTimes(),
+		Budget: DefaultBudget(),
 		shards: map[shard.ID]*memory{},
 		fresh:  map[shard.TypeName]*fresh{},
 		expiry: map[shard.SessionID]time.Duration{},
+		moving: newMoving(),
 	}
 }
 
@@ -122,9 +134,13 @@ func (d *Driver) Sealed(s shard.Sealed) {
 	}
 }
 
-// Report notes that a primary is established or cannot go on. Reports of other kinds are none of the driver's: they are
-// proposed as they are.
+// Report notes that a primary is established, cannot go on, or could not hand over. Reports of other kinds are none of the
+// driver's: they are proposed as they are.
 func (d *Driver) Report(r shard.Report) {
+	if r.Kind == shard.ReportStalledHandoff {
+		d.moving.stalled[r.Shard] = r
+		return
+	}
 	if r.Kind != shard.ReportEstablished && r.Kind != shard.ReportRecover {
 		return
 	}
@@ -139,7 +155,7 @@ func (d *Driver) Report(r shard.Report) {
 }
 
 // Next returns every step that is due, in the order in which they should be taken: sessions first, for their end opens
-// recoveries, then what brings shards back, then new ones. Steps of a kind are batched.
+// recoveries, then what brings shards back, then new ones, then what moves shards that are served. Steps of a kind are batched.
 func (d *Driver) Next(in Input) []Step {
 	b := &batch{in: in, d: d, view: in.State.View}
 	if b.view.Group == "" {
@@ -150,6 +166,7 @@ func (d *Driver) Next(in Input) []Step {
 		b.ofType(b.view.Types[name])
 	}
 	d.forget(b.view)
+	b.move()
 	return b.steps()
 }
 
@@ -166,6 +183,9 @@ type batch struct {
 	elect    lot[fsm.Election]
 	activate lot[fsm.Activation]
 	place    lot[fsm.Placing]
+	wish     lot[fsm.Wishing]
+	learn    lot[fsm.NewLearner]
+	unlearn  lot[fsm.LearnerItem]
 	skips    []Step
 }
 
@@ -281,5 +301,8 @@ func (b *batch) steps() []Step {
 	out = append(out, b.elect.steps(func(i []fsm.Election) fsm.Command { return &fsm.Elect{Items: i} })...)
 	out = append(out, b.activate.steps(func(i []fsm.Activation) fsm.Command { return &fsm.Activate{Items: i} })...)
 	out = append(out, b.place.steps(func(i []fsm.Placing) fsm.Command { return &fsm.Place{Items: i} })...)
+	out = append(out, b.unlearn.steps(func(i []fsm.LearnerItem) fsm.Command { return &fsm.DropLearner{Items: i} })...)
+	out = append(out, b.wish.steps(func(i []fsm.Wishing) fsm.Command { return &fsm.Wish{Items: i} })...)
+	out = append(out, b.learn.steps(func(i []fsm.NewLearner) fsm.Command { return &fsm.AddLearner{Items: i} })...)
 	return append(out, b.skips...)
 }

@@ -62,10 +62,19 @@ const (
 	AwaitReturn   Reason = "await-return"   // a node is down and may come back: its copies are not replaced yet
 	AwaitHeir     Reason = "await-heir"     // no other copy could lead now
 	AwaitBudget   Reason = "await-budget"   // as much is under way as may be at once
+	AwaitMove     Reason = "await-move"     // another move of the shard is under way
 	AwaitCooldown Reason = "await-cooldown" // the shard was moved a moment ago
 	AwaitTarget   Reason = "await-target"   // the copy that is to lead is not in C yet, or the one that is to leave still leads
 	NoRoom        Reason = "no-room"        // no member could take a copy: each is down, closed, or has one
 	PinBlocked    Reason = "pin-blocked"    // the node where an operator wants the primary cannot take it
+)
+
+// Why a node takes no copy.
+const (
+	HasCopy      Reason = "has-copy"     // it has one already
+	NodeDown     Reason = "node-down"    // no live session
+	NotEligible  Reason = "not-eligible" // it does not declare the type, or lacks its role
+	NodeCordoned Reason = "cordoned"     // an operator wants nothing new on it
 )
 
 // Note is why, for one session or shard.

@@ -33,12 +33,20 @@ import (
 //	gaveup SHARD           the primary reports that it cannot go on
 //	lead                   another voter becomes leader now: a new driver
 //	wait DURATION          the leader looks every 50 ms and carries out what it finds; new reasons are printed once
-//	show SHARD…, explain SHARD, spread TYPE
+//	leave NODE             its process says that it is about to stop
+//	mark NODE WORD…        cordoned, draining, maintenance; open lifts all three
+//	pause, resume          balancing            pin SHARD [NODE]   evict SHARD NODE  the primary puts the copy out of C
+//	remove NODE…
+//	slow NODE…             its learners never catch up    cling NODE…   its primaries do not hand over; hang: nor say so
+//	show SHARD…, explain SHARD, candidates SHARD, spread TYPE, plan, whatif NODE…
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "../../testdata/plan", func(t *testing.T, path string) {
 		w := newWorld(t)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			w.t = t
+			if d.Cmd == "voters" {
+				return runVoters(w, d)
+			}
 			for line := range strings.Lines(d.Input) {
 				w.line(strings.Fields(line))
 			}
@@ -72,6 +80,7 @@ type node struct {
 	session             shard.SessionID
 	renewals            uint64
 	silent, mute, stuck bool
+	slow, cling, hang   bool
 }
 
 func newWorld(t *testing.T) *world {
@@ -89,7 +98,14 @@ func (w *world) line(f []string) {
 		"gaveup": w.gaveUp, "lead": w.lead, "wait": w.wait, "show": w.show, "explain": w.explain, "spread": w.spread,
 		"silent": w.set(func(n *node) { n.silent = true }), "mute": w.set(func(n *node) { n.mute = true }),
 		"stuck": w.set(func(n *node) { n.stuck = true }),
-		"well":  w.set(func(n *node) { n.silent, n.mute, n.stuck = false, false, false }),
+		"well": w.set(func(n *node) {
+			n.silent, n.mute, n.stuck, n.slow, n.cling, n.hang = false, false, false, false, false, false
+		}),
+		"slow": w.set(func(n *node) { n.slow = true }), "cling": w.set(func(n *node) { n.cling = true }),
+		"hang": w.set(func(n *node) { n.hang = true }), "leave": w.leave, "mark": w.mark, "pin": w.pin, "evict": w.evict,
+		"pause":  func([]string) { w.apply(&fsm.Pause{On: true}) },
+		"resume": func([]string) { w.apply(&fsm.Pause{}) },
+		"remove": w.remove, "plan": w.plan, "whatif": w.whatIf, "candidates": w.candidates,
 	}
 	if len(f) == 0 {
 		return
@@ -175,7 +191,7 @@ func (w *world) up(f []string) {
 
 func (w *world) start(id string, n *node) {
 	n.starts++
-	n.silent, n.mute, n.stuck, n.renewals = false, false, false, 0
+	n.silent, n.mute, n.stuck, n.slow, n.cling, n.hang, n.renewals = false, false, false, false, false, false, 0
 	verdicts := w.apply(&fsm.Register{
 		Node: shard.NodeID(id), Directory: n.directory, Machine: "m", Addr: id + ":1", Zone: n.zone, Roles: n.roles, Hosts: w.specs,
 		Nonce: fmt.Sprintf("%s-%d", id, n.starts), LastSession: n.session, Voter: w.state.View.Members[shard.NodeID(id)].Voter, Fenced: true,
@@ -288,14 +304,128 @@ func (w *world) report(n *node) {
 			if c, found := p.CopyOn(n.directory); found && c.State == shard.CopyMinted {
 				ready.Items = append(ready.Items, fsm.CopyItem{Shard: p.Shard, Copy: c.ID, Directory: c.Directory})
 			}
+			if l, found := p.LearnerOn(n.directory); found && l.Copy.State == shard.CopyMinted {
+				ready.Items = append(ready.Items, fsm.CopyItem{Shard: p.Shard, Copy: l.Copy.ID, Directory: n.directory})
+			}
 			if p.Status == shard.Establishing && p.Session == n.session {
 				w.driver.Report(shard.Report{Kind: shard.ReportEstablished, Shard: p.Shard, Copy: p.Primary, Epoch: p.Epoch, Version: p.Version})
+			}
+			if p.Status == shard.Active && p.Session == n.session {
+				w.serve(n, p)
 			}
 		}
 	}
 	if len(ready.Items) > 0 {
 		w.apply(ready)
 	}
+}
+
+// serve is what a primary does about its shard: hand over, take a learner into C, put a lost copy out.
+func (w *world) serve(n *node, p *shard.Placement) {
+	switch {
+	case !p.Wished() || n.hang:
+	case n.cling:
+		w.driver.Report(shard.Report{Kind: shard.ReportStalledHandoff, Shard: p.Shard, Copy: p.HandTo, Epoch: p.Epoch, Version: p.Version})
+	default:
+		h := fsm.Handing{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session, To: p.HandTo}
+		if h.To == 0 {
+			h.Node = p.HandNode
+		}
+		w.apply(&fsm.HandOver{Items: []fsm.Handing{h}})
+		return
+	}
+	for _, l := range p.Learners {
+		to := w.nodes[l.Copy.Node]
+		if l.Copy.State == shard.CopyReady && l.Replaces != p.Primary && !to.slow && !to.silent {
+			w.reconfigure(p, l.Replaces, l.Copy.ID)
+			return
+		}
+	}
+	intact := 0
+	for _, c := range p.Copies {
+		if c.State != shard.CopyLost {
+			intact++
+		}
+	}
+	if intact < len(p.Copies) && intact >= p.WriteQuorum {
+		w.reconfigure(p, 0, 0)
+	}
+}
+
+// reconfigure proposes a C without one copy and without any that is lost, and with another.
+func (w *world) reconfigure(p *shard.Placement, without, with shard.CopyID) {
+	r := fsm.Reconfiguration{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session, WriteQuorum: p.WriteQuorum}
+	for _, c := range p.Copies {
+		if c.ID != without && c.State != shard.CopyLost {
+			r.Copies = append(r.Copies, c.ID)
+		}
+	}
+	if with != 0 {
+		r.Copies = append(r.Copies, with)
+	}
+	w.apply(&fsm.Reconfig{Items: []fsm.Reconfiguration{r}})
+}
+
+func (w *world) evict(f []string) {
+	p := w.shard(f[0])
+	w.reconfigure(p, w.copyOn(p, f[1]).ID, 0)
+}
+
+func (w *world) leave(f []string) { w.apply(&fsm.Leave{Session: w.node(f[0]).session}) }
+
+func (w *world) mark(f []string) {
+	yes, no := true, false
+	c := &fsm.Mark{Node: shard.NodeID(f[0])}
+	for _, word := range f[1:] {
+		switch word {
+		case "cordoned":
+			c.Cordoned = &yes
+		case "draining":
+			c.Draining = &yes
+		case "maintenance":
+			c.Maintenance = &yes
+		case "open":
+			c.Cordoned, c.Draining, c.Maintenance = &no, &no, &no
+		default:
+			w.t.Fatalf("there is no mark %q", word)
+		}
+	}
+	w.apply(c)
+}
+
+func (w *world) pin(f []string) {
+	c := &fsm.Pin{Shard: w.shard(f[0]).Shard}
+	if len(f) > 1 {
+		c.Node = shard.NodeID(f[1])
+	}
+	w.apply(c)
+}
+
+func (w *world) remove(f []string) {
+	for _, id := range f {
+		w.apply(&fsm.Remove{Node: shard.NodeID(id)})
+	}
+}
+
+// plan prints every move the view calls for, whatever the driver does about it.
+func (w *world) plan([]string) {
+	for _, m := range plan.Balance(w.state.View) {
+		fmt.Fprintln(&w.out, m)
+	}
+}
+
+func (w *world) whatIf(f []string) {
+	var lost []shard.NodeID
+	for _, id := range f {
+		lost = append(lost, shard.NodeID(id))
+	}
+	o := plan.WhatIf(w.state, lost)
+	fmt.Fprintf(&w.out, "stop: %v\ndegraded: %v\nlose their last copy: %v\n", o.Stops, o.Degraded, o.LastCopy)
+}
+
+// moving are the reasons why a shard that is served is not moved: it may have several.
+var moving = map[plan.Reason]bool{
+	plan.AwaitCooldown: true, plan.AwaitBudget: true, plan.AwaitMove: true, plan.AwaitTarget: true, plan.PinBlocked: true, plan.NoRoom: true,
 }
 
 // take carries out one step and prints it.
@@ -310,8 +440,12 @@ func (w *world) take(s plan.Step) {
 	default:
 		for _, n := range s.Notes {
 			n.Wait = 0
-			if text := n.String(); w.said[n.Shard.String()] != text {
-				w.said[n.Shard.String()] = text
+			about := n.Shard.String()
+			if n.Shard.Type == "" || moving[n.Reason] {
+				about += string(n.Reason) + string(n.Node)
+			}
+			if text := n.String(); w.said[about] != text {
+				w.said[about] = text
 				w.printf("skip %s", text)
 			}
 		}
@@ -382,6 +516,12 @@ func (w *world) show(f []string) {
 		for _, c := range p.Copies {
 			fmt.Fprintf(&w.out, " %d:%s:%s", c.ID, c.Node, c.State)
 		}
+		for _, l := range p.Learners {
+			fmt.Fprintf(&w.out, " +%d:%s:%s", l.Copy.ID, l.Copy.Node, l.Copy.State)
+			if l.Replaces != 0 {
+				fmt.Fprintf(&w.out, " for %d", l.Replaces)
+			}
+		}
 		w.out.WriteByte('\n')
 	}
 }
@@ -391,7 +531,14 @@ func (w *world) explain(f []string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, l := range w.driver.Explain(w.input(), id) {
+	w.lines(w.driver.Explain(w.input(), id))
+}
+
+// candidates prints what speaks against each node.
+func (w *world) candidates(f []string) { w.lines(plan.Candidates(w.state, w.shard(f[0]).Shard)) }
+
+func (w *world) lines(lines []plan.Line) {
+	for _, l := range lines {
 		if l.Reason != "" {
 			fmt.Fprintf(&w.out, "[%s] ", l.Reason)
 		}

@@ -102,11 +102,7 @@ func (s *stored) apply(w *world, wr *replication.Write) {
 // write queues something for the next sync. Done is called by the process that is alive then, if it is still this one.
 func (n *node) write(apply, done func()) {
 	p := n.process
-	n.disk.queue = append(n.disk.queue, queued{apply, func() {
-		if n.process == p {
-			n.receive(func(*process) { done() })
-		}
-	}})
+	n.disk.queue = append(n.disk.queue, queued{apply, func() { p.later(done) }})
 	n.sync()
 }
 

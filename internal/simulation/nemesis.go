@@ -117,7 +117,7 @@ func (w *world) doubt(n *node) {
 	if w.chance(0.6) {
 		w.after(w.between(0, 20*time.Millisecond), func() {
 			for _, other := range w.nodes {
-				w.net.cut[[2]*node{other, n}] = other != n
+				w.net.cut[[2]*node{other, n}] = other != n && !w.healed
 			}
 		})
 	}
@@ -217,7 +217,7 @@ func (w *world) heal() {
 	w.healed = true
 	w.net = network{cut: map[[2]*node]bool{}}
 	for _, n := range w.nodes {
-		n.paused, n.disk.slow = 0, 0
+		n.disk.slow = 0 // who is paused wakes by itself
 		n.start()
 	}
 }

@@ -94,8 +94,18 @@ func (n *node) wipe() {
 // after plans something for when the process's own clock has moved on by d, if it still lives.
 func (p *process) after(d time.Duration, run func()) {
 	p.n.w.after(time.Duration(float64(d)/(1+p.n.drift)), func() {
-		if p.n.process == p {
-			p.n.receive(func(*process) { run() })
+		p.later(run)
+	})
+}
+
+// later runs something in this process: now, when its pause is over, or never when it has died by then.
+func (p *process) later(run func()) {
+	if p.n.process != p {
+		return
+	}
+	p.n.receive(func(alive *process) {
+		if alive == p {
+			run()
 		}
 	})
 }

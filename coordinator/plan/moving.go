@@ -1,0 +1,316 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+// Budget bounds what is under way at once.
+type Budget struct {
+	Learners int // copies being made, of all shards
+	PerNode  int // of them on one node
+	Wishes   int // primaries asked to hand over
+}
+
+// DefaultBudget returns the budget of the product: a few copies at a time, since each is a bulk of reading and writing; many
+// hand-overs, since each is over in moments.
+func DefaultBudget() Budget { return Budget{Learners: 8, PerNode: 2, Wishes: 32} }
+
+// moving is what the driver remembers of moves.
+//
+// The plan is made when the map has changed, at most every Times.Replan unless a node came, went or was marked, and kept as an
+// agenda. From it moves are begun as the budget allows, each judged again by the map as it is then. So while nothing
+// changes, or all of the budget is spent, looking costs next to nothing.
+type moving struct {
+	absent    map[shard.NodeID]time.Duration // since when this driver sees a member down
+	standings map[shard.NodeID]standing      // of the members when the agenda was made
+	types     map[shard.TypeName]*shard.TypeView
+	paused    bool
+	planned   time.Duration // when the agenda was made; unset when 0
+	stale     bool          // something was begun without effect: plan again
+
+	agenda  []errand
+	notes   []Note // of the plan: what should move and cannot
+	flights []flight
+	rested  map[rest]time.Duration    // until when a shard is not moved for balance
+	stalled map[shard.ID]shard.Report // primaries that could not hand over
+}
+
+// standing is what a plan goes by of a member.
+type standing struct {
+	session shard.SessionID
+	marks   [4]bool
+	up      bool
+	gone    bool
+}
+
+// errand is a move that waits to be begun. One that makes up for a copy which the primary put out of C waits for that
+// copy's node.
+type errand struct {
+	Move
+	awaits shard.NodeID
+}
+
+// flight is a move under way.
+type flight struct {
+	Move
+	since   time.Duration // when it was proposed, or first seen
+	seen    bool          // the map has shown it
+	dropped time.Duration // when giving it up was proposed last; unset when 0
+}
+
+// rest is a shard after a move.
+type rest struct {
+	shard shard.ID
+	kind  Kind
+}
+
+func newMoving() moving {
+	return moving{
+		absent: map[shard.NodeID]time.Duration{}, standings: map[shard.NodeID]standing{}, types: map[shard.TypeName]*shard.TypeView{},
+		rested: map[rest]time.Duration{}, stalled: map[shard.ID]shard.Report{},
+	}
+}
+
+// move plans, follows and begins moves.
+func (b *batch) move() {
+	m := &b.d.moving
+	urgent := b.attend()
+	changed := m.stale || m.paused != b.view.Paused || len(m.types) != len(b.view.Types)
+	for name, t := range b.view.Types { //lint:maporder any one answers the question
+		changed = changed || m.types[name] != t
+	}
+	if urgent || changed && b.in.Now >= m.planned+b.d.Times.Replan {
+		b.replan()
+	}
+	b.follow()
+	b.begin()
+	for _, n := range m.notes {
+		b.skip(n)
+	}
+}
+
+// attend notes who is down and since when, and reports whether that or a member's marks changed since the last plan.
+func (b *batch) attend() (changed bool) {
+	m := &b.d.moving
+	for id, member := range b.view.Members { //lint:maporder each member is judged by itself
+		s := b.standing(member)
+		if since, known := m.absent[id]; s.up {
+			delete(m.absent, id)
+		} else if !known {
+			m.absent[id] = b.in.Now
+		} else {
+			s.gone = b.gone(member, since)
+		}
+		if m.standings[id] != s {
+			m.standings[id], changed = s, true
+		}
+	}
+	if len(m.standings) > len(b.view.Members) {
+		changed = true
+		for id := range m.standings { //lint:maporder each member is judged by itself
+			if _, known := b.view.Members[id]; !known {
+				delete(m.standings, id)
+				delete(m.absent, id)
+			}
+		}
+	}
+	return changed
+}
+
+func (b *batch) standing(m shard.Member) standing {
+	return standing{session: m.Session, marks: [4]bool{m.Cordoned, m.Draining, m.Leaving, m.Maintenance}, up: b.view.Up(m.ID)}
+}
+
+// gone reports whether a member that is down is given up. Maintenance says that it will be back.
+func (b *batch) gone(m shard.Member, since time.Duration) bool {
+	return !m.Maintenance && b.in.Now >= since+b.d.Times.Rebuild
+}
+
+// replan makes the agenda anew.
+func (b *batch) replan() {
+	m := &b.d.moving
+	l := survey(b.view, func(member shard.Member) bool { return m.standings[member.ID].gone })
+	m.agenda = m.agenda[:0]
+	for _, move := range l.plan() {
+		e := errand{Move: move}
+		if move.Reason == CopyMissing {
+			e.awaits = b.mayReturn(move.Shard)
+		}
+		m.agenda = append(m.agenda, e)
+	}
+	for _, u := range l.underway {
+		if !slices.ContainsFunc(m.flights, func(f flight) bool { return f.Shard == u.Shard && f.Kind == u.Kind && f.To == u.To }) {
+			m.flights = append(m.flights, flight{Move: u, since: b.in.Now})
+		}
+	}
+	clear(m.types)
+	for name, t := range b.view.Types { //lint:maporder a copy
+		m.types[name] = t
+	}
+	m.notes, m.planned, m.paused, m.stale = l.notes, b.in.Now, b.view.Paused, false
+	for r, until := range m.rested { //lint:maporder each entry is judged by itself
+		if b.in.Now >= until {
+			delete(m.rested, r)
+		}
+	}
+}
+
+// mayReturn returns the node whose copy was put out of C though the node may come back, "" when there is none: the newest
+// history with a copy that is in C no more tells.
+func (b *batch) mayReturn(id shard.ID) shard.NodeID {
+	p := b.view.Placement(id)
+	changes := b.in.State.History(id)
+	for i := len(changes) - 1; i >= 0; i-- {
+		for _, s := range changes[i].Copies {
+			if _, member := p.Copy(s.Copy); member {
+				continue
+			}
+			if st, known := b.d.moving.standings[s.Node]; known && !st.up && !st.gone && !s.Lost {
+				return s.Node
+			}
+			return ""
+		}
+	}
+	return ""
+}
+
+// begin proposes what the budget allows, in the order of the agenda.
+func (b *batch) begin() {
+	m := &b.d.moving
+	spent := newSpending(m.flights)
+	left, late := m.agenda[:0], map[Reason]bool{}
+	for i, e := range m.agenda {
+		if spent.all(b.d.Budget) {
+			b.blocked(e, AwaitBudget, late)
+			left = append(left, m.agenda[i:]...)
+			break
+		}
+		switch why, wait := b.obstacle(e, spent); {
+		case why == "":
+			spent.add(e.Move)
+			b.propose(e.Move)
+		case wait:
+			b.blocked(e, why, late)
+			left = append(left, e)
+			spent.busy[e.Shard] = true // what is less important about the shard does not overtake
+		}
+	}
+	m.agenda = left
+}
+
+// blocked says for the first errand of each reason why it waits.
+func (b *batch) blocked(e errand, why Reason, late map[Reason]bool) {
+	if late[why] {
+		return
+	}
+	late[why] = true
+	b.skip(Note{Reason: why, Shard: e.Shard, Epoch: b.view.Placement(e.Shard).Epoch, Node: e.To})
+}
+
+// obstacle says why a move cannot be begun now; wait is false when it never will, because the map has gone on.
+func (b *batch) obstacle(e errand, s *spending) (why Reason, wait bool) {
+	p := b.view.Placement(e.Shard)
+	m := &b.d.moving
+	switch balancing := e.Reason == CopiesUneven || e.Reason == LeadsUneven || e.Reason == ZoneSpread; {
+	case p == nil, p.Status != shard.Active, !b.view.Up(e.To):
+		return AwaitPrimary, false
+	case e.awaits != "" && !m.standings[e.awaits].up:
+		return AwaitReturn, true
+	case s.busy[e.Shard]:
+		return AwaitMove, true
+	case balancing && b.in.Now < m.rested[rest{e.Shard, e.Kind}], b.in.Now < m.rested[rest{e.Shard, ""}]:
+		return AwaitCooldown, true
+	case e.Kind == CopyMove && (s.learners >= b.d.Budget.Learners || s.perNode[e.To] >= b.d.Budget.PerNode):
+		return AwaitBudget, true
+	case e.Kind == LeadMove && s.wishes >= b.d.Budget.Wishes:
+		return AwaitBudget, true
+	case e.Kind == CopyMove:
+		return copyObstacle(e.Move, p)
+	default:
+		return b.leadObstacle(e.Move, p)
+	}
+}
+
+// copyObstacle judges whether what was to be replaced is still there, and does not lead.
+func copyObstacle(m Move, p *shard.Placement) (Reason, bool) {
+	c, member := p.Copy(m.Copy)
+	switch {
+	case m.Copy != 0 && (!member || c.Node != m.From || replaced(p, m.Copy)):
+		return Surplus, false
+	case m.Copy != 0 && m.Copy == p.Primary:
+		return AwaitTarget, true
+	}
+	return "", false
+}
+
+// leadObstacle judges whether the target could lead.
+func (b *batch) leadObstacle(m Move, p *shard.Placement) (Reason, bool) {
+	if p.Node != m.From || p.Wished() {
+		return Surplus, false
+	}
+	if len(p.Copies) == 0 {
+		return "", false
+	}
+	i := slices.IndexFunc(p.Copies, func(c shard.Copy) bool { return c.Node == m.To && c.State == shard.CopyReady })
+	if i < 0 {
+		return AwaitTarget, true
+	}
+	if _, live := sessionOf(b.view, p.Copies[i]); !live {
+		return AwaitTarget, false
+	}
+	return "", false
+}
+
+// propose adds a move to what is proposed now.
+func (b *batch) propose(m Move) {
+	p := b.view.Placement(m.Shard)
+	note := Note{Reason: m.Reason, Shard: m.Shard, Epoch: p.Epoch, Node: m.From, Nodes: []shard.NodeID{m.To}, Copy: m.Copy}
+	if m.Kind == CopyMove {
+		b.learn.add(fsm.NewLearner{Shard: m.Shard, Epoch: p.Epoch, Version: p.Version, Node: m.To, Replaces: m.Copy}, note)
+	} else {
+		w := fsm.Wishing{Shard: m.Shard, Epoch: p.Epoch, Version: p.Version}
+		for _, c := range p.Copies {
+			if c.Node == m.To && c.State == shard.CopyReady {
+				w.To = c.ID
+			}
+		}
+		if w.To == 0 {
+			w.Node = m.To
+		}
+		note.Copy = w.To
+		b.wish.add(w, note)
+	}
+	b.d.moving.flights = append(b.d.moving.flights, flight{Move: m, since: b.in.Now})
+	b.d.moving.rested[rest{m.Shard, m.Kind}] = b.in.Now + b.d.Times.Cooldown
+}
+
+// spending is what moves under way take of the budget.
+type spending struct {
+	learners, wishes int
+	perNode          map[shard.NodeID]int
+	busy             map[shard.ID]bool // shards of which a move is under way, or is next
+}
+
+func newSpending(flights []flight) *spending {
+	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}}
+	for _, f := range flights {
+		s.add(f.Move)
+	}
+	return s
+}
+
+func (s *spending) add(m Move) {
+	s.busy[m.Shard] = true
+	if m.Kind == LeadMove {
+		s.wishes++
+		return
+	}
+	s.learners++
+	s.perNode[m.To]++
+}
+
+func (s *spending) all(b Budget) bool { return s.learners >= b.Learners && s.wishes >= b.Wishes }

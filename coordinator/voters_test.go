@@ -1,0 +1,156 @@
+package coordinator_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"muster/coordinator"
+	"muster/shard"
+)
+
+// hasty has a voter replaced soon after its lease.
+func hasty(c *coordinator.Config) { c.Times.ReplaceVoter, c.Times.CatchUp = 300*time.Millisecond, 5*time.Second }
+
+// startHastily starts the nodes that are not up.
+func (g *group) startHastily() {
+	g.change = hasty
+	g.startAll()
+}
+
+// voters waits until exactly the named nodes, in the directories they have, are Raft's voters, know it, and are shown so.
+func (g *group) voters(ids ...shard.NodeID) {
+	g.t.Helper()
+	var want []string
+	for _, id := range ids {
+		want = append(want, fmt.Sprintf("%s@%s", id, g.nodes[id].directory.ID()))
+	}
+	slices.Sort(want)
+	g.eventually(fmt.Sprintf("the voters are %s", ids), func() error {
+		for id, n := range g.nodes {
+			if n.Coordinator == nil {
+				continue
+			}
+			votes := slices.Contains(ids, id)
+			if n.Voter() != votes || n.View().Members[id].Voter != votes {
+				return fmt.Errorf("%s runs Raft: %t, its map says %t", id, n.Voter(), n.View().Members[id].Voter)
+			}
+			if have := coordinator.Servers(n.Coordinator); votes && !slices.Equal(have, want) {
+				return fmt.Errorf("%s has servers %s", id, have)
+			}
+		}
+		return nil
+	})
+}
+
+// works has the group commit something, asked through each node.
+func (g *group) works() {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, n := range g.nodes {
+		if n.Coordinator != nil {
+			if err := n.Require(ctx, 1); err != nil {
+				g.t.Fatalf("through %s: %v", n.id, err)
+			}
+		}
+	}
+}
+
+// follower is a running voter that does not lead.
+func (g *group) follower() *node {
+	g.t.Helper()
+	leads := g.leader()
+	for _, id := range []shard.NodeID{"n3", "n2", "n1"} {
+		if n := g.nodes[id]; n != leads && n.Coordinator != nil {
+			return n
+		}
+	}
+	g.t.Fatal("no follower is up")
+	return nil
+}
+
+// A voter loses its directory and comes back under its id and address. The one that voted is dismissed, the node votes again as
+// another, and the leader leads on throughout. That the vote counts is shown by the death of the leader.
+func TestWipedVoterVotesAgain(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startHastily()
+	g.voters("n1", "n2", "n3")
+	wiped, leads := g.follower(), g.leader()
+	_, _, term := leads.Leader()
+	before := wiped.directory.ID()
+	wiped.kill()
+	if err := os.RemoveAll(wiped.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := coordinator.Compact(leads.Coordinator); err != nil { // so that it has to be sent a snapshot
+		t.Fatal(err)
+	}
+	g.startHastily()
+	if wiped.directory.ID() == before {
+		t.Fatal("the directory was not wiped")
+	}
+	g.voters("n1", "n2", "n3")
+	if _, _, now := leads.Leader(); now != term {
+		t.Errorf("term %d became %d: a change of voters cost the lead", term, now)
+	}
+	leads.kill()
+	g.leader()
+	g.works()
+	wiped.kill()
+	if err := wiped.start(hasty); err != nil { // there is no leader until it votes
+		t.Fatal(err)
+	}
+	g.leader()
+	g.works()
+}
+
+// A voter is gone for good: a member takes its seat. The old voter comes back and finds that it is a member now; when a voter
+// goes again it is given a seat anew, in the same process and with its old log.
+func TestMemberReplacesVoter(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.add("m1")
+	g.startHastily()
+	g.voters("n1", "n2", "n3")
+	lost, leads := g.follower(), g.leader()
+	_, _, term := leads.Leader()
+	lost.kill()
+	ids := []shard.NodeID{"m1", leads.id, other(leads.id, lost.id)}
+	g.voters(ids...)
+	if _, _, now := leads.Leader(); now != term {
+		t.Errorf("term %d became %d: a change of voters cost the lead", term, now)
+	}
+	g.works()
+
+	g.startHastily()
+	g.voters(ids...)
+	g.everyMap("all are up", up("n1", "n2", "n3", "m1"))
+
+	m := g.nodes["m1"]
+	m.kill()
+	if err := m.start(hasty); err != nil {
+		t.Fatal(err)
+	}
+	g.voters(ids...)
+
+	leads = g.leader()
+	leads.kill()
+	g.leader()
+	g.works()
+	rest := slices.DeleteFunc(append(ids, lost.id), func(id shard.NodeID) bool { return id == leads.id })
+	g.voters(rest...)
+	g.works()
+}
+
+// other is the third of n1, n2 and n3.
+func other(a, b shard.NodeID) shard.NodeID {
+	for _, id := range []shard.NodeID{"n1", "n2", "n3"} {
+		if id != a && id != b {
+			return id
+		}
+	}
+	return ""
+}
