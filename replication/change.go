@@ -99,9 +99,9 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 }
 
 // Wanted returns the C that this primary would propose now, nil when the present one will do: the change under way, else C
-// with a learner that has caught up in place of the copy it replaces, else C without a member that has owed an answer for
-// longer than patience ticks or whose data are lost. It never asks for less than the write quorum. A learner that is to
-// replace the primary waits until another copy leads.
+// without the members whose data are lost, with a learner that has caught up in place of the copy it replaces, else without
+// one that has owed an answer for patience ticks or more. All lost ones leave at once, because no C may be proposed that
+// holds one. It never asks for less than the write quorum. A learner that is to replace the primary waits until another leads.
 func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID {
 	if !c.serving() {
 		return nil
@@ -110,20 +110,33 @@ func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID
 	if l.change != nil {
 		return l.change
 	}
+	sound := without(l.Copies, lost)
 	for _, learner := range l.Learners {
-		if p := l.peer(learner.Copy); p != nil && learner.Replaces != c.id && c.caughtUp(p) && len(l.Copies) <= shard.MaxReplicas {
-			return append(without(l.Copies, learner.Replaces), learner.Copy)
+		if p := l.peer(learner.Copy); p != nil && learner.Replaces != c.id && c.caughtUp(p) && len(sound) <= shard.MaxReplicas {
+			return append(without(sound, is(learner.Replaces)), learner.Copy)
 		}
 	}
-	if len(l.Copies) == l.WriteQuorum {
+	if len(sound) == len(l.Copies) {
+		sound = without(l.Copies, c.silent(patience))
+	}
+	if len(sound) == len(l.Copies) || len(sound) < l.WriteQuorum {
 		return nil
 	}
-	for i := range l.peers {
-		if p := &l.peers[i]; p.member && (lost(p.copy) || p.silent >= patience) {
-			return without(l.Copies, p.copy)
+	return sound
+}
+
+// silent matches the first member that has owed an answer for patience ticks or more.
+func (c *Copy) silent(patience int) func(shard.CopyID) bool {
+	for i := range c.leading.peers {
+		if p := &c.leading.peers[i]; p.member && p.silent >= patience {
+			return is(p.copy)
 		}
 	}
-	return nil
+	return is(0)
+}
+
+func is(id shard.CopyID) func(shard.CopyID) bool {
+	return func(other shard.CopyID) bool { return other == id }
 }
 
 // caughtUp reports whether a learner holds what is confirmed and receives the rest as it comes.
@@ -131,8 +144,8 @@ func (c *Copy) caughtUp(p *peer) bool {
 	return !p.member && !p.probing && p.match >= c.log.confirmed && p.match+MaxInFlight > c.log.last.LSN
 }
 
-func without(copies []shard.CopyID, id shard.CopyID) []shard.CopyID {
-	return slices.DeleteFunc(slices.Clone(copies), func(c shard.CopyID) bool { return c == id })
+func without(copies []shard.CopyID, leaves func(shard.CopyID) bool) []shard.CopyID {
+	return slices.DeleteFunc(slices.Clone(copies), leaves)
 }
 
 // StepDown ends this process's leadership in favour of target, for good: it does not lead this epoch again, reads

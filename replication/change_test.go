@@ -172,6 +172,20 @@ func TestASilentMemberIsLeftOut(t *testing.T) {
 	p.holds(2)
 }
 
+// Every member whose data are lost leaves in one step, with a learner in place of one of them where there is one.
+func TestLostMembersLeaveTogether(t *testing.T) {
+	lost := func(id shard.CopyID) bool { return id == 2 || id == 3 }
+	p := newTrio(t)
+	if got := p.primary.Wanted(20, lost); got != nil {
+		t.Fatalf("wants %v, below the write quorum", got)
+	}
+	p.primary.Configure(p.leads(1, []shard.CopyID{1, 2, 3}, replication.Learner{Copy: 4, Replaces: 2}))
+	p.ack(4, 1)
+	if got := p.primary.Wanted(20, lost); !slices.Equal(got, []shard.CopyID{1, 4}) {
+		t.Fatalf("wants %v", got)
+	}
+}
+
 // A primary steps down for a member that holds everything, and never leads that epoch again.
 func TestStepDown(t *testing.T) {
 	p := newTrio(t)
