@@ -1,0 +1,98 @@
+package coordinator_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"muster/coordinator"
+	"muster/shard"
+)
+
+// An order given to any node is carried out by the leader, again and again without harm. The end of a maintenance and of a pause
+// outlives the leader they were ordered from: the next one lifts them. What has no end stays.
+func TestOrdersOutliveTheLeader(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	g.everyMap("every shard is active", active("account"))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	old := g.leader()
+	var other *node
+	for id, n := range g.nodes {
+		if id != old.id {
+			other = n
+		}
+	}
+	for range 2 {
+		for _, o := range []coordinator.Order{
+			{Kind: coordinator.Cordon, Node: other.id, On: true},
+			{Kind: coordinator.Maintain, Node: other.id, On: true, For: 3 * time.Second},
+			{Kind: coordinator.Pause, On: true, For: 3 * time.Second},
+		} {
+			if out, err := other.Administer(ctx, o); err != nil || out.Stage != coordinator.StageDone {
+				t.Fatalf("%+v: %+v, %v", o, out, err)
+			}
+		}
+	}
+	g.everyMap("paused and under maintenance", func(v *shard.View) error {
+		m := v.Members[other.id]
+		if !v.Paused || !m.Maintenance || !m.Cordoned || m.Until == 0 || v.PausedUntil == 0 {
+			return fmt.Errorf("paused until %d, %+v", v.PausedUntil, m)
+		}
+		return nil
+	})
+	old.kill()
+	g.everyMap("both are over", func(v *shard.View) error {
+		m := v.Members[other.id]
+		if v.Paused || m.Maintenance || !m.Cordoned || m.Until != 0 || v.PausedUntil != 0 {
+			return fmt.Errorf("paused %t until %d, %+v", v.Paused, v.PausedUntil, m)
+		}
+		return nil
+	})
+}
+
+// The lead goes to the node that was named. A drain that leaves too few copies is refused, and so is what makes no sense.
+func TestOrdersAreJudged(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	g.everyMap("every shard is active", active("account"))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := g.nodes["n1"].Administer(ctx, coordinator.Order{Kind: coordinator.Transfer, Node: "n1"}); err != nil {
+		t.Fatal(err)
+	}
+	if leader := g.leader(); leader.id != "n1" {
+		t.Errorf("%s leads after a transfer to n1", leader.id)
+	}
+	g.nodes["n3"].kill()
+	g.everyMap("n3 is down", up("n1", "n2"))
+	for _, c := range []struct {
+		order coordinator.Order
+		want  shard.Code
+	}{
+		{coordinator.Order{Kind: coordinator.Drain, Node: "n2", On: true}, shard.CodeConflict},
+		{coordinator.Order{Kind: coordinator.Drain, Node: "n2", On: true, Judge: true}, shard.CodeConflict},
+		{coordinator.Order{Kind: coordinator.Drain, Node: "n3", On: true, Judge: true}, ""},
+		{coordinator.Order{Kind: coordinator.Remove, Node: "n2"}, shard.CodeConflict},
+		{coordinator.Order{Kind: coordinator.Transfer, Node: "n3"}, shard.CodeConflict},
+		{coordinator.Order{Kind: coordinator.Move, Node: "n3", Shard: shard.ID{Type: "account"}}, shard.CodeConflict},
+		{coordinator.Order{Kind: coordinator.Cordon, Node: "n9", On: true}, shard.CodeConflict},
+		{coordinator.Order{Kind: coordinator.Cordon, On: true}, shard.CodeInvalid},
+		{coordinator.Order{Kind: coordinator.Cordon, Node: "n1", On: true, For: time.Hour}, shard.CodeInvalid},
+		{coordinator.Order{Kind: coordinator.Pause, On: true, For: coordinator.LongestSetting + 1}, shard.CodeInvalid},
+		{coordinator.Order{Kind: 99, Node: "n1"}, shard.CodeInvalid},
+		{coordinator.Order{}, shard.CodeInvalid},
+	} {
+		if _, err := g.nodes["n2"].Administer(ctx, c.order); shard.CodeOf(err) != c.want {
+			t.Errorf("%+v: %v, want %q", c.order, err, c.want)
+		}
+	}
+	if v := g.nodes["n2"].View(); v.Members["n2"].Draining || v.Members["n3"].Draining {
+		t.Error("what was refused or only judged was done")
+	}
+	if changes, err := g.nodes["n2"].History(ctx, shard.ID{Type: "account"}); err != nil || len(changes) < 3 {
+		t.Errorf("history: %v, %v", changes, err)
+	}
+}
