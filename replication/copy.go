@@ -98,8 +98,7 @@ func (c *Copy) Durable(t Ticket) Effects {
 func (c *Copy) Seal(epoch shard.Epoch) Effects {
 	var e Effects
 	if epoch < c.log.promised {
-		fault := shard.Errorf(shard.CodeConflict, "copy %d has promised epoch %d", c.id, c.log.promised)
-		fault.Shard, fault.Epoch = c.shard, c.log.promised
+		fault := c.fault(shard.CodeConflict, c.log.promised, "copy %d has promised epoch %d", c.id, c.log.promised)
 		e.Sealed = []shard.Sealed{{Shard: c.shard, Copy: c.id, Epoch: epoch, Fault: fault}}
 		return e
 	}

@@ -89,3 +89,6 @@ func bit(v bool) byte {
 	}
 	return 0
 }
+
+// At returns the position of an LSN of the copy's log.
+func (c *Copy) At(lsn shard.LSN) shard.Position { return c.log.at(lsn) }

@@ -84,8 +84,9 @@ func (l *log) tail(lsn shard.LSN) shard.History {
 	return h[max(0, len(h)-MaxHistoryTail):]
 }
 
-// common returns the highest LSN at which this log and one with the given end and history are known to agree. Where the
-// other history does not reach far enough back it returns the LSN before it, to be asked about next.
+// common returns the highest LSN at which this log and one with the given end and history agree as far as can be seen. Where
+// the other history does not reach far enough back it returns the LSN before it, to be asked about next. The other side's
+// words come from the network: whatever they are, each round of the loop ends at a lower LSN.
 func (l *log) common(last shard.LSN, other shard.History) shard.LSN {
 	n := min(l.last.LSN, last)
 	for n > 0 {
@@ -102,11 +103,11 @@ func (l *log) common(last shard.LSN, other shard.History) shard.LSN {
 	return 0
 }
 
-// firstOf returns where the epoch that wrote lsn begins.
+// firstOf returns where the epoch that wrote lsn begins, 1 or more.
 func firstOf(h shard.History, lsn shard.LSN) shard.LSN {
 	for i := len(h) - 1; i >= 0; i-- {
 		if h[i].First <= lsn {
-			return h[i].First
+			return max(1, h[i].First)
 		}
 	}
 	return 1

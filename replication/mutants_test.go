@@ -106,7 +106,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// hunt builds the mutant's test and runs its search, which must fail with one of the invariants it breaks.
+// hunt builds the mutant's test and runs its search, which must fail with one of the invariants it breaks. A mutant gets more
+// random walks than sound code, because the first that fails ends them.
 func (m mutant) hunt(t *testing.T, root string) {
 	all := slices.Concat(searches, randomWalks)
 	if !slices.ContainsFunc(all, func(c config) bool { return c.name == m.search }) {
@@ -118,7 +119,7 @@ func (m mutant) hunt(t *testing.T, root string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("the mutant does not build: %v\n%s", err, out)
 	}
-	out, err := exec.Command(binary, "-test.run", "^Test(Explore|Walk)$/^"+m.search+"$", "-test.timeout", "2m").CombinedOutput()
+	out, err := exec.Command(binary, "-test.run", "^Test(Explore|Walk)$/^"+m.search+"$", "-test.timeout", "4m", "-walks", "100000").CombinedOutput()
 	text := string(out)
 	named := slices.ContainsFunc(m.breaks, func(invariant string) bool { return strings.Contains(text, ": "+invariant+": ") })
 	switch {

@@ -80,8 +80,9 @@ func (c *Copy) post(p *peer, through shard.LSN, e *Effects) {
 // tick counts the silence of a peer that owes an answer and asks again when it has lasted. A peer that owes nothing is
 // told the confirmed LSN if no record has carried it; an idle shard then sends nothing at all.
 func (c *Copy) tick(p *peer, e *Effects) {
-	owes := p.probing || p.match < c.log.last.LSN || p.round < c.leading.asked
-	if !owes {
+	l := c.leading
+	reading := l.verified < l.asked && p.round < l.asked
+	if !p.probing && p.match == c.log.last.LSN && !reading {
 		p.heard()
 		if p.told < c.log.confirmed {
 			c.ask(p, e)

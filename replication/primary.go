@@ -87,11 +87,14 @@ func (l *leading) quorumIn(counts func(*peer) bool, reached func(*peer) uint64) 
 	return sorted[n-(l.WriteQuorum-1)]
 }
 
+func matched(p *peer) uint64  { return uint64(p.match) }
+func answered(p *peer) uint64 { return p.round }
+
 // Lead makes the copy the primary of an epoch that names this process: it promises the epoch and appends the epoch-start
 // record. Effects.Established follows when w copies hold it. Leading the same epoch again is no change.
 //
-// It fails with CodeConflict when the copy has promised a higher epoch, or when its log has records of this epoch that
-// this leadership did not write: those may be acknowledged elsewhere in a form that was lost here. It fails with
+// It fails with CodeConflict when the copy has promised a higher epoch, follows another primary of this one, or has records
+// of it that this leadership did not write: those may be acknowledged elsewhere in a form that was lost here. It fails with
 // CodeInvalid when l is not a configuration this copy can lead.
 func (c *Copy) Lead(l Leadership) (Effects, error) {
 	var e Effects
@@ -101,11 +104,9 @@ func (c *Copy) Lead(l Leadership) (Effects, error) {
 	if err := l.check(c.id); err != nil {
 		return e, err
 	}
-	if l.Epoch < c.log.promised || l.Epoch <= c.log.last.Epoch || l.Epoch <= c.led {
-		err := shard.Errorf(shard.CodeConflict, "copy %d cannot lead: promised epoch %d, log ends at %s, led epoch %d",
-			c.id, c.log.promised, c.log.last, c.led)
-		err.Shard, err.Epoch = c.shard, l.Epoch
-		return e, err
+	if l.Epoch < c.log.promised || l.Epoch <= c.log.last.Epoch || l.Epoch == c.following.epoch {
+		return e, c.fault(shard.CodeConflict, l.Epoch, "copy %d cannot lead: it promised epoch %d, follows epoch %d, its log ends at %s",
+			c.id, c.log.promised, c.following.epoch, c.log.last)
 	}
 	var w Write
 	if c.promise(l.Epoch, &e) {
@@ -119,6 +120,12 @@ func (c *Copy) Lead(l Leadership) (Effects, error) {
 		c.probe(&c.leading.peers[i], &e)
 	}
 	return e, nil
+}
+
+func (c *Copy) fault(code shard.Code, epoch shard.Epoch, format string, args ...any) *shard.Error {
+	err := shard.Errorf(code, format, args...)
+	err.Shard, err.Epoch = c.shard, epoch
+	return err
 }
 
 func (c *Copy) takeOver(l Leadership) *leading {
@@ -162,14 +169,10 @@ func (c *Copy) Activate(version shard.ConfigVersion) Effects {
 // nothing was appended then.
 func (c *Copy) Propose(records []Record) (Effects, error) {
 	if !c.serving() {
-		err := shard.Errorf(shard.CodeUnavailable, "copy %d does not serve", c.id)
-		err.Shard, err.Epoch = c.shard, c.log.promised
-		return Effects{}, err
+		return Effects{}, c.fault(shard.CodeUnavailable, c.log.promised, "copy %d does not serve", c.id)
 	}
 	if waiting := c.log.last.LSN - c.log.confirmed; waiting+shard.LSN(len(records)) > MaxUnconfirmed {
-		err := shard.Errorf(shard.CodeOverloaded, "%d records wait for confirmation", waiting)
-		err.Shard, err.Epoch = c.shard, c.leading.Epoch
-		return Effects{}, err
+		return Effects{}, c.fault(shard.CodeOverloaded, c.leading.Epoch, "%d records wait for confirmation", waiting)
 	}
 	if len(records) == 0 {
 		return Effects{}, nil
@@ -229,7 +232,7 @@ func (c *Copy) sender(id shard.CopyID, of shard.ID, epoch shard.Epoch) *peer {
 // an election may still be decided by the copy that led the last active epoch alone.
 func (c *Copy) confirm(e *Effects) {
 	l := c.leading
-	held := min(c.log.durable, shard.LSN(l.quorum(func(p *peer) uint64 { return uint64(p.match) })))
+	held := min(c.log.durable, shard.LSN(l.quorum(matched)))
 	if held < l.start {
 		return
 	}
@@ -243,19 +246,24 @@ func (c *Copy) confirm(e *Effects) {
 
 // Read begins a round of confirmed reads, or joins the next one while a round is under way, and returns its number. Once
 // Effects.Round reaches it, this copy was still the primary after Read was called: what was confirmed then may be
-// answered. A leadership that ends leaves its rounds unverified. It returns 0 while the copy does not serve.
+// answered. A leadership that ends leaves its rounds unverified. It returns 0 while the copy does not serve. With a write
+// quorum of one every election needs this copy's own word, so the round is verified at once.
 func (c *Copy) Read() (uint64, Effects) {
 	var e Effects
 	if !c.serving() {
 		return 0, e
 	}
 	l := c.leading
-	if l.verified < l.asked {
+	switch {
+	case l.WriteQuorum == 1:
+		c.rounds++
+		e.Round = c.rounds
+		return e.Round, e
+	case l.verified < l.asked:
 		l.waiting = true
 		return l.asked + 1, e
 	}
 	c.begin(&e)
-	c.verify(&e)
 	return l.asked, e
 }
 
@@ -271,14 +279,13 @@ func (c *Copy) begin(e *Effects) {
 // verify notes a round that w copies have answered, the primary by still leading, and begins the next if one is awaited.
 func (c *Copy) verify(e *Effects) {
 	l := c.leading
-	done := min(l.asked, l.quorum(func(p *peer) uint64 { return p.round }))
+	done := min(l.asked, l.quorum(answered))
 	if done <= l.verified {
 		return
 	}
 	l.verified, e.Round = done, done
 	if l.waiting && l.verified == l.asked {
 		c.begin(e)
-		c.verify(e)
 	}
 }
 

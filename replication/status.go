@@ -33,7 +33,7 @@ type Status struct {
 	Primary     shard.CopyID   // who leads the promised epoch, 0 for not heard of yet
 	Peers       []Progress     // what a primary knows of the others
 	Change      []shard.CopyID // the C that was proposed and is not decided, nil for none
-	Awaited     []shard.CopyID // whose word is missing for the newest record to be confirmed; empty when it is
+	Awaited     []shard.CopyID // whose word is missing for the newest record to be confirmed; some of them may do
 }
 
 // Progress is how far a peer has come.
@@ -67,19 +67,19 @@ func (c *Copy) Status() Status {
 	return s
 }
 
-// awaited lists the copies that do not hold the newest record, the primary too while its own sync runs. It is empty when
-// nothing waits.
+// awaited lists whose word is missing for the newest record: the primary while its own sync runs, and the copies that do
+// not hold it while too few do. Any of those will do, so it is empty as soon as enough have answered.
 func (c *Copy) awaited() []shard.CopyID {
-	l := c.leading
-	if l.established && c.log.confirmed == c.log.last.LSN {
-		return nil
-	}
+	l, last := c.leading, c.log.last.LSN
 	var missing []shard.CopyID
-	if c.log.durable < c.log.last.LSN {
+	if c.log.durable < last {
 		missing = append(missing, c.id)
 	}
+	if shard.LSN(l.quorum(matched)) >= last {
+		return missing
+	}
 	for _, p := range l.peers {
-		if p.member && p.match < c.log.last.LSN {
+		if (p.member || p.wanted) && p.match < last {
 			missing = append(missing, p.copy)
 		}
 	}

@@ -90,6 +90,9 @@ func TestCutDeposesALeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := leader(t, voters, "")
+	if err := first.raft.Barrier(patience).Error(); err != nil { // only then another one knows who the voters are
+		t.Fatal(err)
+	}
 	first.RaftLayer().Cut()
 	second := leader(t, voters, first.id)
 	if _, err := first.RaftLayer().Dial(raft.ServerAddress(second.Addr()), patience); err == nil {

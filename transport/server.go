@@ -127,7 +127,11 @@ func (p *Port) judge(ctx context.Context, method string) error {
 		return shard.Invalid("method %s is not offered to anyone", method)
 	}
 	claimed, own := shard.GroupID(incoming(ctx, groupKey)), p.Group()
-	if !want.group.allows(claimed, own) {
+	switch {
+	case want.group.allows(claimed, own):
+	case own == "": // still forming, perhaps the very group of the caller: not a stranger yet
+		return &shard.Error{Code: shard.CodeUnavailable, Node: p.node, Detail: "this node belongs to no group yet"}
+	default:
 		return &shard.Error{
 			Code: shard.CodeWrongGroup, Node: p.node,
 			Detail: "this node belongs to group " + quoted(own) + ", the call came from " + quoted(claimed),
