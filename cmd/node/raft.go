@@ -17,9 +17,9 @@ var raftVerb = verb{
 }
 
 var raftPeersVerb = verb{
-	use:     "peers",
-	short:   "who votes and who leads",
-	long:    "Lists the seats of the Raft group as its leader has them. The seat of a node that was removed\n" +
+	use:   "peers",
+	short: "who votes and who leads",
+	long: "Lists the seats of the Raft group as its leader has them. The seat of a node that was removed\n" +
 		"is shown as gone until it is taken away.",
 	example: "muster raft peers",
 	output: `NODE  ADDR             VOTES  LEADS  STATUS  DIRECTORY
