@@ -1,6 +1,7 @@
 package replication_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -41,7 +42,8 @@ var verbs = [...]string{
 	"deliver", "sync", "see the map at", "propose at", "read at", "tick", "crash", "restart", "wipe", "suspect", "elect from", "activate",
 }
 
-// moves lists all steps that are possible, cheap ones first.
+// moves lists all steps that are possible. A search takes the last first: decisions of the group lead into trouble sooner
+// than one more delivery.
 func (w *world) moves() []step {
 	var all []step
 	for _, m := range w.net {
@@ -321,18 +323,22 @@ func begin(c config) (w *world, broken string) {
 	if c.fresh {
 		return w, ""
 	}
-	w.left = budget{}
+	w.left = budget{writes: c.tail}
 	w, broken = w.settle()
 	w.left = c.may
 	return w, broken
 }
 
-// settle plays one orderly run: what can happen by itself does, until nothing is left to happen.
+// settle plays one orderly run: what can happen by itself does, until nothing is left to happen. Then clients write, and the
+// network loses all of it.
 func (w *world) settle() (quiet *world, broken string) {
 	seen := map[[2]uint64]bool{}
 	for again := true; again; {
 		again = false
 		for _, s := range w.moves() {
+			if s.what == propose {
+				continue
+			}
 			next, broken := w.after(s)
 			if broken != "" {
 				return w, broken
@@ -344,8 +350,11 @@ func (w *world) settle() (quiet *world, broken string) {
 			}
 		}
 	}
+	for w.left.writes > 0 && broken == "" {
+		w, broken = w.after(step{what: propose})
+	}
 	w.net = nil
-	return w, w.check()
+	return w, cmp.Or(broken, w.check())
 }
 
 // key is a fingerprint of all that can still matter.
@@ -442,8 +451,8 @@ func explore(start *world, limit int) result {
 			stack = stack[:len(stack)-1]
 			continue
 		}
-		s := top.moves[0]
-		top.moves = top.moves[1:]
+		s := top.moves[len(top.moves)-1]
+		top.moves = top.moves[:len(top.moves)-1]
 		r.steps++
 		next, broken := top.w.after(s)
 		if next != nil && broken == "" {

@@ -21,17 +21,33 @@ var searches = []config{
 	{name: "two-failovers", quorum: 2, epochs: 3, instant: true, may: budget{suspects: 2}},
 	{name: "pipeline", quorum: 2, epochs: 1, may: budget{writes: 2}},
 	{name: "wipe", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, wipes: 1, suspects: 1}},
+	{name: "lone-tail", quorum: 2, epochs: 3, instant: true, tail: 2, may: budget{suspects: 2}},
+	{name: "tail-and-read", quorum: 2, epochs: 2, instant: true, tail: 2, may: budget{suspects: 1, reads: 1}},
 	{name: "read", quorum: 2, epochs: 2, instant: true, may: budget{suspects: 1, reads: 1}},
 	{name: "every-copy", quorum: 3, epochs: 2, may: budget{writes: 1, suspects: 1}},
 	{name: "primary-alone", quorum: 1, epochs: 2, may: budget{writes: 1, suspects: 1}},
 }
 
+// The large searches take minutes and gigabytes each.
+var largeSearches = []config{
+	{name: "large-two-crashes", quorum: 2, epochs: 4, instant: true, late: true, may: budget{writes: 1, crashes: 2}},
+	{name: "large-read", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, reads: 1}},
+	{name: "large-ticks", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, ticks: 3}},
+	{name: "large-failovers", quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, suspects: 2}},
+	{name: "large-two-writes", quorum: 2, epochs: 2, instant: true, may: budget{writes: 2, suspects: 1}},
+	{name: "large-crash", quorum: 2, epochs: 3, may: budget{writes: 2, crashes: 1}},
+}
+
 // TestExplore visits every state of the searches and checks the invariants in each.
 func TestExplore(t *testing.T) {
-	for _, c := range searches {
+	limit, all := 4_000_000, searches
+	if *large {
+		limit, all = 60_000_000, largeSearches
+	}
+	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			c.search(t, 4_000_000)
+			c.search(t, limit)
 		})
 	}
 }

@@ -173,6 +173,7 @@ type config struct {
 	instant bool        // a write is synced in the step that makes it
 	fresh   bool        // begin with the first placement; otherwise when epoch 1 is active and nothing is under way
 	late    bool        // answers are kept until a later leadership of their receiver
+	tail    int8        // records that n1 wrote last and that reached nobody else; not with fresh
 	epochs  shard.Epoch // no recovery begins beyond this one
 	may     budget
 }
