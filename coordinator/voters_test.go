@@ -13,7 +13,9 @@ import (
 )
 
 // hasty has a voter replaced soon after its lease.
-func hasty(c *coordinator.Config) { c.Times.ReplaceVoter, c.Times.CatchUp = 300*time.Millisecond, 5*time.Second }
+func hasty(c *coordinator.Config) {
+	c.Times.ReplaceVoter, c.Times.CatchUp = 300*time.Millisecond, 5*time.Second
+}
 
 // startHastily starts the nodes that are not up.
 func (g *group) startHastily() {

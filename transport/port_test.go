@@ -205,7 +205,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if code := callCode(t, fresh.Peer(a.Addr()), method, stream); (code == shard.CodeWrongGroup) != needsMember[method] {
 			t.Errorf("%s without a group: %s", method, code)
 		}
-		if code := callCode(t, a.Peer(fresh.Addr()), method, stream); (code == shard.CodeWrongGroup) == open[method] {
+		if code := callCode(t, a.Peer(fresh.Addr()), method, stream); (code == shard.CodeUnavailable) == open[method] {
 			t.Errorf("%s to a node without a group: %s", method, code)
 		}
 	})

@@ -127,6 +127,9 @@ func (p *Port) judge(ctx context.Context, method string) error {
 		return shard.Invalid("method %s is not offered to anyone", method)
 	}
 	claimed, own := shard.GroupID(incoming(ctx, groupKey)), p.Group()
+	if own == "" && claimed != "" && !want.group.allows(claimed, own) { // it may be a founder that is a moment late
+		return &shard.Error{Code: shard.CodeUnavailable, Node: p.node, Detail: "this node belongs to no group yet"}
+	}
 	if !want.group.allows(claimed, own) {
 		return &shard.Error{
 			Code: shard.CodeWrongGroup, Node: p.node,
