@@ -142,9 +142,12 @@ func (v *voter) start() error {
 	v.notify, v.drained = make(chan bool, 1), make(chan struct{})
 	v.leading = newLeading(v)
 	v.proposer = newProposer(v)
+	layer := v.c.cfg.Port.RaftLayer()
+	layer.Name(string(v.config().LocalID))
+	layer.Expect(unaddressed)
 	v.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		ServerAddressProvider: addresses{v.c},
-		Stream:                streams{v.c.cfg.Port.RaftLayer()},
+		ServerAddressProvider: addresses{v.c, v},
+		Stream:                streams{layer},
 		MaxPool:               raftPool,
 		MaxRPCsInFlight:       1, // 1 switches pipelining off: under batching it only adds latency
 		Timeout:               raftIO,
@@ -230,7 +233,18 @@ func (v *voter) leader() (node shard.NodeID, addr string, term uint64) {
 		return "", "", term
 	}
 	node, _ = nodeOf(id)
-	return node, string(a), term
+	addr, _ = unaddressed(a)
+	return node, addr, term
+}
+
+// configured are the servers of Raft's newest configuration, committed or not.
+func (v *voter) configured() []raft.Server {
+	r := v.raft.Load()
+	if r == nil {
+		return nil
+	}
+	f := r.GetConfiguration() // answered at once
+	return f.Configuration().Servers
 }
 
 func (v *voter) leads() bool {

@@ -121,8 +121,7 @@ func (k *council) configuration() (now configuration, settled bool) {
 	if now.index < k.began.index {
 		now = k.began
 	}
-	f := v.raft.Load().GetConfiguration() // answered at once
-	return now, f.Error() == nil && now.index > 0 && slices.Equal(f.Configuration().Servers, now.servers)
+	return now, now.index > 0 && slices.Equal(v.configured(), now.servers)
 }
 
 // do takes one step.

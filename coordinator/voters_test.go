@@ -12,9 +12,10 @@ import (
 	"muster/shard"
 )
 
-// hasty has a voter replaced soon after its lease.
+// hasty has a voter replaced soon after its lease. Raft's times are the product's: these tests assert that nobody loses the lead,
+// and a busy machine must not take it.
 func hasty(c *coordinator.Config) {
-	c.Times.ReplaceVoter, c.Times.CatchUp = 300*time.Millisecond, 5*time.Second
+	c.Times.ReplaceVoter, c.Times.CatchUp, c.Times.Heartbeat = 300*time.Millisecond, 5*time.Second, 500*time.Millisecond
 }
 
 // startHastily starts the nodes that are not up.

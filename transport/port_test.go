@@ -205,8 +205,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if code := callCode(t, fresh.Peer(a.Addr()), method, stream); (code == shard.CodeWrongGroup) != needsMember[method] {
 			t.Errorf("%s without a group: %s", method, code)
 		}
-		// A node that is still forming may be about to join the caller's group: its refusal is for now.
-		if code := callCode(t, a.Peer(fresh.Addr()), method, stream); !open[method] && code != shard.CodeUnavailable {
+		if code := callCode(t, a.Peer(fresh.Addr()), method, stream); (code == shard.CodeUnavailable) == open[method] {
 			t.Errorf("%s to a node without a group: %s", method, code)
 		}
 	})

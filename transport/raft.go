@@ -17,10 +17,10 @@ import (
 
 // A RaftLayer carries Raft's streams over the port. It implements raft.StreamLayer.
 //
-// A stream opens with {0x01, "MSTR", protocol version, group UUID, node id} from the dialer, answered by {verdict, node id}:
+// A stream opens with {0x01, "MSTR", protocol version, group UUID, node id} from the dialer, answered by {verdict, name}:
 // nodes of two groups never hear a word of each other's Raft, the dialer can say why, and it knows who answered. Raft
 // itself believes that whoever listens at a voter's address is that voter, so a node that took over another's address
-// could vote twice; Expect prevents that.
+// could vote twice, and one that lost its directory be taken for the voter it was; Name and Expect prevent that.
 //
 // Cut is for a node whose disk hangs: its Raft instance would go on leading, as heartbeats do not touch the disk.
 type RaftLayer struct {
@@ -29,7 +29,8 @@ type RaftLayer struct {
 		sync.Mutex
 		lane    *lane // another one after each Open of a closed layer
 		closed  bool
-		expect  func(raft.ServerAddress) (addr string, node shard.NodeID)
+		expect  func(raft.ServerAddress) (addr, name string)
+		name    string // that answers here
 		cut     bool
 		streams map[net.Conn]struct{}
 	}
@@ -60,20 +61,27 @@ var raftAnswers = [...]string{
 
 func newRaftLayer(p *Port) *RaftLayer {
 	r := &RaftLayer{port: p}
-	r.mu.lane = newLane(address(p.advertise))
+	r.mu.lane, r.mu.name = newLane(address(p.advertise)), string(p.node)
 	r.mu.streams = map[net.Conn]struct{}{}
 	return r
 }
 
-// Expect sets how Dial finds out where a voter is now, and which node must answer there; "" means any. The function must
-// not block. Without it the address is dialed as it is, and any node of the group will do.
-func (r *RaftLayer) Expect(find func(raft.ServerAddress) (addr string, node shard.NodeID)) {
+// Name sets under which name this node answers; it is the node id before. At most 255 bytes.
+func (r *RaftLayer) Name(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.name = name
+}
+
+// Expect sets how Dial finds out where a voter is now, and under which name it must answer there; "" means any. The function
+// must not block. Without it the address is dialed as it is, and any node of the group will do.
+func (r *RaftLayer) Expect(find func(raft.ServerAddress) (addr, name string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.expect = find
 }
 
-func (r *RaftLayer) find(to raft.ServerAddress) (addr string, node shard.NodeID) {
+func (r *RaftLayer) find(to raft.ServerAddress) (addr, name string) {
 	r.mu.Lock()
 	find := r.mu.expect
 	r.mu.Unlock()
@@ -133,13 +141,13 @@ func (r *RaftLayer) Cut() {
 func (r *RaftLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	addr, node := r.find(to)
+	addr, name := r.find(to)
 	c, err := r.port.dialSecure(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("raft stream to %s: %w", to, err)
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	err = r.open(c, node)
+	err = r.open(c, name)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -151,7 +159,7 @@ func (r *RaftLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn
 }
 
 // open says who dials and hears who answers.
-func (r *RaftLayer) open(c net.Conn, want shard.NodeID) error {
+func (r *RaftLayer) open(c net.Conn, want string) error {
 	group := r.port.Group()
 	if group == "" {
 		return errors.New("this node belongs to no group yet")
@@ -163,16 +171,16 @@ func (r *RaftLayer) open(c net.Conn, want shard.NodeID) error {
 	if _, err := io.ReadFull(c, verdict); err != nil {
 		return err
 	}
-	node, err := readShort(c)
+	name, err := readShort(c)
 	switch {
 	case err != nil:
 		return err
 	case int(verdict[0]) >= len(raftAnswers):
-		return shard.Errorf(shard.CodeWrongGroup, "%s refused with unknown verdict %d", node, verdict[0])
+		return shard.Errorf(shard.CodeWrongGroup, "%s refused with unknown verdict %d", name, verdict[0])
 	case verdict[0] != raftWelcome:
-		return shard.Errorf(shard.CodeWrongGroup, "%s refused: %s", node, raftAnswers[verdict[0]])
-	case want != "" && node != string(want):
-		return shard.Errorf(shard.CodeMoved, "node %s answers where %s was expected", node, want)
+		return shard.Errorf(shard.CodeWrongGroup, "%s refused: %s", name, raftAnswers[verdict[0]])
+	case want != "" && name != want:
+		return shard.Errorf(shard.CodeMoved, "%s answers where %s was expected", name, want)
 	}
 	return nil
 }
@@ -184,7 +192,10 @@ func (r *RaftLayer) receive(c *conn, limit time.Time) error {
 		return err
 	}
 	answer, err := r.judge(c.state, h)
-	said := append([]byte{answer, byte(len(r.port.node))}, r.port.node...)
+	r.mu.Lock()
+	name := r.mu.name
+	r.mu.Unlock()
+	said := append([]byte{answer, byte(len(name))}, name...)
 	if _, writeErr := c.Conn.Write(said); err == nil {
 		err = writeErr
 	}

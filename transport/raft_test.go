@@ -66,7 +66,7 @@ func TestRaftStreamOfAnotherGroup(t *testing.T) {
 func TestRaftStreamFindsTheVoter(t *testing.T) {
 	a, b, c := start(t, "a", "g1"), start(t, "b", "g1"), start(t, "c", "g1")
 	at := map[raft.ServerAddress]*node{"b": b, "b-once": c}
-	a.RaftLayer().Expect(func(to raft.ServerAddress) (string, shard.NodeID) { return at[to].Addr(), "b" })
+	a.RaftLayer().Expect(func(to raft.ServerAddress) (string, string) { return at[to].Addr(), "b" })
 	s, err := a.RaftLayer().Dial("b", patience)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +74,10 @@ func TestRaftStreamFindsTheVoter(t *testing.T) {
 	s.Close()
 	if _, err := a.RaftLayer().Dial("b-once", patience); shard.CodeOf(err) != shard.CodeMoved {
 		t.Errorf("another node at the address: %v", err)
+	}
+	b.RaftLayer().Name("b@another-directory")
+	if _, err := a.RaftLayer().Dial("b", patience); shard.CodeOf(err) != shard.CodeMoved {
+		t.Errorf("the same node with another directory: %v", err)
 	}
 }
 
@@ -90,7 +94,7 @@ func TestCutDeposesALeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := leader(t, voters, "")
-	if err := first.raft.Barrier(patience).Error(); err != nil { // only then another one knows who the voters are
+	if err := first.raft.Barrier(patience).Error(); err != nil { // another one knows the configuration
 		t.Fatal(err)
 	}
 	first.RaftLayer().Cut()

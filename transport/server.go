@@ -127,11 +127,10 @@ func (p *Port) judge(ctx context.Context, method string) error {
 		return shard.Invalid("method %s is not offered to anyone", method)
 	}
 	claimed, own := shard.GroupID(incoming(ctx, groupKey)), p.Group()
-	switch {
-	case want.group.allows(claimed, own):
-	case own == "": // still forming, perhaps the very group of the caller: not a stranger yet
+	if own == "" && claimed != "" && !want.group.allows(claimed, own) { // it may be a founder that is a moment late
 		return &shard.Error{Code: shard.CodeUnavailable, Node: p.node, Detail: "this node belongs to no group yet"}
-	default:
+	}
+	if !want.group.allows(claimed, own) {
 		return &shard.Error{
 			Code: shard.CodeWrongGroup, Node: p.node,
 			Detail: "this node belongs to group " + quoted(own) + ", the call came from " + quoted(claimed),
