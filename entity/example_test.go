@@ -26,7 +26,7 @@ var Deposit = entity.Handle(accounts, "deposit", func(c *entity.Context[Account]
 	if d.Amount <= 0 {
 		return Balance{}, entity.Refuse("amount must be positive, not %d", d.Amount)
 	}
-	deposited.Record(c, Deposited{d.Amount})
+	deposited.Record(c, Deposited(d))
 	return Balance{c.State().Balance}, nil
 })
 

@@ -46,7 +46,7 @@ var Pay = entity.Handle(ledgers, "pay", func(c *entity.Context[Account], d Amoun
 	if d.Amount <= 0 {
 		return Amount{}, entity.Refuse("amount must be positive")
 	}
-	paid.Record(c, Deposited{d.Amount})
+	paid.Record(c, Deposited(d))
 	return Amount{c.State().Balance}, nil
 })
 

@@ -32,7 +32,7 @@ var Deposit = entity.Handle(accounts, "deposit", func(c *entity.Context[Account]
 	if d.Amount <= 0 {
 		return Amount{}, entity.Refuse("amount must be positive")
 	}
-	deposited.Record(c, Deposited{d.Amount})
+	deposited.Record(c, Deposited(d))
 	return Amount{c.State().Balance}, nil
 })
 

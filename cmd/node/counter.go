@@ -41,7 +41,7 @@ func newCounter(options ...entity.Option) entity.Definition {
 		case cmd.N > 0 && value > math.MaxInt64-cmd.N, cmd.N < 0 && value < math.MinInt64-cmd.N:
 			return counterReply{}, entity.Refuse("the counter would overflow")
 		}
-		onAdded.Record(c, added{cmd.N})
+		onAdded.Record(c, added(cmd))
 		return counterReply{c.State().Value}, nil
 	})
 	entity.Handle(t, "get", func(c *entity.Context[counter], _ getCommand) (counterReply, error) {
