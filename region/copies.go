@@ -1,7 +1,6 @@
 package region
 
 import (
-	"context"
 	"runtime"
 	"sync"
 	"time"
@@ -238,26 +237,12 @@ func (c *copies) tick(now time.Duration) {
 	}
 }
 
-// quiet waits until no call is under way or ctx ends.
-func (c *copies) quiet(ctx context.Context) {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		busy := int64(0)
-		for h := range c.hosts.all() {
-			busy += h.load.calls.Load()
-		}
-		if busy == 0 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-c.region.life.Done():
-			return
-		case <-ctx.Done():
-			return
-		}
+// underWay counts the calls that the hosts have taken and not answered.
+func (c *copies) underWay() (calls int64) {
+	for h := range c.hosts.all() {
+		calls += h.load.calls.Load()
 	}
+	return calls
 }
 
 // close stops every host.

@@ -33,6 +33,7 @@ const (
 	backoffLeast  = 50 * time.Millisecond
 	backoffMost   = time.Second
 	retryPause    = 5 * time.Millisecond
+	lastAsks      = 2 * time.Second        // how long a region that closes lets what was asked through it find the next owner
 	unownedPause  = 100 * time.Millisecond // how long an envelope waits for a newer map before it is routed anew
 	maxKeptReply  = 4 << 10                // bytes of a reply without a record that is kept for a duplicate
 )

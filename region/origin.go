@@ -14,10 +14,12 @@ import (
 // Numbers rise over all shards; floors are told per shard, because one shard without an owner must not keep the others
 // from forgetting what is answered.
 type origin struct {
-	region  *Region
-	numbers atomic.Uint64
-	waiting admission // asks that wait for an owner
-	mu      struct {
+	region   *Region
+	numbers  atomic.Uint64
+	waiting  admission    // asks that wait for an owner
+	underWay atomic.Int64 // asks that have no answer for their callers yet
+	shut     atomic.Bool  // nothing new is asked through this node
+	mu       struct {
 		sync.RWMutex
 		desks map[shard.ID]*desk
 	}
@@ -40,6 +42,18 @@ type open struct {
 	number uint64
 	ask    *ask
 }
+
+// begin counts an ask, or reports that the node is stopping. Counted first, so that Close misses none that gets in.
+func (o *origin) begin() bool {
+	o.underWay.Add(1)
+	if o.shut.Load() {
+		o.underWay.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (o *origin) end() { o.underWay.Add(-1) }
 
 func (o *origin) init(r *Region) {
 	o.region = r

@@ -169,11 +169,16 @@ func (r *Region) stop() {
 	r.origin.close()
 }
 
-// Close ends the region: nothing new is taken, running commands get until ctx ends to be answered, then everything
-// stops and is joined. A handler that ignores its context is waited for until ctx ends and left behind then.
+// Close ends the region: nothing new is asked through it, and what was asked gets lastAsks to follow its shard to another
+// node; then nothing new is taken, running commands get until ctx ends to be answered, and everything stops and is joined.
+// A handler that ignores its context is waited for until ctx ends and left behind then.
 func (r *Region) Close(ctx context.Context) error {
+	r.origin.shut.Store(true)
+	asks, cancel := context.WithTimeout(ctx, lastAsks)
+	r.quiet(asks, r.origin.underWay.Load)
+	cancel()
 	r.fault.CompareAndSwap(nil, shard.Unknownf(shard.CodeClosed, "the node is stopping"))
-	r.copies.quiet(ctx)
+	r.quiet(ctx, r.copies.underWay)
 	r.stop()
 	joined := make(chan struct{})
 	go func() {
@@ -186,6 +191,21 @@ func (r *Region) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// quiet waits until nothing is under way, the region has ended or ctx ends.
+func (r *Region) quiet(ctx context.Context, underWay func() int64) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for underWay() > 0 {
+		select {
+		case <-tick.C:
+		case <-r.life.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -24,7 +24,11 @@ func (r *Region) Tell(ctx context.Context, e entity.Envelope) error {
 }
 
 func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte, error) {
-	if fault := r.stopped(); fault != nil {
+	if !r.origin.begin() {
+		return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
+	}
+	defer r.origin.end()
+	if r.stopped() != nil {
 		return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
 	}
 	if err := e.Validate(); err != nil {
