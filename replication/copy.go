@@ -158,3 +158,10 @@ func (c *Copy) stop(e *Effects) {
 		e.Deposed = true
 	}
 }
+
+// fault is an error about this copy's shard.
+func (c *Copy) fault(code shard.Code, epoch shard.Epoch, format string, args ...any) *shard.Error {
+	err := shard.Errorf(code, format, args...)
+	err.Shard, err.Epoch = c.shard, epoch
+	return err
+}

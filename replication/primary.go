@@ -122,12 +122,6 @@ func (c *Copy) Lead(l Leadership) (Effects, error) {
 	return e, nil
 }
 
-func (c *Copy) fault(code shard.Code, epoch shard.Epoch, format string, args ...any) *shard.Error {
-	err := shard.Errorf(code, format, args...)
-	err.Shard, err.Epoch = c.shard, epoch
-	return err
-}
-
 func (c *Copy) takeOver(l Leadership) *leading {
 	start := c.log.last.LSN + 1
 	led := &leading{Leadership: l, start: start, asked: c.rounds, verified: c.rounds}

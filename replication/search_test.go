@@ -30,7 +30,7 @@ var searches = []config{
 
 // The large searches take minutes and gigabytes each.
 var largeSearches = []config{
-	{name: "large-two-crashes", quorum: 2, epochs: 4, instant: true, late: true, may: budget{writes: 1, crashes: 2}},
+	{name: "large-two-crashes", quorum: 2, epochs: 4, instant: true, may: budget{writes: 1, crashes: 2}},
 	{name: "large-read", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, reads: 1}},
 	{name: "large-ticks", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, ticks: 3}},
 	{name: "large-failovers", quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, suspects: 2}},

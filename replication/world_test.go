@@ -1,7 +1,6 @@
 package replication_test
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -200,51 +199,6 @@ func (w *world) send(m any) {
 	if at, in := slices.BinarySearch(w.net, number); !in {
 		w.net = slices.Insert(slices.Clip(w.net), at, number)
 	}
-}
-
-// encode names a message by everything it says; fmt would be most of the search's time.
-func encode(b []byte, m any) []byte {
-	add := func(kind byte, values ...uint64) {
-		b = append(b, kind)
-		for _, v := range values {
-			b = binary.AppendUvarint(b, v)
-		}
-	}
-	switch m := m.(type) {
-	case replication.Append:
-		add('+', uint64(m.Epoch), uint64(m.From), uint64(m.To), uint64(m.Prev.Epoch), uint64(m.Prev.LSN), uint64(m.Confirmed), uint64(m.Version), m.Round)
-		for _, r := range m.Records {
-			add('r', uint64(r.Epoch), uint64(r.Kind), uint64(r.Seq))
-		}
-	case replication.Ack:
-		add('a', uint64(m.Epoch), uint64(m.Copy), uint64(m.LSN), m.Round)
-	case replication.Nack:
-		add('n', uint64(m.Epoch), uint64(m.Copy), uint64(m.Why), uint64(m.Promised), uint64(m.Last.Epoch), uint64(m.Last.LSN))
-		b = encodeHistory(b, m.History)
-	case sealItem:
-		add('s', uint64(m.Epoch), uint64(m.Copy))
-	case shard.Sealed:
-		add('S', uint64(m.Epoch), uint64(m.Copy), uint64(m.Last.Epoch), uint64(m.Last.LSN), uint64(m.Confirmed))
-		add('h', uint64(len(m.History)), number(m.Led), number(m.Fault != nil))
-		b = encodeHistory(b, m.History)
-	case established:
-		add('e', uint64(m.Epoch), uint64(m.Session))
-	}
-	return b
-}
-
-func number(v bool) uint64 {
-	if v {
-		return 1
-	}
-	return 0
-}
-
-func encodeHistory(b []byte, h shard.History) []byte {
-	for _, s := range h {
-		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(s.Epoch)), uint64(s.First))
-	}
-	return b
 }
 
 // node number i, for changing.
