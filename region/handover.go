@@ -10,7 +10,7 @@ const (
 	handOverPatience = time.Second     // the longest pause; then the shard goes on where it is
 	handOverAgain    = 2 * time.Second // after a pause that led to nothing
 	handOverTaken    = 2 * time.Second // after stepping down, for the map to show it; then any copy may take over
-	handOverGap      = 512             // records the target may lack when the pause begins
+	handOverGap      = 512             // records the target may lack when the pause begins, none of them older than a tick
 )
 
 // handing is the way of a primary to hand its shard over, as the placement wishes: pause, let what runs end, see everything
@@ -24,6 +24,9 @@ type handing struct {
 	began  time.Duration
 	again  time.Duration // not before, on the region's clock
 	held   queue[*call]
+	wished shard.CopyID // what the two below were noted for
+	latest shard.LSN    // where the log ended at the newest tick
+	older  shard.LSN    // and at the one before, 0 before there were two
 }
 
 // given is an epoch whose lead this process gave up for good, in favour of a copy that held everything.
@@ -84,10 +87,18 @@ func (h *host) handOver(now time.Duration) bool {
 	return true
 }
 
-// ripe reports whether a pause would be short as far as the copies go: nothing is pending about C, and the target has nearly
-// everything. How long the handlers take cannot be known.
+// tick notes where the log ends, so that ripe can tell how old the records are that the target lacks.
+func (w *handing) tick(last shard.LSN) { w.older, w.latest = w.latest, last }
+
+// ripe reports whether a pause would be short as far as the copies go: nothing is pending about C, and the target holds
+// everything that was in the log a tick ago, for the pause lasts as long as its answers take. Records alone do not tell: a
+// few are much to a node that has just come back and catches up with all its shards. How long the handlers take cannot be
+// known.
 func (h *host) ripe(now time.Duration) bool {
 	t := h.term
+	if w := &t.handing; w.wished != t.placement.HandTo {
+		w.wished, w.latest, w.older = t.placement.HandTo, 0, 0
+	}
 	if t.placement.HandTo == 0 || now < t.handing.again {
 		return false
 	}
@@ -97,7 +108,8 @@ func (h *host) ripe(now time.Duration) bool {
 	}
 	for _, p := range s.Peers {
 		if p.Copy == t.placement.HandTo {
-			return !p.Learner && p.Matched+handOverGap >= s.Last.LSN
+			prompt := t.handing.older > 0 && p.Matched >= t.handing.older
+			return !p.Learner && prompt && p.Matched+handOverGap >= s.Last.LSN
 		}
 	}
 	return false

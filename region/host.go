@@ -220,6 +220,9 @@ func (h *host) do(e replication.Effects) {
 // tick lets time pass: the protocol probes and resends, outputs that waited for too long become unknown.
 func (h *host) tick(now time.Duration) {
 	h.do(h.protocol.Tick())
+	if h.term != nil {
+		h.term.handing.tick(h.storage.last)
+	}
 	h.expire(now)
 	h.desire()
 	h.recant(now)

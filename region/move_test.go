@@ -189,7 +189,7 @@ func TestHandOffUnderLoad(t *testing.T) {
 	l := startLoad(t, c, 8, g.nodes...)
 	l.more(1000)
 	steady := l.p99()
-	const rounds = 60
+	const rounds = 30
 	for i := range rounds {
 		to := g.nodes[(i+1)%3]
 		g.wish(id, to)
@@ -214,7 +214,7 @@ func TestHandOffUnderLoad(t *testing.T) {
 	}
 }
 
-// The target is gone and nobody knows yet: the shard pauses in vain, goes on where it is, and what was held runs in order.
+// The target is gone and nobody knows yet: it lacks what was written a tick ago, so the shard does not pause for it.
 func TestHandOffToADeadNode(t *testing.T) {
 	c := define("counter", entity.Shards(1), entity.Replicate(2, 1, 0))
 	g := newGroup(t, 3, c)
@@ -223,19 +223,13 @@ func TestHandOffToADeadNode(t *testing.T) {
 	g.await(id, shard.Active)
 	l := startLoad(t, c, 4, g.nodes[0], g.nodes[2])
 	l.more(20)
-	stalled := g.seen(shard.ReportStalledHandoff)
 	g.nodes[1].stop()
 	l.more(20)
 	g.wish(id, g.nodes[1])
-	select {
-	case <-stalled:
-	case <-time.After(patience):
-		t.Fatal("the pause did not end")
-	}
-	l.more(20)
+	l.more(200)
 	g.wish(id, nil)
 	l.stop()
-	if p, h := g.placement(id), g.nodes[0].region.HandOffs(); p.Epoch != 1 || h.Stalled == 0 || h.Count != 0 {
+	if p, h := g.placement(id), g.nodes[0].region.HandOffs(); p.Epoch != 1 || h.Stalled != 0 || h.Count != 0 {
 		t.Errorf("epoch %d, %+v", p.Epoch, h)
 	}
 }
