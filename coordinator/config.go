@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 	"muster/transport"
@@ -27,6 +28,7 @@ type Times struct {
 	CommitTimeout time.Duration // at most twice this late followers learn of a commit after which nothing follows; 25 ms
 	Propose       time.Duration // deadline of a proposal that brings none; 5 s
 	Plan          time.Duration // how often the leader plans when nothing happens; 50 ms
+	Rebuild       time.Duration // a node that has been down for so long is given up: its copies are made elsewhere; 1 min
 	ReplaceVoter  time.Duration // a voter whose session has been over for so long gives way to a member; 5 min
 	CatchUp       time.Duration // how long that member may take to catch up; 30 s
 }
@@ -40,6 +42,7 @@ func (t Times) withDefaults() Times {
 	t.CommitTimeout = cmp.Or(t.CommitTimeout, 25*time.Millisecond)
 	t.Propose = cmp.Or(t.Propose, 5*time.Second)
 	t.Plan = cmp.Or(t.Plan, 50*time.Millisecond)
+	t.Rebuild = cmp.Or(t.Rebuild, plan.DefaultTimes().Rebuild)
 	t.ReplaceVoter = cmp.Or(t.ReplaceVoter, 5*time.Minute)
 	t.CatchUp = cmp.Or(t.CatchUp, 30*time.Second)
 	return t
@@ -51,7 +54,7 @@ func (t Times) margin() time.Duration { return t.Lease/100 + min(100*time.Millis
 
 func (t Times) validate() error {
 	switch {
-	case t.Lease <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:
+	case t.Lease <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.Rebuild <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:
 		return errors.New("times must be above 0")
 	case t.Renew > t.Lease/2:
 		return fmt.Errorf("renew = %s: it must be at most half of lease = %s, or one lost renewal ends the session", t.Renew, t.Lease)

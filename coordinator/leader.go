@@ -193,10 +193,11 @@ func (l *leading) tell(fact func(*plan.Driver)) {
 // plan is the leader's loop.
 func (l *leading) plan(work *life) {
 	d := plan.NewDriver()
-	d.Times.Lease, d.Times.Grace = l.v.c.cfg.Times.Lease, 2*l.v.c.cfg.Times.Renew
+	times := l.v.c.cfg.Times
+	d.Times.Lease, d.Times.Grace, d.Times.Rebuild = times.Lease, 2*times.Renew, times.Rebuild
 	since := l.since()
 	l.drop()
-	tick := time.NewTicker(l.v.c.cfg.Times.Plan)
+	tick := time.NewTicker(times.Plan)
 	defer tick.Stop()
 	for {
 		news := l.v.machine.news.listen()

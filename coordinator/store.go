@@ -20,7 +20,7 @@ const (
 	logCacheSize   = 512
 	storedTimes    = 4096 // entries whose moment of storing is remembered
 	slowStoreWarn  = 250 * time.Millisecond
-	slowStoreFatal = 10 * time.Second
+	slowStoreFatal = 6 * time.Second // with the lease that follows, others have taken over within 10 s
 )
 
 var formedKey = []byte("muster-formed") // holds the group's UUID once this store may vote in it
@@ -38,6 +38,9 @@ type backend interface {
 // takes longer than warnAfter is logged; one longer than fatalAfter, and any failed write, poisons the store for good
 // and closes failed, on which the coordinator cuts the Raft streams and stops the node. A poisoned store fails every call, those
 // included that complete late: what a stuck or failed write left behind is not known.
+//
+// A call ages by the looks that the watch takes at it, and not by the clock: a process that was stopped in the middle of a
+// write and goes on would blame the disk.
 //
 // It also remembers when each recent entry was stored, for the leader's judgement of leases.
 type store struct {
@@ -60,7 +63,7 @@ type store struct {
 
 type storeCall struct {
 	verb   string
-	since  time.Time
+	age    time.Duration // the looks at it, times the time between two
 	warned bool
 }
 
@@ -112,24 +115,25 @@ func (s *store) watch() {
 		select {
 		case <-s.stop:
 			return
-		case now := <-tick.C:
-			s.inspect(now)
+		case <-tick.C:
+			s.inspect(s.warnAfter / 2)
 		}
 	}
 }
 
-func (s *store) inspect(now time.Time) {
+// inspect lets the running calls age by a tick.
+func (s *store) inspect(tick time.Duration) {
 	var slow []string
 	var stuck error
 	s.mu.Lock()
 	for _, c := range s.mu.running {
-		took := now.Sub(c.since)
-		if took > s.warnAfter && !c.warned {
+		c.age += tick
+		if c.age > s.warnAfter && !c.warned {
 			c.warned = true
 			slow = append(slow, c.verb)
 		}
-		if took > s.fatalAfter {
-			stuck = fmt.Errorf("the raft store did not answer a %s for %s: the disk hangs", c.verb, took.Round(time.Millisecond))
+		if c.age > s.fatalAfter {
+			stuck = fmt.Errorf("the raft store did not answer a %s for %s: the disk hangs", c.verb, s.fatalAfter)
 		}
 	}
 	s.mu.Unlock()
@@ -168,7 +172,7 @@ func (s *store) enter(verb string) (uint64, error) {
 		return 0, s.mu.err
 	}
 	s.mu.serial++
-	s.mu.running[s.mu.serial] = &storeCall{verb: verb, since: time.Now()}
+	s.mu.running[s.mu.serial] = &storeCall{verb: verb}
 	return s.mu.serial, nil
 }
 

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -38,7 +39,7 @@ type op struct {
 
 // run commits what is queued until the journal is closed and the queue empty.
 func (j *Journal) run() {
-	defer close(j.exited)
+	defer j.exit()
 	debug.SetPanicOnFault(true)
 	var c chunks
 	for {
@@ -51,13 +52,32 @@ func (j *Journal) run() {
 		}
 		err := j.Err()
 		if err == nil {
-			if err = j.commit(&c, batch); err != nil {
+			j.watch.begin()
+			err = j.commit(&c, batch)
+			j.watch.end()
+			if err != nil {
 				err = j.stop(err)
+			} else {
+				err = j.Err() // it ended after all, when it had been given up
 			}
 		} else {
 			err = ErrStopped
 		}
 		j.answer(batch, err)
+	}
+}
+
+// exit says that run has ended, and closes the file when Close did not wait for that.
+func (j *Journal) exit() {
+	j.mu.Lock()
+	close(j.exited)
+	left := j.mu.left
+	j.mu.Unlock()
+	if !left {
+		return
+	}
+	if err := j.disk.close(); err != nil {
+		j.opt.Logger.Error("cannot close the journal whose commit hung", "error", err)
 	}
 }
 
@@ -235,18 +255,24 @@ func (j *Journal) answer(batch []*op, err error) {
 	}
 }
 
-// stop ends the journal for good and returns what it will say of it.
+// stop ends the journal for good and returns what it will say of it. Only the first fault counts, though a commit that hung and
+// then fails marks the file all the same.
 func (j *Journal) stop(err error) error {
 	err = fmt.Errorf("journal %s: commit: %w", j.path, err)
-	j.opt.Logger.Error("the journal has stopped for good", "error", err)
-	if !failedWrite(err) {
+	if !errors.Is(err, ErrHung) && !failedWrite(err) {
 		if e := mark(j.path, err); e != nil {
 			j.opt.Logger.Error("cannot leave the mark of a failed sync", "error", e)
 		}
 	}
 	j.mu.Lock()
-	j.mu.err = err
+	first := j.mu.err == nil
+	if first {
+		j.mu.err = err
+	}
 	j.mu.Unlock()
-	close(j.failed)
+	if first {
+		j.opt.Logger.Error("the journal has stopped for good", "error", err)
+		close(j.failed)
+	}
 	return err
 }

@@ -54,6 +54,7 @@ type Options struct {
 	Directory shard.DirectoryID // written into a new file, compared in an old one; "" compares nothing
 	ReadOnly  bool              // refuse every write; other readers may share the file
 	SyncDelay time.Duration     // added to every commit, to see how the layers above bear a slow disk
+	Hung      time.Duration     // a commit that takes longer stops the journal for good; 0: 6 s
 }
 
 // CopyState is what the file holds of one copy.
@@ -68,6 +69,8 @@ type CopyState struct {
 // Its methods may be called from any goroutine; the calls for one copy must come one at a time. One goroutine, started by
 // Open and joined by Close, owns the file's write transactions: it takes all that is queued while the previous commit was
 // under way, up to MaxCommitBytes, and commits it at once. An idle journal commits a lone write immediately; there is no timer.
+// A second one watches it: a commit that hangs in the disk is a fault like any other, though it has no answer yet; its done
+// functions and those behind it are called with an error when it ends after all.
 //
 // Rejected: bbolt's own Batch, which makes a lone caller wait 10 ms.
 type Journal struct {
@@ -78,6 +81,7 @@ type Journal struct {
 	wake   chan struct{}
 	exited chan struct{} // run has returned
 	failed chan struct{} // closed by the first fault
+	watch  *watchdog
 
 	mu struct {
 		sync.Mutex
@@ -86,6 +90,7 @@ type Journal struct {
 		copies map[shard.CopyID]*copyLog
 		err    error
 		closed bool
+		left   bool // Close has returned without waiting for run, which closes the file then
 		stats  Stats
 	}
 }
@@ -114,6 +119,7 @@ func Open(path string, o Options) (*Journal, error) {
 	j := &Journal{
 		path: path, opt: o, disk: d, next: c.next,
 		wake: make(chan struct{}, 1), exited: make(chan struct{}), failed: make(chan struct{}),
+		watch: newWatchdog(cmp.Or(o.Hung, hungCommit)),
 	}
 	j.mu.copies = c.copies
 	j.mu.stats = Stats{Copies: len(c.copies), Syncs: 1}
@@ -123,6 +129,7 @@ func Open(path string, o Options) (*Journal, error) {
 		}
 	}
 	go j.run()
+	go j.watch.run(func(err error) { j.stop(err) })
 	return j, nil
 }
 
@@ -216,7 +223,8 @@ func (j *Journal) Err() error {
 // Failed is closed when a fault stops the journal.
 func (j *Journal) Failed() <-chan struct{} { return j.failed }
 
-// Close commits what is queued, joins the journal's goroutine and releases the file. It waits for the disk. A call
+// Close commits what is queued, joins the journal's goroutines and releases the file. It waits for the disk, but not for a
+// commit that hangs: then it returns the fault, and the file stays open and locked until that commit ends. A call
 // after Close is answered with ErrClosed on the caller's own goroutine. Closing twice is harmless.
 func (j *Journal) Close() error {
 	j.mu.Lock()
@@ -224,14 +232,35 @@ func (j *Journal) Close() error {
 	j.mu.closed = true
 	j.mu.Unlock()
 	j.signal()
-	<-j.exited
+	select {
+	case <-j.exited:
+	case <-j.watch.hung:
+		if j.leave() {
+			return j.Err()
+		}
+	}
 	if !first {
 		return nil
 	}
+	close(j.watch.quit)
+	<-j.watch.done
 	if err := j.disk.close(); err != nil {
 		return fmt.Errorf("journal %s: close: %w", j.path, err)
 	}
 	return nil
+}
+
+// leave reports whether run is still in the disk, and leaves the closing of the file to it.
+func (j *Journal) leave() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	select {
+	case <-j.exited:
+		return false
+	default:
+		j.mu.left = true
+		return true
+	}
 }
 
 // submit queues o after admit has agreed; a refusal is queued too, so that it is answered in its turn. admit runs under
