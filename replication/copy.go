@@ -26,15 +26,16 @@ const (
 type State struct {
 	Copy      shard.CopyID
 	Promised  shard.Epoch
-	Last      shard.Position // zero for an empty log
-	History   shard.History
-	Confirmed shard.LSN
+	Base      shard.Position // right before the log's first record; confirmed. Zero for a log from LSN 1 on
+	Last      shard.Position // Base for an empty log
+	History   shard.History  // from Base on, as if its epoch began there
+	Confirmed shard.LSN      // Base or more
 }
 
 // Check reports a state that no run of the protocol leaves behind: rot, or a defect.
 func (s State) Check() error {
 	l := log{
-		promised: s.Promised, kept: s.Promised, last: s.Last, history: s.History,
+		promised: s.Promised, kept: s.Promised, base: s.Base, last: s.Last, history: s.History,
 		confirmed: s.Confirmed, durable: s.Last.LSN,
 	}
 	if s.Copy == 0 {
@@ -74,7 +75,7 @@ type sealing struct {
 // Open returns the copy whose durable state is given. It is a replica.
 func Open(id shard.ID, s State) *Copy {
 	return &Copy{shard: id, id: s.Copy, log: log{
-		promised: s.Promised, kept: s.Promised, last: s.Last, history: s.History,
+		promised: s.Promised, kept: s.Promised, base: s.Base, last: s.Last, history: s.History,
 		confirmed: s.Confirmed, durable: s.Last.LSN,
 	}}
 }

@@ -262,6 +262,11 @@ func TestStateCheck(t *testing.T) {
 	if err := (replication.State{Copy: 1}).Check(); err != nil {
 		t.Error(err)
 	}
+	cut := good
+	cut.Base, cut.History = at(1, 2), good.History.After(at(1, 2))
+	if err := cut.Check(); err != nil {
+		t.Error(err)
+	}
 	for name, spoil := range map[string]func(*replication.State){
 		"no copy id":                   func(s *replication.State) { s.Copy = 0 },
 		"promise below the log":        func(s *replication.State) { s.Promised = 2 },
@@ -273,7 +278,11 @@ func TestStateCheck(t *testing.T) {
 		"history that goes back": func(s *replication.State) {
 			s.History = shard.History{{Epoch: 3, First: 1}, {Epoch: 3, First: 2}}
 		},
-		"position without an epoch": func(s *replication.State) { s.Last, s.History = at(0, 4), nil },
+		"position without an epoch":   func(s *replication.State) { s.Last, s.History = at(0, 4), nil },
+		"history from before the log": func(s *replication.State) { s.Base = at(1, 2) },
+		"history of another base":     func(s *replication.State) { s.Base, s.History = at(2, 4), s.History[1:] },
+		"base beyond the log":         func(s *replication.State) { s.Base, s.History = at(3, 5), s.History.After(at(3, 5)) },
+		"base that is not confirmed":  func(s *replication.State) { s.Base, s.History, s.Confirmed = at(3, 4), s.History[1:], 3 },
 	} {
 		s := good
 		s.History = slices.Clone(good.History)

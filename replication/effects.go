@@ -28,11 +28,12 @@ type Effects struct {
 }
 
 // Write is a change of what the journal holds of one copy. It is applied whole or not at all, in the order Promise,
-// Truncate, Records, and it is followed by one sync.
+// Install, Truncate, Records, and it is followed by one sync.
 type Write struct {
 	Ticket    Ticket
-	Promise   shard.Epoch // 0 is unchanged
-	Truncate  shard.LSN   // remove the records from here on; 0 is none
+	Promise   shard.Epoch    // 0 is unchanged
+	Install   shard.Position // the shard snapshot staged for this position replaces the log and what is apart; zero is none
+	Truncate  shard.LSN      // remove the records from here on; 0 is none
 	Records   []Record
 	Confirmed shard.LSN // what is known to be confirmed; a hint that costs no write of its own
 }
@@ -63,14 +64,17 @@ func (e *Effects) Merge(later Effects) {
 	e.Deposed = e.Deposed || later.Deposed
 }
 
-// mergeWrites makes one write of two that follow one another. What the second one truncates of the first is never
-// written. The first write's slice may grow in place: nobody else appends to it.
+// mergeWrites makes one write of two that follow one another. What the second one truncates or replaces of the first is
+// never written. The first write's slice may grow in place: nobody else appends to it.
 func mergeWrites(a, b *Write) *Write {
 	switch {
 	case a == nil:
 		return b
 	case b == nil:
 		return a
+	}
+	if b.Install.LSN != 0 {
+		a.Install, a.Truncate, a.Records = b.Install, 0, nil
 	}
 	if b.Truncate != 0 {
 		keep := slices.IndexFunc(a.Records, func(r Record) bool { return r.LSN >= b.Truncate })

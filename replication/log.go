@@ -7,9 +7,10 @@ import "muster/shard"
 //
 // The fields without "durable" run ahead of the disk: they say what will be there when the writes under way are done.
 //
-// Invariant: durable ≤ last.LSN, confirmed ≤ last.LSN, kept ≤ promised, last.Epoch ≤ promised.
+// Invariant: base.LSN ≤ durable ≤ last.LSN, base.LSN ≤ confirmed ≤ last.LSN, kept ≤ promised, last.Epoch ≤ promised.
 type log struct {
 	promised  shard.Epoch
+	base      shard.Position // the records up to here are gone; entities and requests are kept apart
 	last      shard.Position
 	history   shard.History
 	confirmed shard.LSN // known to be confirmed; never goes back, never truncated
@@ -27,7 +28,7 @@ type pending struct {
 	end      shard.LSN
 }
 
-// at returns the position of an LSN up to the log's end.
+// at returns the position of an LSN from base up to the log's end.
 func (l *log) at(lsn shard.LSN) shard.Position {
 	return shard.Position{Epoch: l.history.At(lsn), LSN: lsn}
 }

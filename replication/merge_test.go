@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -99,6 +100,21 @@ func TestMergeAppends(t *testing.T) {
 		if o.To != want[i].To || o.Prev != want[i].Prev || o.Through != want[i].Through || o.Round != want[i].Round || o.Confirmed != want[i].Confirmed {
 			t.Errorf("message %d is %+v, want %+v", i, o, want[i])
 		}
+	}
+}
+
+// An installed snapshot replaces what the writes before it would have stored; what is truncated and appended after it counts.
+func TestMergeInstall(t *testing.T) {
+	e := replication.Effects{Write: &replication.Write{Ticket: 1, Promise: 2, Truncate: 5, Records: make([]replication.Record, 3), Confirmed: 4}}
+	e.Merge(replication.Effects{Write: &replication.Write{Ticket: 2, Install: at(2, 40), Confirmed: 40}})
+	e.Merge(replication.Effects{Write: &replication.Write{Ticket: 3, Records: []replication.Record{{Position: at(2, 41)}, {Position: at(2, 42)}}, Confirmed: 40}})
+	e.Merge(replication.Effects{Write: &replication.Write{Ticket: 4, Truncate: 42, Records: []replication.Record{{Position: at(3, 42)}}, Confirmed: 41}})
+	want := &replication.Write{
+		Ticket: 4, Promise: 2, Install: at(2, 40), Truncate: 42, Confirmed: 41,
+		Records: []replication.Record{{Position: at(2, 41)}, {Position: at(3, 42)}},
+	}
+	if !reflect.DeepEqual(e.Write, want) {
+		t.Errorf("merged to %+v, want %+v", e.Write, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ const (
 	KindEpochStart Kind = iota + 1 // the first record of an epoch; no entity
 	KindCommand                    // what one command did to one entity: its events and its reply
 	KindSnapshot                   // confirmed state of one entity up to Seq
+	KindRequests                   // what is remembered of one session's requests; never in a log, only apart from it
 )
 
 // MaxRecordSize bounds the encoding of a record, in bytes. A larger one is refused when proposed and when decoded.
@@ -33,6 +35,27 @@ type Record struct {
 	Request shard.RequestID // zero for records no request caused
 	Floor   uint64          // the lowest number Request.Session still awaits
 	Body    []byte          // opaque: entity.Outcome for a command, the encoded state for a snapshot
+}
+
+// A Key names a record that a copy keeps apart from its log: what it still needs of the records before the log's start. The
+// newest KindSnapshot of an entity is one, the KindRequests of a session another.
+type Key struct {
+	Kind    Kind
+	Entity  shard.EntityID  // of a KindSnapshot
+	Session shard.SessionID // of a KindRequests
+}
+
+// Key returns the name of a record of one of these two kinds.
+func (r *Record) Key() Key {
+	if r.Kind == KindRequests {
+		return Key{Kind: r.Kind, Session: r.Request.Session}
+	}
+	return Key{Kind: r.Kind, Entity: r.Entity}
+}
+
+// Compare orders keys by kind, then by entity or session: the order in which they are listed and sent.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(cmp.Compare(k.Kind, other.Kind), cmp.Compare(k.Entity, other.Entity), cmp.Compare(k.Session, other.Session))
 }
 
 // The encoding, in the journal and on the wire alike:

@@ -52,6 +52,26 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 }
 
+// Keys order what is apart: snapshots by entity, then requests by session.
+func TestKeys(t *testing.T) {
+	var keys []replication.Key
+	for _, r := range []replication.Record{
+		{Kind: replication.KindSnapshot, Entity: "a", Request: shard.RequestID{Session: 9}},
+		{Kind: replication.KindSnapshot, Entity: "b"},
+		{Kind: replication.KindRequests, Request: shard.RequestID{Session: 2, Number: 7}},
+		{Kind: replication.KindRequests, Request: shard.RequestID{Session: 300}},
+	} {
+		keys = append(keys, r.Key())
+	}
+	want := []replication.Key{
+		{Kind: replication.KindSnapshot, Entity: "a"}, {Kind: replication.KindSnapshot, Entity: "b"},
+		{Kind: replication.KindRequests, Session: 2}, {Kind: replication.KindRequests, Session: 300},
+	}
+	if !slices.Equal(keys, want) || !slices.IsSortedFunc(keys, replication.Key.Compare) {
+		t.Errorf("keys %+v", keys)
+	}
+}
+
 // The encoding is a stored format: these bytes must be read for ever.
 func TestRecordGolden(t *testing.T) {
 	golden := strings.Join([]string{

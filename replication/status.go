@@ -124,21 +124,26 @@ func (l *log) check() error {
 	switch {
 	case l.durable > l.last.LSN || l.confirmed > l.last.LSN:
 		return fmt.Errorf("durable to %d, confirmed to %d, but the log ends at %s", l.durable, l.confirmed, l.last)
+	case l.durable < l.base.LSN || l.confirmed < l.base.LSN:
+		return fmt.Errorf("durable to %d, confirmed to %d, but the log starts after %s", l.durable, l.confirmed, l.base)
 	case l.kept > l.promised || l.last.Epoch > l.promised:
 		return fmt.Errorf("promised epoch %d, durably %d, but the log ends at %s", l.promised, l.kept, l.last)
 	case (l.last.LSN == 0) != (l.last.Epoch == 0) || l.history.At(l.last.LSN) != l.last.Epoch:
 		return fmt.Errorf("the history %v does not lead to %s", l.history, l.last)
 	}
-	return checkHistory(l.history, l.last)
+	return l.checkHistory()
 }
 
-func checkHistory(h shard.History, last shard.Position) error {
-	before := shard.EpochStart{}
-	for i, s := range h {
-		if s.Epoch <= before.Epoch || s.First <= before.First || s.First > last.LSN || (i == 0 && s.First != 1) {
-			return fmt.Errorf("the history %v does not rise from 1 to %s", h, last)
+func (l *log) checkHistory() error {
+	before, first := shard.EpochStart{}, max(1, l.base.LSN)
+	for i, s := range l.history {
+		if s.Epoch <= before.Epoch || s.First <= before.First || s.First > l.last.LSN || (i == 0 && s.First != first) {
+			return fmt.Errorf("the history %v does not rise from %d to %s", l.history, first, l.last)
 		}
 		before = s
+	}
+	if l.base.LSN > 0 && l.history.At(l.base.LSN) != l.base.Epoch {
+		return fmt.Errorf("the history %v does not begin with %s", l.history, l.base)
 	}
 	return nil
 }

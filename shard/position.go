@@ -58,6 +58,18 @@ func (h History) Truncate(lsn LSN) History {
 	return h
 }
 
+// After returns the history of the log without its records up to p: as if p's epoch began at p.
+func (h History) After(p Position) History {
+	if p.LSN == 0 {
+		return h
+	}
+	rest := h
+	for len(rest) > 0 && rest[0].First <= p.LSN {
+		rest = rest[1:]
+	}
+	return append(History{{p.Epoch, p.LSN}}, rest...)
+}
+
 // SealItem asks one copy to promise never to follow an epoch below Epoch again.
 type SealItem struct {
 	Shard ID

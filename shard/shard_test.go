@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,21 @@ func TestHistoryFollowsTheLog(t *testing.T) {
 	grown := cut.Extend(shard.Position{Epoch: 9, LSN: 4})
 	if len(cut) != 2 || cut.At(3) != 3 || grown.At(4) != 9 || h.At(5) != 4 {
 		t.Errorf("history %v, cut %v, grown %v", h, cut, grown)
+	}
+	for _, c := range []struct {
+		base shard.Position
+		want shard.History
+	}{
+		{shard.Position{}, h},
+		{shard.Position{Epoch: 1, LSN: 2}, shard.History{{Epoch: 1, First: 2}, {Epoch: 3, First: 3}, {Epoch: 4, First: 5}}},
+		{shard.Position{Epoch: 3, LSN: 3}, shard.History{{Epoch: 3, First: 3}, {Epoch: 4, First: 5}}},
+		{shard.Position{Epoch: 3, LSN: 4}, shard.History{{Epoch: 3, First: 4}, {Epoch: 4, First: 5}}},
+		{shard.Position{Epoch: 4, LSN: 5}, shard.History{{Epoch: 4, First: 5}}},
+		{shard.Position{Epoch: 7, LSN: 90}, shard.History{{Epoch: 7, First: 90}}},
+	} {
+		if got := h.After(c.base); !slices.Equal(got, c.want) || h.At(2) != 1 {
+			t.Errorf("After(%s) = %v, want %v", c.base, got, c.want)
+		}
 	}
 	if (shard.Position{Epoch: 2, LSN: 1}).Compare(shard.Position{Epoch: 1, LSN: 100}) <= 0 {
 		t.Error("a longer log of an older epoch must not win")
