@@ -83,8 +83,8 @@ func wishFor(p *shard.Placement, to shard.CopyID, node shard.NodeID) fsm.Command
 	return &fsm.Wish{Items: []fsm.Wishing{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, To: to, Node: node}}}
 }
 
-// leastNeeded is the copy that gives way to one more: lost before down before up, of the node with the most copies, and never
-// the primary's, since that has to fill the new one.
+// leastNeeded is the copy that gives way to one more: lost before down before up, of the node with the most copies, and the
+// primary's only when there is no other, since that has to fill the new one and cannot leave before another leads.
 func leastNeeded(v *shard.View, p *shard.Placement) shard.CopyID {
 	count := map[shard.NodeID]int{}
 	for _, t := range v.Types {
@@ -109,7 +109,7 @@ func leastNeeded(v *shard.View, p *shard.Placement) shard.CopyID {
 	}
 	others := slices.DeleteFunc(slices.Clone(p.Copies), func(c shard.Copy) bool { return c.ID == p.Primary })
 	if len(others) == 0 {
-		return 0
+		return p.Primary // the only copy: it hands over to its successor, and leaves
 	}
 	return slices.MinFunc(others, func(a, b shard.Copy) int {
 		return cmp.Or(cmp.Compare(need(a), need(b)), cmp.Compare(count[b.Node], count[a.Node]), cmp.Compare(a.ID, b.ID))

@@ -187,9 +187,12 @@ func (d *draft) put(p shard.Placement, why shard.Cause) {
 }
 
 // keep notes a changed placement without a word in the history. A wish ends by itself when its shard is not active any more,
-// or its copy not a ready member of C.
+// or its copy not a ready member of C; a copy retires no more once it has left or is the only one.
 func (d *draft) keep(p shard.Placement) *shard.Placement {
 	p.Changed = d.index
+	if _, member := p.Copy(p.Retiring); !member || len(p.Copies) == 1 {
+		p.Retiring = 0
+	}
 	if to, _ := p.Copy(p.HandTo); p.Status != shard.Active || p.HandTo != 0 && to.State != shard.CopyReady {
 		p.HandTo, p.HandNode = 0, ""
 	}

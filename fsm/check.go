@@ -104,7 +104,7 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 	live, up := s.View.Sessions[p.Session]
 	led, isCopy := p.Copy(p.Primary)
 	switch {
-	case p.WriteQuorum != spec.WriteQuorum() || len(p.Copies) > spec.Replicas+1 || spec.Volatile != (len(p.Copies) == 0):
+	case p.WriteQuorum != spec.WriteQuorum() || len(p.Copies) > spec.Replicas+1 && p.Retiring == 0 || spec.Volatile != (len(p.Copies) == 0):
 		return fmt.Errorf("%d copies, write quorum %d, of a type with %d replicas", len(p.Copies), p.WriteQuorum, spec.Replicas)
 	case p.Session != 0 && (!up || live.Node != p.Node):
 		return fmt.Errorf("its primary's session %d is not a live one of node %s", p.Session, p.Node)
@@ -122,6 +122,9 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 
 // checkPlans looks at what is to become of a shard.
 func (s *State) checkPlans(p *shard.Placement) error {
+	if _, member := p.Copy(p.Retiring); p.Retiring != 0 && (!member || len(p.Copies) != 2) {
+		return fmt.Errorf("copy %d is to leave a C of %d copies, a member: %t", p.Retiring, len(p.Copies), member)
+	}
 	replaced := map[shard.CopyID]bool{}
 	for _, l := range p.Learners {
 		if _, member := p.Copy(l.Replaces); l.Replaces != 0 && (!member || replaced[l.Replaces]) {

@@ -74,7 +74,7 @@ func roomFor(p *shard.Placement, spec shard.Spec, i NewLearner) *shard.Error {
 		if c.Node == i.Node {
 			return conflict(p, "node %s has copy %d already", i.Node, c.ID)
 		}
-		if c.ID != i.Replaces {
+		if c.ID != i.Replaces && c.ID != p.Retiring {
 			places++
 		}
 	}

@@ -9,8 +9,8 @@ import (
 // Reconfig changes the C of shards. Only the primary that leads proposes it, when the members of the new C that make a write
 // quorum hold all it has confirmed; from then on it confirms by both quorums until the map shows how it ended.
 //
-// The new C is made of ready members and ready learners, the primary among them, and has no more copies than the type and no
-// fewer than its write quorum. A lost copy can only leave. Nodes are distinct without a look: a learner is never minted beside
+// The new C is made of ready members and ready learners, the primary among them, and has no more copies than the type, see
+// mostCopies, and no fewer than its write quorum. A lost copy can only leave. Nodes are distinct without a look: a learner is never minted beside
 // a copy that is not lost. Compare-and-set on Epoch, Version and Session; the same again is harmless.
 type Reconfig struct {
 	Items []Reconfiguration `cbor:"1,keyasint"`
@@ -53,8 +53,8 @@ func (d *draft) reconfig(i Reconfiguration) *shard.Error {
 		return nil
 	case i.WriteQuorum != p.WriteQuorum:
 		return conflict(p, "its write quorum is %d, not %d", p.WriteQuorum, i.WriteQuorum)
-	case len(i.Copies) < p.WriteQuorum || len(i.Copies) > spec.Replicas+1:
-		return conflict(p, "a C of %d copies, must be %d to %d", len(i.Copies), p.WriteQuorum, spec.Replicas+1)
+	case len(i.Copies) < p.WriteQuorum || len(i.Copies) > mostCopies(p, spec, i.Copies):
+		return conflict(p, "a C of %d copies, must be %d to %d", len(i.Copies), p.WriteQuorum, mostCopies(p, spec, i.Copies))
 	case !slices.Contains(i.Copies, p.Primary):
 		return conflict(p, "a C without the primary, copy %d", p.Primary)
 	}
@@ -63,8 +63,31 @@ func (d *draft) reconfig(i Reconfiguration) *shard.Error {
 		return fault
 	}
 	next.Version, next.Cause = p.Version+1, shard.CauseReconfigured
+	if _, member := next.Copy(p.Retiring); len(next.Copies) > spec.Replicas+1 && !member {
+		next.Retiring = p.Primary
+	}
 	d.put(next, next.Cause)
 	return nil
+}
+
+// mostCopies is how many copies a new C may have: those of the type, and one more for moments when a type has no replicas and
+// its only copy changes places with a learner. Only a member of C can be handed the lead, and the primary cannot leave C, so
+// without a C of two such a shard could never move. The write quorum stays one: neither of the two copies is more alone
+// than the one was.
+func mostCopies(p *shard.Placement, spec shard.Spec, copies []shard.CopyID) int {
+	most := spec.Replicas + 1
+	if spec.Replicas > 0 {
+		return most
+	}
+	for _, l := range p.Learners {
+		if l.Replaces != 0 && l.Replaces == p.Primary && slices.Contains(copies, l.Copy.ID) {
+			return most + 1
+		}
+	}
+	if slices.Contains(copies, p.Retiring) {
+		return most + 1
+	}
+	return most
 }
 
 // joined returns the placement whose C is made of the copies: the members in their order, then the learners that joined. A

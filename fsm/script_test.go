@@ -519,6 +519,9 @@ func describe(p *shard.Placement) string {
 		if c.State != shard.CopyReady {
 			fmt.Fprintf(&out, "(%s)", c.State)
 		}
+		if c.ID == p.Retiring {
+			out.WriteString("(retiring)")
+		}
 	}
 	for _, l := range p.Learners {
 		fmt.Fprintf(&out, ", learner %d@%s(%s)", l.Copy.ID, l.Copy.Node, l.Copy.State)

@@ -55,10 +55,11 @@ func nodesOf(p *shard.Placement) map[shard.CopyID]shard.NodeID {
 	return nodes
 }
 
-// lost reports whether the map has given up the data of a member of C.
-func (t *term) lost(id shard.CopyID) bool {
+// leaves reports whether a member of C is to go at once: the map has given up its data, or it was the shard's only copy and
+// has handed over to this one.
+func (t *term) leaves(id shard.CopyID) bool {
 	c, ok := t.placement.Copy(id)
-	return ok && c.State == shard.CopyLost
+	return ok && (c.State == shard.CopyLost || id == t.placement.Retiring && id != t.placement.Primary)
 }
 
 // desire asks for another C when one is due, again and again until the map shows what became of it: a version that moved
@@ -68,7 +69,7 @@ func (h *host) desire() {
 	if t == nil || !t.serving {
 		return
 	}
-	wanted := h.protocol.Wanted(h.patience(), t.lost)
+	wanted := h.protocol.Wanted(h.patience(), t.leaves)
 	if wanted != nil && !h.helps(wanted) {
 		wanted = nil
 	}

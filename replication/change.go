@@ -101,7 +101,10 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 // Wanted returns the C that this primary would propose now, nil when the present one will do: the change under way, else C
 // without the members whose data are lost, with a learner that has caught up in place of the copy it replaces, else without
 // one that has owed an answer for patience ticks or more. All lost ones leave at once, because no C may be proposed that
-// holds one. It never asks for less than the write quorum. A learner that is to replace the primary waits until another leads.
+// holds one. It never asks for less than the write quorum. A learner that is to replace the primary waits until another leads,
+// unless there is no other: then it joins beside the primary, which can hand over to a member of C only.
+//
+// What lost matches need not be lost: the primary's caller may name any member that is to leave.
 func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID {
 	if !c.serving() {
 		return nil
@@ -112,9 +115,11 @@ func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID
 	}
 	sound := without(l.Copies, lost)
 	for _, learner := range l.Learners {
-		if p := l.peer(learner.Copy); p != nil && learner.Replaces != c.id && c.caughtUp(p) && len(sound) <= shard.MaxReplicas {
-			return append(without(sound, is(learner.Replaces)), learner.Copy)
+		alone := len(sound) == 1
+		if p := l.peer(learner.Copy); p == nil || !c.caughtUp(p) || len(sound) > shard.MaxReplicas || learner.Replaces == c.id && !alone {
+			continue
 		}
+		return append(without(sound, func(id shard.CopyID) bool { return id == learner.Replaces && id != c.id }), learner.Copy)
 	}
 	if len(sound) == len(l.Copies) {
 		sound = without(l.Copies, c.silent(patience))

@@ -186,6 +186,40 @@ func TestLostMembersLeaveTogether(t *testing.T) {
 	}
 }
 
+// The only copy of a shard takes its successor into C beside itself, as soon as that has caught up, and can then step down for
+// it: the primary cannot leave C, and nobody else is in it.
+func TestAnOnlyCopyTakesItsSuccessorIn(t *testing.T) {
+	only := func(version shard.ConfigVersion, copies ...shard.CopyID) replication.Leadership {
+		return replication.Leadership{Epoch: 1, Version: version, Copies: copies, WriteQuorum: 1}
+	}
+	p := &trio{t: t, primary: replication.Open(theShard, replication.State{Copy: 1}), last: 1}
+	e, err := p.primary.Lead(only(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.primary.Durable(e.Write.Ticket)
+	p.primary.Activate(1)
+	with := only(1, 1)
+	with.Learners = []replication.Learner{{Copy: 2, Replaces: 1}}
+	p.primary.Configure(with)
+	p.wants()
+	p.ack(2, 1)
+	p.wants(1, 2)
+	if _, ok := p.primary.StepDown(2); ok || !p.primary.Reconfigure([]shard.CopyID{1, 2}) {
+		t.Fatal("it stepped down for a learner, or would not take it in")
+	}
+	p.primary.Configure(only(2, 1, 2))
+	p.write()
+	p.holds(2) // a write quorum of one is the primary alone
+	if _, ok := p.primary.StepDown(2); ok {
+		t.Fatal("it stepped down for a copy that lacks a record")
+	}
+	p.ack(2, 2)
+	if _, ok := p.primary.StepDown(2); !ok {
+		t.Fatal("refused to step down")
+	}
+}
+
 // A primary steps down for a member that holds everything, and never leads that epoch again.
 func TestStepDown(t *testing.T) {
 	p := newTrio(t)

@@ -170,6 +170,11 @@ type Placement struct {
 	HandNode NodeID `cbor:"19,keyasint,omitempty"`
 
 	Pinned NodeID `cbor:"20,keyasint,omitempty"` // where an operator prefers the primary, "" for no preference
+
+	// The member of C that is one too many for the type, 0 for none. It is the old copy of a shard that has no other while
+	// another takes its place: the two are in C together so that the old one can hand over, and it leaves when it does not
+	// lead any more.
+	Retiring CopyID `cbor:"21,keyasint,omitempty"`
 }
 
 // RecoveryQuorum is the number of answers needed before a new primary is chosen: any write quorum meets it.

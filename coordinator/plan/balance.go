@@ -72,7 +72,7 @@ func (t *table) band(load []int32) (low, high int32, even bool) {
 // the band are filled from those that have most: when a node joins that is all, and no move is more than it takes. Then
 // what is above the band goes to those that have least.
 //
-// A copy that leads stays: who wants to move it must hand over first, and there are others.
+// A copy that leads stays: who wants to move it must hand over first, and there are others. An only copy takes the lead along.
 func (t *table) levelCopies() {
 	low, high, even := t.band(t.copies)
 	if even || t.spec.Volatile {
@@ -111,7 +111,7 @@ func (t *table) movable(low int32) [][]int32 {
 			continue
 		}
 		for _, h := range r.homes {
-			if from[h.site] != nil && h.ready && h.site != r.lead && (r.p.Pinned == "" || r.p.Pinned != t.sites[h.site].member.ID) {
+			if from[h.site] != nil && h.ready && (h.site != r.lead || t.alone()) && (r.p.Pinned == "" || r.p.Pinned != t.sites[h.site].member.ID) {
 				from[h.site] = append(from[h.site], int32(i))
 			}
 		}
@@ -159,7 +159,11 @@ func (t *table) shift(s, to int32, from [][]int32) bool {
 		if !t.taken(r, to) && t.sharing(r, to, s) <= t.sharing(r, s, s) {
 			list[k] = list[len(list)-1]
 			from[s] = list[:len(list)-1]
-			t.relocate(r, s, to, CopiesUneven)
+			if t.alone() {
+				t.carry(r, to, CopiesUneven)
+			} else {
+				t.relocate(r, s, to, CopiesUneven)
+			}
 			return true
 		}
 	}

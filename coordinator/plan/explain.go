@@ -66,6 +66,9 @@ func explainMoves(v *shard.View, p *shard.Placement) []Line {
 		}
 		lines = append(lines, Line{Text: text})
 	}
+	if p.Retiring != 0 {
+		lines = append(lines, Line{CopyMoved, fmt.Sprintf("copy %d has a successor in C, and leaves when that leads", p.Retiring)})
+	}
 	if p.Wished() {
 		lines = append(lines, Line{Text: fmt.Sprintf("%s is asked to hand it over to %s", p.Node, p.HandNode)})
 	}

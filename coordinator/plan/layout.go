@@ -56,6 +56,7 @@ type table struct {
 	ailing  []int32 // rows that miss a copy
 	closing []int32 // rows with a copy or the primary on a site that is closing
 	pinned  []int32
+	passing []int32 // rows whose only copy has its successor in C, and leads still
 	crowded []int32 // rows with two copies in a zone
 }
 
@@ -131,7 +132,7 @@ func (t *table) house(homes []home, p *shard.Placement) []home {
 	for i := range p.Copies {
 		c := &p.Copies[i]
 		s := t.find(c.Node)
-		if c.State == shard.CopyLost || s == nowhere || t.sites[s].gone || replaced(p, c.ID) {
+		if c.State == shard.CopyLost || s == nowhere || t.sites[s].gone || replaced(p, c.ID) || c.ID == p.Retiring {
 			continue
 		}
 		homes = append(homes, home{s, c.ID, c.State == shard.CopyReady})
@@ -160,6 +161,8 @@ func (t *table) leader(p *shard.Placement) int32 {
 	case p.Wished():
 		node = p.HandNode
 		t.underway = append(t.underway, Move{p.Shard, LeadMove, p.Node, node, p.HandTo, Underway})
+	case t.alone() && len(p.Learners) == 1 && p.Primary != 0 && p.Learners[0].Replaces == p.Primary:
+		node = p.Learners[0].Copy.Node // the lead follows the only copy
 	case p.Status == shard.Forming:
 		node = p.Copies[0].Node
 	case p.Status == shard.Recovering:
@@ -170,6 +173,9 @@ func (t *table) leader(p *shard.Placement) int32 {
 	}
 	return t.find(node)
 }
+
+// alone reports whether the type's shards have one copy each. It moves by getting a successor in C, to which it hands over.
+func (t *table) alone() bool { return t.spec.Replicas == 0 && !t.spec.Volatile }
 
 func (l *layout) find(node shard.NodeID) int32 {
 	if s, known := l.index[node]; known {
@@ -196,6 +202,9 @@ func (t *table) count(i int32) {
 	}
 	if r.p.Status != shard.Active {
 		return // a copy is filled and let go by a primary
+	}
+	if r.p.Retiring != 0 && r.p.Retiring == r.p.Primary && !r.p.Wished() {
+		t.passing = append(t.passing, i)
 	}
 	if !t.spec.Volatile && len(r.homes) <= t.spec.Replicas {
 		t.ailing = append(t.ailing, i)
@@ -274,6 +283,12 @@ func (t *table) copyTo(r *row, from, to int32, m Move) {
 // relocate plans that the copy on one site moves to another.
 func (t *table) relocate(r *row, from, to int32, why Reason) {
 	t.copyTo(r, from, to, Move{From: t.sites[from].member.ID, Copy: r.at(from).copy, Reason: why})
+}
+
+// carry plans that the only copy of the row moves, and the lead with it.
+func (t *table) carry(r *row, to int32, why Reason) {
+	t.relocate(r, r.homes[0].site, to, why)
+	t.handTo(r, to, why)
 }
 
 // handTo plans that the row is led by the site. If it was to be handed to another, that is changed: it moves once or not at

@@ -59,6 +59,7 @@ func (l *layout) plan() []Move {
 
 func (l *layout) vacate() {
 	for _, t := range l.tables {
+		t.complete()
 		t.vacateLeads()
 	}
 	for _, t := range l.tables {

@@ -229,19 +229,20 @@ func (b *batch) obstacle(e errand, s *spending) (why Reason, wait bool) {
 	case e.Kind == LeadMove && s.wishes >= b.d.Budget.Wishes:
 		return AwaitBudget, true
 	case e.Kind == CopyMove:
-		return copyObstacle(e.Move, p)
+		return b.copyObstacle(e.Move, p)
 	default:
 		return b.leadObstacle(e.Move, p)
 	}
 }
 
-// copyObstacle judges whether what was to be replaced is still there, and does not lead.
-func copyObstacle(m Move, p *shard.Placement) (Reason, bool) {
+// copyObstacle judges whether what was to be replaced is still there, and does not lead, unless it is the only copy.
+func (b *batch) copyObstacle(m Move, p *shard.Placement) (Reason, bool) {
 	c, member := p.Copy(m.Copy)
+	only := b.view.Types[p.Shard.Type].Spec.Replicas == 0
 	switch {
 	case m.Copy != 0 && (!member || c.Node != m.From || replaced(p, m.Copy)):
 		return Surplus, false
-	case m.Copy != 0 && m.Copy == p.Primary:
+	case m.Copy != 0 && m.Copy == p.Primary && !only:
 		return AwaitTarget, true
 	}
 	return "", false

@@ -36,6 +36,7 @@ const (
 	CopiesUneven Reason = "copies-uneven" // one node has more copies than another
 	LeadsUneven  Reason = "leads-uneven"  // one node leads more shards than another
 	Underway     Reason = "underway"      // it was begun by an earlier leader
+	CopyMoved    Reason = "copy-moved"    // the shard's only copy has a successor, which is to lead now
 )
 
 // Why what was begun is given up.

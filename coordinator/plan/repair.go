@@ -60,6 +60,18 @@ func (t *table) restore(r *row) {
 	}
 }
 
+// complete plans that only copies which have their successors in C hand over to them.
+func (t *table) complete() {
+	for _, i := range t.passing {
+		r := &t.rows[i]
+		if to := t.heir(r); to != nowhere && to != r.lead {
+			t.handTo(r, to, CopyMoved)
+		} else {
+			t.note(Note{Reason: AwaitHeir, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: r.p.Node, Copy: r.p.Primary})
+		}
+	}
+}
+
 // vacateLeads plans that what leaving and draining nodes lead is led elsewhere.
 func (t *table) vacateLeads() {
 	for _, i := range t.closing {
@@ -74,6 +86,17 @@ func (t *table) vacateLeads() {
 		if to := t.heir(r); to != nowhere {
 			t.handTo(r, to, why)
 			continue
+		}
+		if t.alone() && why == NodeDrains && len(r.homes) == 1 && r.homes[0].ready && r.homes[0].site == r.lead {
+			if to := t.room(r, r.lead); to != nowhere {
+				t.carry(r, to, why)
+			} else {
+				t.note(Note{Reason: NoRoom, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: r.p.Node, Copy: r.p.Primary})
+			}
+			continue
+		}
+		if r.p.Retiring != 0 {
+			continue // complete has said it
 		}
 		t.note(Note{Reason: AwaitHeir, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: t.sites[r.lead].member.ID, Copy: r.p.Primary})
 	}
@@ -131,6 +154,12 @@ func (t *table) pins() {
 		}
 		if !t.host[s] {
 			t.note(Note{Reason: PinBlocked, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: r.p.Pinned})
+			continue
+		}
+		if t.alone() {
+			if len(r.homes) == 1 && r.homes[0].ready && r.homes[0].site == r.lead && !t.taken(r, s) {
+				t.carry(r, s, Pinned)
+			}
 			continue
 		}
 		if h := r.at(s); h == nil && !t.spec.Volatile {

@@ -336,10 +336,21 @@ func (w *world) serve(n *node, p *shard.Placement) {
 	}
 	for _, l := range p.Learners {
 		to := w.nodes[l.Copy.Node]
-		if l.Copy.State == shard.CopyReady && l.Replaces != p.Primary && !to.slow && !to.silent {
+		if l.Copy.State != shard.CopyReady || to.slow || to.silent {
+			continue
+		}
+		if l.Replaces != p.Primary {
 			w.reconfigure(p, l.Replaces, l.Copy.ID)
 			return
 		}
+		if len(p.Copies) == 1 {
+			w.reconfigure(p, 0, l.Copy.ID) // the only copy takes its successor into C
+			return
+		}
+	}
+	if p.Retiring != 0 && p.Retiring != p.Primary {
+		w.reconfigure(p, p.Retiring, 0)
+		return
 	}
 	intact := 0
 	for _, c := range p.Copies {
