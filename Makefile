@@ -47,8 +47,18 @@ explore: ## every interleaving of small runs of the protocol, and mutants that m
 chaos: ## real processes that are killed and stopped under load; ROUNDS=10 kills
 	$(GO) test ./internal/chaos -count=1 -timeout 30m -v -args -chaos.rounds=$(or $(ROUNDS),10)
 
+# What make bench starts: the benchmark, and the references of their own module.
+BENCH := bin/bench
+REFERENCE := bin/bench-reference
+
 .PHONY: bench
-bench: ## benchmarks
+bench: ## Muster beside its limits and beside others, and the goals; ROWS=P1,P4 some rows, QUICK=1 soon, OUT=file for the result
+	@$(GO) build -o $(BENCH) ./internal/bench
+	@$(GO) build -C internal/bench/reference -o $(CURDIR)/$(REFERENCE) .
+	@$(BENCH) run -reference $(REFERENCE) -rows "$(ROWS)" $(if $(QUICK),-quick) -o $(or $(OUT),bin/bench.json)
+
+.PHONY: microbench
+microbench: ## the benchmarks of single packages
 	$(GO) test ./... -run '^$$' -bench . -benchmem
 
 .PHONY: fuzz

@@ -94,6 +94,12 @@ type HandOffs = region.HandOffs
 // HandOffs returns what this node measured since it started.
 func (n *Node) HandOffs() HandOffs { return n.region.HandOffs() }
 
+// JournalStats counts what a node's journal has done since it was opened.
+type JournalStats = journal.Stats
+
+// JournalStats returns the counters of this node's journal, of all its copies together.
+func (n *Node) JournalStats() JournalStats { return n.journal.Stats() }
+
 // WaitFor returns when this node's map shows that many members up. It fails with CodeTimeout when ctx ends first and
 // CodeClosed when the node stops.
 func (n *Node) WaitFor(ctx context.Context, members int) error {
