@@ -2,12 +2,10 @@ package coordinator
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
-	"muster/fsm"
+	"muster/coordinator/plan"
 	"muster/shard"
 )
 
@@ -21,7 +19,7 @@ func refuseDrain(v *shard.View, node shard.NodeID) error {
 	if _, known := v.Members[node]; !known {
 		return &shard.Error{Code: shard.CodeConflict, Node: node, Detail: "there is no node " + string(node)}
 	}
-	stuck := Stranded(v, node)
+	stuck := plan.Stranded(v, node)
 	if len(stuck) == 0 {
 		return nil
 	}
@@ -44,49 +42,6 @@ func named(ids []shard.ID) string {
 		b.WriteString(id.String())
 	}
 	return b.String()
-}
-
-// Stranded lists the shards that could not be served without the node: fewer of their other copies are up than their write
-// quorum, and no other member could take one.
-func Stranded(v *shard.View, node shard.NodeID) []shard.ID {
-	var stuck []shard.ID
-	for _, name := range slices.Sorted(maps.Keys(v.Types)) {
-		t := v.Types[name]
-		for _, p := range t.Placements {
-			if p != nil && strands(v, t.Spec, p, node) {
-				stuck = append(stuck, p.Shard)
-			}
-		}
-	}
-	return stuck
-}
-
-func strands(v *shard.View, spec shard.Spec, p *shard.Placement, node shard.NodeID) bool {
-	left, here := 0, p.Node == node
-	for _, c := range p.Copies {
-		switch {
-		case c.State == shard.CopyLost:
-		case c.Node == node:
-			here = true
-		case c.State == shard.CopyReady && v.Up(c.Node):
-			left++
-		}
-	}
-	if !here || !spec.Volatile && left >= p.WriteQuorum {
-		return false
-	}
-	return !hasPlace(v, spec, p, node)
-}
-
-// hasPlace reports whether some other member could take the shard, or one more copy of it.
-func hasPlace(v *shard.View, spec shard.Spec, p *shard.Placement, not shard.NodeID) bool {
-	for id, m := range v.Members {
-		taken := slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.Node == id && c.State != shard.CopyLost })
-		if id != not && !taken && v.Up(id) && m.Open() && fsm.Eligible(m, spec) {
-			return true
-		}
-	}
-	return false
 }
 
 // about is what the order is about, in words: the audit's before and after.

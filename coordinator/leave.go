@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 )
@@ -42,7 +43,7 @@ func (c *Coordinator) awaitMoves(ctx context.Context, id shard.SessionID) error 
 	defer patience.Stop()
 	for {
 		news := c.follower.news.listen()
-		now := movable(c.View(), id)
+		now := plan.Movable(c.View(), id)
 		if now == 0 {
 			return nil
 		}
@@ -61,40 +62,4 @@ func (c *Coordinator) awaitMoves(ctx context.Context, id shard.SessionID) error 
 			return shard.Errorf(shard.CodeTimeout, "%d shards are still led by node %s", left, c.cfg.Node)
 		}
 	}
-}
-
-// movable counts the shards that the session leads and another node that is up could lead, and those it gave away that
-// nobody serves yet: their next primary may need the copy here.
-func movable(v *shard.View, id shard.SessionID) int {
-	n, node := 0, v.Sessions[id].Node
-	for _, t := range v.Types {
-		for _, p := range t.Placements {
-			switch {
-			case p == nil:
-			case p.Session == id && hasHeir(v, t.Spec, p):
-				n++
-			case p.Status == shard.Establishing && p.ActiveNode == node && p.Session != id:
-				n++
-			}
-		}
-	}
-	return n
-}
-
-// hasHeir reports whether another node could lead the shard: it holds a ready copy in C, or hosts the volatile type.
-func hasHeir(v *shard.View, spec shard.Spec, p *shard.Placement) bool {
-	if spec.Volatile {
-		for _, m := range v.Members {
-			if m.ID != p.Node && v.Up(m.ID) && m.Open() && fsm.Eligible(m, spec) {
-				return true
-			}
-		}
-		return false
-	}
-	for _, c := range p.Copies {
-		if m := v.Members[c.Node]; c.ID != p.Primary && c.State == shard.CopyReady && v.Up(c.Node) && m.Directory == c.Directory && !m.Leaving && !m.Draining {
-			return true
-		}
-	}
-	return false
 }

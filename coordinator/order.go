@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 	"muster/transport"
@@ -42,15 +43,15 @@ const (
 )
 
 // Stage is how far an order is.
-type Stage string
+type Stage = plan.Stage
 
 // The stages. The last three are of orders that others carry out: repeat the order to see how far it is.
 const (
-	StageDone    Stage = "done"
-	StageJudged  Stage = "judged"  // nothing was changed, and nothing speaks against it
-	StageCopying Stage = "copying" // the shard gets a copy on the node
-	StageHanding Stage = "handing" // the primary is asked to hand over
-	StageWaiting Stage = "waiting" // the shard must recover first
+	StageDone    = plan.StageDone
+	StageJudged  = Stage("judged") // nothing was changed, and nothing speaks against it
+	StageCopying = plan.StageCopying
+	StageHanding = plan.StageHanding
+	StageWaiting = plan.StageWaiting
 )
 
 // Outcome is what became of an order.

@@ -86,7 +86,7 @@ func (r *reports) run() {
 func (r *reports) send(ctx context.Context, batch []shard.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	from := reporter{r.c.cfg.Node, r.c.cfg.Directory.ID(), r.c.Session()}
+	from := plan.Reporter{Directory: r.c.cfg.Directory.ID(), Session: r.c.Session()}
 	return r.c.atLeader(ctx, leaderCall{
 		local: func(ctx context.Context, v *voter) error { return v.takeReports(ctx, from, batch) },
 		remote: func(ctx context.Context, g wire.GroupClient) error {
@@ -102,15 +102,8 @@ func (r *reports) send(ctx context.Context, batch []shard.Report) error {
 	})
 }
 
-// reporter is the process that found something.
-type reporter struct {
-	node      shard.NodeID
-	directory shard.DirectoryID
-	session   shard.SessionID
-}
-
-func reportRequest(from reporter, batch []shard.Report) *wire.ReportRequest {
-	req := &wire.ReportRequest{Directory: string(from.directory), Session: uint64(from.session)}
+func reportRequest(from plan.Reporter, batch []shard.Report) *wire.ReportRequest {
+	req := &wire.ReportRequest{Directory: string(from.Directory), Session: uint64(from.Session)}
 	for _, one := range batch {
 		req.Reports = append(req.Reports, &wire.Report{
 			Kind: uint32(one.Kind), Type: string(one.Shard.Type), Shard: uint32(one.Shard.Number), Copy: uint64(one.Copy),
@@ -154,80 +147,23 @@ func reportsOf(req *wire.ReportRequest) ([]shard.Report, error) {
 	return batch, nil
 }
 
-// takeReports puts reports on copies, wanted changes of C and hand-overs into the log, and tells the loop of primaries that
-// are established or cannot go on. A primary is believed only when it speaks from the session that the placement names.
-func (v *voter) takeReports(ctx context.Context, from reporter, batch []shard.Report) error {
+// takeReports proposes what reports come to, and tells the loop what it should know.
+func (v *voter) takeReports(ctx context.Context, from plan.Reporter, batch []shard.Report) error {
 	if err := v.leading.awaitReady(ctx); err != nil {
 		return err
 	}
-	var n news
-	view := v.machine.state().View
-	for _, one := range batch {
-		p := view.Placement(one.Shard)
-		switch leads := p != nil && p.Session == from.session && p.Epoch == one.Epoch && from.session != 0; {
-		case one.Kind < shard.ReportReady || one.Kind > shard.ReportStalledHandoff:
-			return shard.Invalid("report of unknown kind %d", one.Kind)
-		case one.Kind == shard.ReportReady:
-			n.ready = append(n.ready, fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.directory})
-		case one.Kind == shard.ReportLost:
-			n.lost = append(n.lost, fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.directory})
-		case leads:
-			n.ofPrimary(p, one)
-		}
+	news, err := plan.Sort(v.machine.state().View, from, batch)
+	if err != nil {
+		return err
 	}
-	if len(n.facts) > 0 {
+	if len(news.Facts) > 0 {
 		v.leading.tell(func(d *plan.Driver) {
-			for _, one := range n.facts {
+			for _, one := range news.Facts {
 				d.Report(one)
 			}
 		})
 	}
-	return v.proposeNews(ctx, n.commands())
-}
-
-// news is what a batch of reports comes to.
-type news struct {
-	ready, lost []fsm.CopyItem
-	changes     []fsm.Reconfiguration
-	handings    []fsm.Handing
-	facts       []shard.Report // for the loop
-}
-
-// ofPrimary sorts in what the primary of a placement reports.
-func (n *news) ofPrimary(p *shard.Placement, one shard.Report) {
-	switch {
-	case one.Kind == shard.ReportReconfig && one.Copies != shard.CopySet{}:
-		n.changes = append(n.changes, fsm.Reconfiguration{
-			Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session,
-			Copies: one.Copies.IDs(), WriteQuorum: p.WriteQuorum,
-		})
-	case one.Kind == shard.ReportHandoff && (one.Copy != 0 || one.Detail != ""):
-		h := fsm.Handing{Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session, To: one.Copy}
-		if one.Copy == 0 {
-			h.Node = shard.NodeID(one.Detail) // a volatile shard goes to a node
-		}
-		n.handings = append(n.handings, h)
-	default:
-		n.facts = append(n.facts, one)
-	}
-}
-
-// commands returns the commands, those first that callers wait for.
-func (n *news) commands() []fsm.Command {
-	var commands []fsm.Command
-	if len(n.handings) > 0 {
-		commands = append(commands, &fsm.HandOver{Items: n.handings})
-	}
-	if len(n.changes) > 0 {
-		commands = append(commands, &fsm.Reconfig{Items: n.changes})
-	}
-	if len(n.ready) > 0 {
-		commands = append(commands, &fsm.CopyReady{Items: n.ready})
-	}
-	if len(n.lost) > 0 {
-		commands = append(commands, &fsm.CopyLost{Items: n.lost})
-	}
-	return commands
+	return v.proposeNews(ctx, news.Commands)
 }
 
 func (v *voter) proposeNews(ctx context.Context, commands []fsm.Command) error {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 	"muster/transport"
@@ -87,7 +88,7 @@ func (s *service) Report(ctx context.Context, req *wire.ReportRequest) (*wire.Re
 		batch, err = reportsOf(req)
 	}
 	if err == nil {
-		from := reporter{transport.CallerNode(ctx), shard.DirectoryID(req.Directory), shard.SessionID(req.Session)}
+		from := plan.Reporter{Directory: shard.DirectoryID(req.Directory), Session: shard.SessionID(req.Session)}
 		err = v.takeReports(ctx, from, batch)
 	}
 	return &wire.ReportReply{Fault: transport.FaultOf(err)}, nil

@@ -172,7 +172,7 @@ func (h *host) unremembered(c *call, fault *shard.Error) {
 
 // start runs the handlers of what waits for the entity, after loading it if need be.
 func (h *host) start(r *resident) {
-	if r.run != nil || r.loading || r.mailbox.len() == 0 || h.term.handing.paused {
+	if r.run != nil || r.loading || r.mailbox.len() == 0 || h.term.handing.Paused {
 		return
 	}
 	if r.cell == nil && !h.reload(r) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"muster/journal"
+	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
 )
@@ -33,14 +34,11 @@ type copies struct {
 
 // A holding is a copy that is in the journal, or being created there, or should be there and is not.
 type holding struct {
-	shard    shard.ID
-	since    shard.Index // maps from here on know the copy, or that it is no more; 0 while no such map was seen
-	creating bool
-	damaged  error
-	missing  bool
-	aside    bool // the map says that it is lost: it stays in the journal and answers nobody
-	host     *host
-	report   *shard.Report // repeated until the map shows its effect
+	route.Holding
+	shard  shard.ID
+	aside  bool // the map says that it is lost: it stays in the journal and answers nobody
+	host   *host
+	report *shard.Report // repeated until the map shows its effect
 }
 
 func (c *copies) init(r *Region) {
@@ -50,11 +48,13 @@ func (c *copies) init(r *Region) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range r.cfg.Journal.Copies() {
-		h := &holding{shard: s.Shard, damaged: s.Damaged}
+		h := &holding{shard: s.Shard}
 		c.hold(s.State.Copy, h)
-		if s.Damaged == nil {
-			h.host = c.start(s)
+		if s.Damaged != nil {
+			h.Damage = s.Damaged.Error()
+			continue
 		}
+		h.host = c.start(s)
 	}
 }
 
@@ -91,20 +91,20 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 	}
 	index := c.region.view.Load().Index
 	c.retire(p, index)
-	mine, ok := copyOn(p, c.region.cfg.Directory.DirectoryID())
+	mine, ok := route.CopyOn(p, c.region.cfg.Directory.DirectoryID())
 	if !ok {
 		return
 	}
 	h := c.mu.held[mine.ID]
 	if h == nil {
-		h = &holding{shard: p.Shard, since: index, missing: mine.State == shard.CopyReady}
+		h = &holding{shard: p.Shard, Holding: route.Holding{Since: index, Missing: mine.State == shard.CopyReady}}
 		c.hold(mine.ID, h)
-		if !h.missing {
+		if !h.Missing {
 			c.create(p.Shard, mine.ID, h)
 		}
 	}
-	if h.since == 0 {
-		h.since = index
+	if h.Since == 0 {
+		h.Since = index
 	}
 	c.state(h, mine)
 	if h.host != nil {
@@ -113,37 +113,12 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 	}
 }
 
-// copyOn returns the copy, member of C or learner, that the directory is to hold.
-func copyOn(p *shard.Placement, d shard.DirectoryID) (shard.Copy, bool) {
-	if c, ok := p.CopyOn(d); ok && c.State != shard.CopyLost {
-		return c, true
-	}
-	l, ok := p.LearnerOn(d)
-	return l.Copy, ok
-}
-
-// named returns the copy of that id, member of C or learner.
-func named(p *shard.Placement, id shard.CopyID) (shard.Copy, bool) {
-	if c, ok := p.Copy(id); ok {
-		return c, true
-	}
-	l, ok := p.Learner(id)
-	return l.Copy, ok
-}
-
 // state settles what the coordinator has to be told about the copy.
 func (c *copies) state(h *holding, mine shard.Copy) {
 	was := h.report
 	h.report = nil
-	r := shard.Report{Shard: h.shard, Copy: mine.ID}
-	switch {
-	case h.damaged != nil:
-		r.Kind, r.Detail = shard.ReportLost, h.damaged.Error()
-	case h.missing:
-		r.Kind, r.Detail = shard.ReportLost, "the directory does not hold the copy"
-	case mine.State == shard.CopyMinted && !h.creating:
-		r.Kind = shard.ReportReady
-	default:
+	r, due := h.Report(h.shard, mine)
+	if !due {
 		return
 	}
 	h.report = &r
@@ -154,7 +129,7 @@ func (c *copies) state(h *holding, mine shard.Copy) {
 
 // create makes the copy in the journal and then reports it.
 func (c *copies) create(id shard.ID, copy shard.CopyID, h *holding) {
-	h.creating = true
+	h.Creating = true
 	go c.region.cfg.Journal.Create(id, copy, func(err error) {
 		if err != nil {
 			c.region.fail(err)
@@ -171,14 +146,14 @@ func (c *copies) created(id shard.ID, copy shard.CopyID) {
 	if h == nil || c.mu.closed {
 		return
 	}
-	h.creating = false
+	h.Creating = false
 	h.host = c.start(journal.CopyState{Shard: id, State: replication.State{Copy: copy}})
 	v := c.region.view.Load()
 	p := v.Placement(id)
 	if p == nil {
 		return
 	}
-	mine, ok := named(p, copy)
+	mine, ok := route.Named(p, copy)
 	if !ok {
 		c.retire(p, v.Index)
 		return
@@ -199,9 +174,9 @@ func (r *Region) damaged(h *host, err error) {
 	if held == nil {
 		return
 	}
-	held.damaged = err
+	held.Damage = err.Error()
 	if p := r.view.Load().Placement(h.id); p != nil {
-		if mine, ok := named(p, h.copy); ok {
+		if mine, ok := route.Named(p, h.copy); ok {
 			c.state(held, mine)
 		}
 	}

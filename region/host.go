@@ -221,7 +221,7 @@ func (h *host) do(e replication.Effects) {
 func (h *host) tick(now time.Duration) {
 	h.do(h.protocol.Tick())
 	if h.term != nil {
-		h.term.handing.tick(h.storage.last)
+		h.term.handing.Tick(h.storage.last)
 	}
 	h.expire(now)
 	h.desire()

@@ -3,6 +3,7 @@ package region
 import (
 	"sync"
 
+	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
 )
@@ -25,7 +26,7 @@ type inbox struct {
 // A batch is what gathered between two takes.
 type batch struct {
 	placement *shard.Placement // the newest
-	fate      fate             // of a copy that the placement does without
+	fate      route.Fate       // of a copy that the placement does without
 	calls     []*call
 	finished  []*call // their handlers have returned
 	ended     []*run

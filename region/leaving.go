@@ -3,6 +3,7 @@ package region
 import (
 	"time"
 
+	"muster/replication"
 	"muster/shard"
 )
 
@@ -35,7 +36,7 @@ func (v *volatile) handOver() {
 	switch {
 	case r.busy == 0:
 		v.stepDown(r, p, now)
-	case now >= l.began+handOverPatience:
+	case now >= l.began+replication.HandOverPatience:
 		v.region.copies.pauses.stalled.Add(1)
 		v.log.Warn("the shard could not be handed over in time, it goes on", "epoch", r.epoch, "to", l.to, "running", r.busy)
 		v.region.cfg.Directory.Report(shard.Report{Kind: shard.ReportStalledHandoff, Shard: v.id, Epoch: p.Epoch, Version: p.Version})
@@ -46,7 +47,7 @@ func (v *volatile) handOver() {
 // stepDown ends the reign for good: this process does not own the shard in this epoch again. The caller holds the lock.
 func (v *volatile) stepDown(r *reign, p *shard.Placement, now time.Duration) {
 	v.log.Info("hands over", "epoch", r.epoch, "to", r.leaving.to, "paused", now-r.leaving.began, "held", r.leaving.held.len())
-	v.mu.given = &given{epoch: r.epoch, node: r.leaving.to, began: r.leaving.began, since: now}
+	v.mu.given = &replication.Given{Epoch: r.epoch, Node: r.leaving.to, Began: r.leaving.began, Since: now}
 	v.abdicate(v.moving())
 	v.tell(v.handedOver(p))
 }
@@ -54,7 +55,7 @@ func (v *volatile) stepDown(r *reign, p *shard.Placement, now time.Duration) {
 // resume ends a pause that came to nothing. What waits in mailboxes came first. The caller holds the lock.
 func (v *volatile) resume(r *reign, now time.Duration) {
 	held := r.leaving.held.take()
-	r.leaving = leaving{again: now + handOverAgain}
+	r.leaving = leaving{again: now + replication.HandOverAgain}
 	for _, cell := range r.cells {
 		if !cell.busy && cell.mailbox.len() > 0 {
 			cell.busy = true
@@ -86,14 +87,14 @@ func (t *redelivery) do() {
 // moving is what callers hear once the shard was given away: the map will name the next owner.
 func (v *volatile) moving() *shard.Error {
 	return &shard.Error{
-		Code: shard.CodeUnavailable, Shard: v.id, Epoch: v.mu.given.epoch + 1, Detail: "the shard goes to node " + string(v.mu.given.node),
+		Code: shard.CodeUnavailable, Shard: v.id, Epoch: v.mu.given.Epoch + 1, Detail: "the shard goes to node " + string(v.mu.given.Node),
 	}
 }
 
 // handedOver is the report of a reign that was given away, made against the newest version of the placement.
 func (v *volatile) handedOver(p *shard.Placement) shard.Report {
 	return shard.Report{
-		Kind: shard.ReportHandoff, Shard: v.id, Epoch: v.mu.given.epoch, Version: p.Version, Detail: string(v.mu.given.node),
+		Kind: shard.ReportHandoff, Shard: v.id, Epoch: v.mu.given.Epoch, Version: p.Version, Detail: string(v.mu.given.Node),
 	}
 }
 
@@ -106,25 +107,25 @@ func (v *volatile) tell(r shard.Report) {
 // succeeded looks at what the map makes of a reign that was given away. The caller holds the lock.
 func (v *volatile) succeeded(p *shard.Placement) {
 	g := v.mu.given
-	switch {
-	case g == nil || p.Epoch < g.epoch:
-	case p.Epoch == g.epoch:
+	if g == nil {
+		return
+	}
+	switch g.Shown(p) {
+	case replication.GivenAgain:
 		v.tell(v.handedOver(p))
-	case p.Status == shard.Active:
-		v.region.copies.pauses.add(v.region.now() - g.began)
+	case replication.GivenOver:
+		v.region.copies.pauses.add(v.region.now() - g.Began)
 		v.mu.given = nil
-	default:
-		g.taken = true
 	}
 }
 
 // recant asks for a recovery when the map does not show the next owner. The caller holds the lock.
 func (v *volatile) recant() {
 	g, p := v.mu.given, v.mu.placement
-	if g == nil || g.taken || p == nil || v.region.now() < g.since+handOverTaken {
+	if g == nil || p == nil || !g.Recants(v.region.now()) {
 		return
 	}
 	if r := v.mu.report; r == nil || r.Kind != shard.ReportRecover {
-		v.tell(shard.Report{Kind: shard.ReportRecover, Shard: v.id, Epoch: g.epoch, Version: p.Version})
+		v.tell(shard.Report{Kind: shard.ReportRecover, Shard: v.id, Epoch: g.Epoch, Version: p.Version})
 	}
 }

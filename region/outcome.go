@@ -104,7 +104,7 @@ func (h *host) settle(now time.Duration) {
 	if h.outputs.len() > 0 && !h.region.muted() {
 		h.outputs.settled(h.storage.confirmed, h.out.round, h.answer)
 	}
-	if !h.term.handing.paused {
+	if !h.term.handing.Paused {
 		h.snapshots(now)
 	}
 	h.unstick()

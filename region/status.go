@@ -55,9 +55,9 @@ func (c *copies) hosted() []Hosted {
 	var all []Hosted
 	for id, h := range c.mu.held {
 		switch {
-		case h.damaged != nil:
-			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "damaged", Waiting: h.damaged.Error()})
-		case h.missing:
+		case h.Damage != "":
+			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "damaged", Waiting: h.Damage})
+		case h.Missing:
 			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "missing", Waiting: "to be replaced: the directory does not hold it"})
 		case h.aside:
 			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "lost", Waiting: "to be replaced: the map gave it up"})
@@ -96,7 +96,7 @@ func (h *host) awaited() string {
 		return ""
 	case t.established && !t.serving:
 		return fmt.Sprintf("the coordinator to activate epoch %d", t.epoch)
-	case t.handing.paused:
+	case t.handing.Paused:
 		return fmt.Sprintf("running commands to end and copy %d to hold everything: it is to lead", t.placement.HandTo)
 	case t.serving && h.region.muted():
 		return fmt.Sprintf("a lease: it ran out more than %s ago", autonomy)

@@ -3,14 +3,16 @@ package region
 import (
 	"context"
 
+	"muster/region/route"
+	"muster/replication"
 	"muster/shard"
 )
 
 // tenure is the part that this copy plays in its shard. Owned by the host.
 type tenure struct {
-	term    *term  // nil unless this copy leads
-	given   *given // what this process stepped down from, until the next primary serves; nil for nothing
-	learner bool   // the copy does not count yet
+	term    *term              // nil unless this copy leads
+	given   *replication.Given // what this process stepped down from, until the next primary serves; nil for nothing
+	learner bool               // the copy does not count yet
 }
 
 // A term is the time in which this copy leads one epoch: from the election to the next Seal or higher epoch. Owned by
@@ -45,19 +47,16 @@ func (h *host) place(p *shard.Placement) {
 		h.pulse.want(nil)
 	}
 	h.succeeded(p)
-	session := h.region.cfg.Directory.Session()
-	mine := p.Primary == h.copy && p.Session == session
-	switch {
-	case p.Primary == h.copy && p.Session > session:
-		// Elected for a session that this process is granted and has not adopted yet. The placement comes again then.
-	case mine && p.Status == shard.Establishing:
+	switch route.PartOf(p, h.copy, h.region.cfg.Directory.Session()) {
+	case route.Lead:
 		h.lead(p)
 		h.configure(p)
-	case mine && p.Status == shard.Active:
+	case route.Serve:
 		h.activate(p)
 		h.configure(p)
-	default:
+	case route.Follow:
 		h.do(h.protocol.Follow(p.Epoch))
+	case route.Await: // the placement comes again with the session
 	}
 }
 
@@ -89,7 +88,7 @@ func (h *host) elsewhere() *shard.Error {
 func (h *host) current() shard.Epoch {
 	e := h.protocol.Status().Promised
 	if h.given != nil {
-		e = max(e, h.given.epoch+1)
+		e = max(e, h.given.Epoch+1)
 	}
 	return e
 }

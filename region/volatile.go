@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"muster/entity"
+	"muster/replication"
 	"muster/shard"
 )
 
@@ -29,7 +30,7 @@ type volatile struct {
 		placement *shard.Placement
 		reign     *reign // nil unless this node owns the shard and its lease held when last looked at
 		report    *shard.Report
-		given     *given // what this process stepped down from; nil for nothing
+		given     *replication.Given // what this process stepped down from; nil for nothing
 		stopped   bool
 	}
 }
@@ -95,7 +96,7 @@ func (v *volatile) follow(p *shard.Placement, mine bool) {
 // reign begins to serve if the map and the lease allow it. The caller holds the lock.
 func (v *volatile) reign() {
 	p := v.mu.placement
-	if p == nil || v.mu.reign != nil || v.mu.stopped || !v.leased() || v.mu.given != nil && v.mu.given.epoch == p.Epoch {
+	if p == nil || v.mu.reign != nil || v.mu.stopped || !v.leased() || v.mu.given != nil && v.mu.given.Epoch == p.Epoch {
 		return
 	}
 	life, end := context.WithCancel(v.region.life)

@@ -1,0 +1,83 @@
+package plan
+
+import (
+	"muster/fsm"
+	"muster/shard"
+)
+
+// Reporter is the process that found something.
+type Reporter struct {
+	Directory shard.DirectoryID
+	Session   shard.SessionID // 0 before it has one
+}
+
+// News is what a batch of reports comes to.
+type News struct {
+	Commands []fsm.Command  // to propose, those first that callers wait for
+	Facts    []shard.Report // for Driver.Report
+}
+
+// Sort makes commands of reports on copies, wanted changes of C and hand-overs, and facts of those of primaries that are
+// established or cannot go on. A primary is believed only when it speaks from the session that the placement names. It
+// fails with CodeInvalid on a report of a kind that there is not.
+func Sort(v *shard.View, from Reporter, batch []shard.Report) (News, error) {
+	var s sorting
+	for _, one := range batch {
+		p := v.Placement(one.Shard)
+		switch leads := p != nil && p.Session == from.Session && p.Epoch == one.Epoch && from.Session != 0; {
+		case one.Kind < shard.ReportReady || one.Kind > shard.ReportStalledHandoff:
+			return News{}, shard.Invalid("report of unknown kind %d", one.Kind)
+		case one.Kind == shard.ReportReady:
+			s.ready = append(s.ready, fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.Directory})
+		case one.Kind == shard.ReportLost:
+			s.lost = append(s.lost, fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.Directory})
+		case leads:
+			s.ofPrimary(p, one)
+		}
+	}
+	return News{s.commands(), s.facts}, nil
+}
+
+// sorting is a batch of reports by what they are.
+type sorting struct {
+	ready, lost []fsm.CopyItem
+	changes     []fsm.Reconfiguration
+	handings    []fsm.Handing
+	facts       []shard.Report
+}
+
+// ofPrimary sorts in what the primary of a placement reports.
+func (s *sorting) ofPrimary(p *shard.Placement, one shard.Report) {
+	switch {
+	case one.Kind == shard.ReportReconfig && one.Copies != shard.CopySet{}:
+		s.changes = append(s.changes, fsm.Reconfiguration{
+			Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session,
+			Copies: one.Copies.IDs(), WriteQuorum: p.WriteQuorum,
+		})
+	case one.Kind == shard.ReportHandoff && (one.Copy != 0 || one.Detail != ""):
+		h := fsm.Handing{Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session, To: one.Copy}
+		if one.Copy == 0 {
+			h.Node = shard.NodeID(one.Detail) // a volatile shard goes to a node
+		}
+		s.handings = append(s.handings, h)
+	default:
+		s.facts = append(s.facts, one)
+	}
+}
+
+func (s *sorting) commands() []fsm.Command {
+	var commands []fsm.Command
+	if len(s.handings) > 0 {
+		commands = append(commands, &fsm.HandOver{Items: s.handings})
+	}
+	if len(s.changes) > 0 {
+		commands = append(commands, &fsm.Reconfig{Items: s.changes})
+	}
+	if len(s.ready) > 0 {
+		commands = append(commands, &fsm.CopyReady{Items: s.ready})
+	}
+	if len(s.lost) > 0 {
+		commands = append(commands, &fsm.CopyLost{Items: s.lost})
+	}
+	return commands
+}

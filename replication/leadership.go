@@ -1,0 +1,78 @@
+package replication
+
+import (
+	"slices"
+	"time"
+
+	"muster/shard"
+)
+
+// LeadershipOf is a placement as the protocol needs it. Learners that their directory has not created yet are left out. One for
+// which a full C has no room, the type having so many replicas, takes the place of a lost copy.
+func LeadershipOf(p *shard.Placement, replicas int) Leadership {
+	l := Leadership{Epoch: p.Epoch, Version: p.Version, WriteQuorum: p.WriteQuorum}
+	for _, c := range p.Copies {
+		l.Copies = append(l.Copies, c.ID)
+	}
+	for _, learner := range p.Learners {
+		if learner.Copy.State == shard.CopyReady {
+			l.Learners = append(l.Learners, Learner{Copy: learner.Copy.ID, Replaces: room(p, replicas, learner.Replaces)})
+		}
+	}
+	return l
+}
+
+// room returns the member that is to leave when a learner joins.
+func room(p *shard.Placement, replicas int, replaces shard.CopyID) shard.CopyID {
+	if _, member := p.Copy(replaces); member || len(p.Copies) <= replicas {
+		return replaces
+	}
+	if i := slices.IndexFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyLost }); i >= 0 {
+		return p.Copies[i].ID
+	}
+	return replaces
+}
+
+// Patience is how many ticks a member of C may owe an answer before it is left out: twice the type's ack_timeout.
+func Patience(ackTimeout time.Duration) int { return int(2 * ackTimeout / TickInterval) }
+
+// Due returns the C that is worth proposing by the newest placement, nil for none. A change that leaves copies out is not
+// unless a write quorum of the others answers: the shard would confirm no more than before, and whoever comes back first
+// could be the one left out.
+func (c *Copy) Due(p *shard.Placement, patience int) []shard.CopyID {
+	wanted := c.Wanted(patience, func(id shard.CopyID) bool { return leaves(p, id) })
+	if wanted == nil || !c.helps(wanted, patience) {
+		return nil
+	}
+	return wanted
+}
+
+// leaves reports whether a member of C is to go at once: the map has given up its data, or it was the shard's only copy and
+// another leads now.
+func leaves(p *shard.Placement, id shard.CopyID) bool {
+	c, ok := p.Copy(id)
+	return ok && (c.State == shard.CopyLost || id == p.Retiring && id != p.Primary)
+}
+
+func (c *Copy) helps(wanted []shard.CopyID, patience int) bool {
+	if c.leading.change != nil {
+		return true
+	}
+	answering := 1
+	for i := range c.leading.peers {
+		switch p := &c.leading.peers[i]; {
+		case !slices.Contains(wanted, p.copy):
+		case !p.member:
+			return true
+		case p.silent < patience:
+			answering++
+		}
+	}
+	return answering >= c.leading.WriteQuorum
+}
+
+// Dispensable reports whether a copy may be retired that the map does without in an epoch: it does not lead, and the map is not
+// older than what it has promised.
+func (c *Copy) Dispensable(epoch shard.Epoch) bool {
+	return c.leading == nil && epoch >= c.log.promised
+}
