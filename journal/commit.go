@@ -43,9 +43,6 @@ func (j *Journal) run() {
 	debug.SetPanicOnFault(true)
 	var c chunks
 	for {
-		// Whoever the last answers have woken gets to queue what he has for this commit, which doubles what a commit
-		// carries with few callers. An idle journal loses nothing.
-		runtime.Gosched()
 		batch := j.take()
 		if batch == nil {
 			return
@@ -84,6 +81,7 @@ func (j *Journal) exit() {
 // take waits for work and returns the oldest of it, as much as one commit may hold; nil when there will be no more.
 func (j *Journal) take() []*op {
 	for {
+		j.gather()
 		j.mu.Lock()
 		if batch := j.cut(); batch != nil {
 			j.mu.Unlock()
@@ -95,6 +93,23 @@ func (j *Journal) take() []*op {
 			return nil
 		}
 		<-j.wake
+	}
+}
+
+// gather yields for as long as that makes the queue grow, at most maxYields times. Whoever the last answers have woken gets
+// to queue what he has for this commit: a message goes through several goroutines before it gets here. It is not a delay:
+// whoever else can run does, and when nobody can, the first yield returns at once.
+func (j *Journal) gather() {
+	const maxYields = 8
+	for before, n := -1, 0; n < maxYields; n++ {
+		runtime.Gosched()
+		j.mu.Lock()
+		now := len(j.mu.queue)
+		j.mu.Unlock()
+		if now == before {
+			return
+		}
+		before = now
 	}
 }
 
