@@ -1,9 +1,6 @@
 package region
 
 import (
-	"time"
-
-	"muster/entity"
 	"muster/replication"
 	"muster/shard"
 	"muster/transport"
@@ -84,29 +81,4 @@ func sealedMessage(s *shard.Sealed) *wire.Sealed {
 		m.Fault = transport.FaultOf(s.Fault)
 	}
 	return m
-}
-
-// envelopeMessage writes a call into m, a message that was not used before.
-func envelopeMessage(m *wire.Envelope, c *call, number uint64, now time.Time) {
-	m.Call, m.Type, m.Epoch = number, string(c.env.Type), uint64(c.epoch)
-	m.Shard = uint32(c.shard.Number)
-	m.Entity, m.Command, m.Payload = string(c.env.Entity), c.env.Command, c.env.Payload
-	m.Session, m.Number, m.Floor = uint64(c.env.Request.Session), c.env.Request.Number, c.env.Floor
-	m.Tell = c.tell
-	if !c.deadline.IsZero() {
-		m.TimeoutMicros = max(1, c.deadline.Sub(now).Microseconds())
-	}
-}
-
-// callOf reads an envelope into c.
-func callOf(c *call, m *wire.Envelope, now time.Time) {
-	c.env = entity.Envelope{
-		Type: shard.TypeName(m.Type), Entity: shard.EntityID(m.Entity), Command: m.Command, Payload: m.Payload,
-		Request: shard.RequestID{Session: shard.SessionID(m.Session), Number: m.Number}, Floor: m.Floor,
-	}
-	c.shard = shardOf(m.Type, m.Shard)
-	c.epoch, c.tell, c.token = shard.Epoch(m.Epoch), m.Tell, m.Call
-	if m.TimeoutMicros > 0 {
-		c.deadline = now.Add(time.Duration(m.TimeoutMicros) * time.Microsecond)
-	}
 }

@@ -11,16 +11,16 @@ import (
 // A link is one lane to one peer: a long-lived stream that is opened when there is something to send and opened again,
 // with growing pauses, when it breaks. One goroutine sends; while a send runs the next frame gathers, and before taking
 // it the sender yields once so that whoever is ready adds to it. Never a timer.
-type link[T, Out, In any] struct {
-	queue    *funnel[T]
-	open     func(context.Context) (grpc.BidiStreamingClient[Out, In], error)
-	frame    func(items []T) (frame *Out, rest []T)
-	received func(*In)
-	broken   func(error) // no answer will come for what was framed before
+type link[T any] struct {
+	queue   *funnel[T]
+	open    func(context.Context) (grpc.ClientStream, error)
+	frame   func(items []T) (frame any, rest []T)
+	receive func(grpc.ClientStream) error // reads and handles what comes back until the stream breaks
+	broken  func(error)                   // no answer will come for what was framed before
 }
 
 // run keeps the lane until ctx ends. What is queued then stays there.
-func (l *link[T, Out, In]) run(ctx context.Context) {
+func (l *link[T]) run(ctx context.Context) {
 	pause := backoffLeast
 	for ctx.Err() == nil && l.queue.wait(ctx) == nil { // wait prefers what is queued to the end of ctx
 		began := time.Now()
@@ -38,7 +38,7 @@ func (l *link[T, Out, In]) run(ctx context.Context) {
 }
 
 // stream opens one stream and sends until it breaks.
-func (l *link[T, Out, In]) stream(parent context.Context) error {
+func (l *link[T]) stream(parent context.Context) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	s, err := l.open(ctx)
@@ -56,17 +56,7 @@ func (l *link[T, Out, In]) stream(parent context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (l *link[T, Out, In]) receive(s grpc.BidiStreamingClient[Out, In]) error {
-	for {
-		m, err := s.Recv()
-		if err != nil {
-			return err
-		}
-		l.received(m)
-	}
-}
-
-func (l *link[T, Out, In]) send(ctx context.Context, s grpc.BidiStreamingClient[Out, In]) error {
+func (l *link[T]) send(ctx context.Context, s grpc.ClientStream) error {
 	var spare []T
 	for {
 		if err := l.queue.wait(ctx); err != nil {
@@ -75,9 +65,9 @@ func (l *link[T, Out, In]) send(ctx context.Context, s grpc.BidiStreamingClient[
 		runtime.Gosched()
 		items := l.queue.take(spare)
 		for rest := items; len(rest) > 0; {
-			var frame *Out
+			var frame any
 			frame, rest = l.frame(rest)
-			if err := s.Send(frame); err != nil {
+			if err := s.SendMsg(frame); err != nil {
 				l.queue.back(rest)
 				return err
 			}

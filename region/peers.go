@@ -42,7 +42,7 @@ func (n *peer) replicate(m *wire.Append) {
 }
 
 // frame packs appends up to the size of a frame.
-func (n *peer) frame(items []*wire.Append) (*wire.AppendFrame, []*wire.Append) {
+func (n *peer) frame(items []*wire.Append) (any, []*wire.Append) {
 	const header = 64 // bytes of an append without records, about
 	records, i := 0, 0
 	for ; i < len(items) && (i == 0 || records+len(items[i].Records)+i*header <= maxFrame); i++ {
@@ -90,19 +90,19 @@ func (p *peers) dial(addr string) *peer {
 	ctx, cancel := context.WithCancel(p.region.life)
 	client := wire.NewPeerClient(p.region.cfg.Port.Peer(addr))
 	n := &peer{addr: addr, cancel: cancel, appends: newFunnel[*wire.Append](), calls: newDeliveries()}
-	replicate := &link[*wire.Append, wire.AppendFrame, wire.AckFrame]{
-		queue: n.appends,
-		open: func(ctx context.Context) (grpc.BidiStreamingClient[wire.AppendFrame, wire.AckFrame], error) {
-			return client.Replicate(ctx)
-		},
-		frame: n.frame, received: p.region.acked, broken: n.broken,
+	replicate := &link[*wire.Append]{
+		queue:   n.appends,
+		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.Replicate(ctx) },
+		frame:   n.frame,
+		receive: p.region.hear,
+		broken:  n.broken,
 	}
-	deliver := &link[*call, wire.EnvelopeFrame, wire.AnswerFrame]{
-		queue: n.calls.queue,
-		open: func(ctx context.Context) (grpc.BidiStreamingClient[wire.EnvelopeFrame, wire.AnswerFrame], error) {
-			return client.Deliver(ctx)
-		},
-		frame: n.calls.frame, received: n.calls.received, broken: n.calls.broken,
+	deliver := &link[*call]{
+		queue:   n.calls.queue,
+		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.Deliver(ctx) },
+		frame:   n.calls.frame,
+		receive: n.calls.receive,
+		broken:  n.calls.broken,
 	}
 	p.region.wait.Add(2)
 	go func() { defer p.region.wait.Done(); replicate.run(ctx) }()
@@ -154,38 +154,49 @@ func newDeliveries() *deliveries {
 }
 
 // frame packs calls up to the size of a frame and expects their answers.
-func (d *deliveries) frame(items []*call) (*wire.EnvelopeFrame, []*call) {
+func (d *deliveries) frame(items []*call) (any, []*call) {
+	const header = 64 // bytes of an envelope without its payload, about
 	size, n := 0, 0
 	for ; n < len(items) && (n == 0 || size+items[n].size() <= maxFrame); n++ {
-		size += items[n].size() + 64
+		size += items[n].size() + header
 	}
-	messages, list := make([]wire.Envelope, n), make([]*wire.Envelope, n)
-	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i, c := range items[:n] {
+	first := d.mu.number + 1
+	for _, c := range items[:n] {
 		d.mu.number++
 		d.mu.waiting[d.mu.number] = c
-		envelopeMessage(&messages[i], c, d.mu.number, now)
-		list[i] = &messages[i]
 	}
-	return &wire.EnvelopeFrame{Envelopes: list}, items[n:]
+	return &outgoingCalls{calls: items[:n], first: first, now: time.Now()}, items[n:]
 }
 
-// received hands answers to whoever waits.
-func (d *deliveries) received(f *wire.AnswerFrame) {
-	calls := make([]*call, len(f.Answers))
-	d.mu.Lock()
-	for i, a := range f.Answers {
-		calls[i] = d.mu.waiting[a.Call]
-		delete(d.mu.waiting, a.Call)
-	}
-	d.mu.Unlock()
-	for i, a := range f.Answers {
-		if calls[i] != nil {
-			calls[i].to.answer(calls[i].token, a.Payload, answerFault(a))
+// receive hands answers to whoever waits, until the stream breaks.
+func (d *deliveries) receive(s grpc.ClientStream) error {
+	var f incomingAnswers
+	var calls []*call
+	for {
+		if err := s.RecvMsg(&f); err != nil {
+			return err
 		}
+		calls = d.awaited(calls[:0], f.answers)
+		for i := range f.answers {
+			if c, a := calls[i], &f.answers[i]; c != nil {
+				c.to.answer(c.token, a.reply, a.fault)
+			}
+		}
+		clear(calls)
 	}
+}
+
+// awaited takes the calls that the answers are for off, nil for one that nobody waits for.
+func (d *deliveries) awaited(calls []*call, answers []answer) []*call {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range answers {
+		calls = append(calls, d.mu.waiting[answers[i].token])
+		delete(d.mu.waiting, answers[i].token)
+	}
+	return calls
 }
 
 // gone tells everyone who was not sent yet, too, to ask again: the lane is over.

@@ -3,6 +3,8 @@ package region
 import (
 	"context"
 
+	"google.golang.org/grpc"
+
 	"muster/replication"
 	"muster/shard"
 	"muster/transport/wire"
@@ -23,6 +25,17 @@ func (r *Region) appended(m *wire.Append, from *ackStream) {
 		return
 	}
 	h.inbox.put(func(b *batch) { b.appends = append(b.appends, arrived{a, from}) })
+}
+
+// hear takes what a peer's copies answer, until the stream breaks.
+func (r *Region) hear(s grpc.ClientStream) error {
+	for {
+		f := new(wire.AckFrame)
+		if err := s.RecvMsg(f); err != nil {
+			return err
+		}
+		r.acked(f)
+	}
 }
 
 // acked hands the answers of a peer's copies to the primaries here.

@@ -104,16 +104,14 @@ func (s *server) bounded(parent context.Context) (context.Context, context.Cance
 }
 
 func (s *server) receive(ctx context.Context, stream wire.Peer_DeliverServer, a *answers) error {
+	f := incomingCalls{names: names{}}
 	for {
-		f, err := stream.Recv()
-		if err != nil {
+		if err := stream.RecvMsg(&f); err != nil {
 			return err
 		}
-		calls, now := make([]call, len(f.Envelopes)), time.Now()
-		for i, m := range f.Envelopes {
-			callOf(&calls[i], m, now)
-			calls[i].to = a
-			s.region.accept(&calls[i])
+		for i := range f.calls {
+			f.calls[i].to = a
+			s.region.accept(&f.calls[i])
 		}
 		for a.queue.len() > maxUnread || a.bytes.Load() > maxUnreadBytes {
 			select {
@@ -126,6 +124,7 @@ func (s *server) receive(ctx context.Context, stream wire.Peer_DeliverServer, a 
 }
 
 func (a *answers) send(ctx context.Context, stream wire.Peer_DeliverServer) error {
+	var f outgoingAnswers
 	var spare []answer
 	for {
 		if err := a.queue.wait(ctx); err != nil {
@@ -138,48 +137,15 @@ func (a *answers) send(ctx context.Context, stream wire.Peer_DeliverServer) erro
 		default:
 		}
 		for rest := items; len(rest) > 0; {
-			var f *wire.AnswerFrame
-			f, rest = answerFrame(rest)
-			a.bytes.Add(-sizeOf(f))
-			if err := stream.Send(f); err != nil {
+			rest = f.pack(rest)
+			a.bytes.Add(-f.bytes())
+			if err := stream.SendMsg(&f); err != nil {
 				return err
 			}
 		}
 		clear(items)
 		spare = items[:0]
 	}
-}
-
-// answerFrame packs answers up to the size of a frame.
-func answerFrame(items []answer) (*wire.AnswerFrame, []answer) {
-	size, n := 0, 0
-	for ; n < len(items) && (n == 0 || size+len(items[n].reply) <= maxFrame); n++ {
-		size += len(items[n].reply) + 16
-	}
-	messages, list := make([]wire.Answer, n), make([]*wire.Answer, n)
-	for i, a := range items[:n] {
-		m := &messages[i]
-		m.Call, m.Payload = a.token, a.reply
-		if a.fault != nil {
-			m.Fault = transport.FaultOf(a.fault)
-		}
-		list[i] = m
-	}
-	return &wire.AnswerFrame{Answers: list}, items[n:]
-}
-
-func sizeOf(f *wire.AnswerFrame) (n int64) {
-	for _, a := range f.Answers {
-		n += int64(len(a.Payload))
-	}
-	return n
-}
-
-func answerFault(a *wire.Answer) *shard.Error {
-	if a.Fault == nil {
-		return nil
-	}
-	return transport.ErrorOf(a.Fault)
 }
 
 // accept judges a peer's call by this node's map and hands it to the shard.

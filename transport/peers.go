@@ -170,9 +170,11 @@ func dialOptions(addr string, dial dialer, secure *tls.Config, limits Limits) []
 	}
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, addr) }),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(limits.Reply), grpc.MaxCallSendMsgSize(limits.Request)),
+		grpc.WithDefaultCallOptions(clientCodec(), grpc.MaxCallRecvMsgSize(limits.Reply), grpc.MaxCallSendMsgSize(limits.Request)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: slowestRetry},
 			MinConnectTimeout: dialTimeout,

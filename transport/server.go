@@ -84,6 +84,9 @@ func (r groupRule) allows(claimed, own shard.GroupID) bool {
 func (p *Port) newServer() *grpc.Server {
 	return grpc.NewServer(
 		grpc.Creds(finished{}),
+		serverCodec(),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.MaxRecvMsgSize(p.limits.Request),
 		grpc.MaxSendMsgSize(p.limits.Reply),
 		grpc.MaxConcurrentStreams(p.limits.Streams),

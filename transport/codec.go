@@ -1,0 +1,60 @@
+package transport
+
+import (
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+)
+
+// The messages of hot streams turn themselves into their protobuf form and back: the same bytes as the message of the
+// schema, without an object for each of its parts. A value is used by one goroutine at a time.
+type (
+	// OutgoingFrame is one that is sent.
+	OutgoingFrame interface {
+		// Size is the number of bytes Append adds.
+		Size() int
+		// Append appends the wire form to b.
+		Append(b []byte) []byte
+	}
+	// IncomingFrame is one that is received.
+	IncomingFrame interface {
+		// Read takes the wire form apart. It must not keep b: the memory is used again.
+		Read(b []byte) error
+	}
+)
+
+// codec is gRPC's protobuf codec with a short cut for frames.
+type codec struct{ encoding.CodecV2 }
+
+var frames = codec{encoding.GetCodecV2(proto.Name)}
+
+// Marshal implements encoding.CodecV2.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	f, ok := v.(OutgoingFrame)
+	if !ok {
+		return c.CodecV2.Marshal(v)
+	}
+	size, pool := f.Size(), mem.DefaultBufferPool()
+	if mem.IsBelowBufferPoolingThreshold(size) {
+		return mem.BufferSlice{mem.SliceBuffer(f.Append(make([]byte, 0, size)))}, nil
+	}
+	b := pool.Get(size)
+	*b = f.Append((*b)[:0])
+	return mem.BufferSlice{mem.NewBuffer(b, pool)}, nil
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	f, ok := v.(IncomingFrame)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer b.Free()
+	return f.Read(b.ReadOnlyData())
+}
+
+func serverCodec() grpc.ServerOption { return grpc.ForceServerCodecV2(frames) }
+
+func clientCodec() grpc.CallOption { return grpc.ForceCodecV2(frames) }
