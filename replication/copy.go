@@ -34,14 +34,18 @@ type State struct {
 
 // Check reports a state that no run of the protocol leaves behind: rot, or a defect.
 func (s State) Check() error {
-	l := log{
-		promised: s.Promised, kept: s.Promised, base: s.Base, last: s.Last, history: s.History,
-		confirmed: s.Confirmed, durable: s.Last.LSN,
-	}
+	l := s.log()
 	if s.Copy == 0 {
 		return fmt.Errorf("state without a copy id")
 	}
 	return l.check()
+}
+
+func (s State) log() log {
+	return log{
+		promised: s.Promised, kept: s.Promised, base: s.Base, last: s.Last, history: s.History,
+		confirmed: s.Confirmed, durable: s.Last.LSN,
+	}
 }
 
 // Copy is the protocol of one copy of one shard: a replica until it is told to lead, and then a primary.
@@ -74,10 +78,7 @@ type sealing struct {
 
 // Open returns the copy whose durable state is given. It is a replica.
 func Open(id shard.ID, s State) *Copy {
-	return &Copy{shard: id, id: s.Copy, log: log{
-		promised: s.Promised, kept: s.Promised, base: s.Base, last: s.Last, history: s.History,
-		confirmed: s.Confirmed, durable: s.Last.LSN,
-	}}
+	return &Copy{shard: id, id: s.Copy, log: s.log()}
 }
 
 // Durable says that every write up to t is synced. Whatever waited for it leaves now.

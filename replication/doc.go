@@ -8,7 +8,8 @@
 // reads a clock, starts a goroutine, takes a lock, logs or does I/O, so a test can drive it through every interleaving.
 // A Copy is not safe for concurrent use: one goroutine owns it.
 //
-//	e := c.Propose(records)      // or Append, Ack, Nack, Seal, Lead, Activate, Follow, Configure, StepDown, Durable, Tick, Read
+//	e := c.Propose(records)      // or Append, Ack, Nack, Offer, Install, Start, Seal, Lead, Activate, Follow, Configure,
+//	                             // StepDown, Durable, Tick, Read
 //	journal.Write(e.Write)       // later: c.Durable(e.Write.Ticket)
 //	send(e.Appends, e.Acks, …)   // at once, the write may still be under way
 //

@@ -18,9 +18,13 @@ type Effects struct {
 
 	Write   *Write     // hand to the journal; answered by Durable
 	Appends []Outgoing // may leave before the write is synced: the primary counts itself only afterwards
-	Acks    []Ack      // to the primary of their epoch
-	Nacks   []Nack     // to the sender of the refused Append
-	Sealed  []shard.Sealed
+	// Peers whose logs end below the start of this one: send them the shard snapshot, and Install when all of it is staged
+	// there. Told again while they are silent. Void, like Appends, once the copy is deposed.
+	Installs []Install
+
+	Acks   []Ack  // to the primary of their epoch
+	Nacks  []Nack // to the sender of the refused Append
+	Sealed []shard.Sealed
 
 	Confirmed   shard.LSN // 0 is unchanged; outputs that saw no more than this may leave
 	Round       uint64    // 0 is unchanged; rounds up to it are verified
@@ -53,6 +57,9 @@ func (e *Effects) Merge(later Effects) {
 	for _, o := range later.Appends {
 		e.addAppend(o)
 	}
+	for _, i := range later.Installs {
+		e.addInstall(i)
+	}
 	for _, a := range later.Acks {
 		e.addAck(a)
 	}
@@ -77,19 +84,31 @@ func mergeWrites(a, b *Write) *Write {
 		a.Install, a.Truncate, a.Records = b.Install, 0, nil
 	}
 	if b.Truncate != 0 {
-		keep := slices.IndexFunc(a.Records, func(r Record) bool { return r.LSN >= b.Truncate })
-		if keep >= 0 {
-			a.Records = a.Records[:keep:keep]
-		}
-		if a.Truncate == 0 || b.Truncate < a.Truncate {
-			a.Truncate = b.Truncate
-		}
+		a.truncate(b.Truncate)
 	}
 	a.Ticket = b.Ticket
 	a.Promise = max(a.Promise, b.Promise)
 	a.Records = append(a.Records, b.Records...)
 	a.Confirmed = max(a.Confirmed, b.Confirmed)
 	return a
+}
+
+// truncate takes the records from lsn on back, those that a itself brings, or those that were there before.
+func (a *Write) truncate(lsn shard.LSN) {
+	keep := slices.IndexFunc(a.Records, func(r Record) bool { return r.LSN >= lsn })
+	if keep >= 0 {
+		a.Records = a.Records[:keep:keep]
+	}
+	within := keep > 0 // what was there before ends below lsn
+	if !within && (a.Truncate == 0 || lsn < a.Truncate) {
+		a.Truncate = lsn
+	}
+}
+
+// addInstall keeps the newest for each peer.
+func (e *Effects) addInstall(i Install) {
+	e.Installs = slices.DeleteFunc(e.Installs, func(older Install) bool { return older.To == i.To })
+	e.Installs = append(e.Installs, i)
 }
 
 func (e *Effects) addAppend(o Outgoing) {

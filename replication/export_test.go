@@ -37,8 +37,8 @@ func (c *Copy) Confirmed() shard.LSN { return c.log.confirmed }
 // peers refused is for people.
 func (c *Copy) Fingerprint(b []byte) []byte {
 	l, f := &c.log, &c.following
-	b = put(b, l.promised, l.last.Epoch, l.kept, f.epoch, c.led)
-	b = put(b, l.last.LSN, l.confirmed, l.durable, f.matched, f.acked)
+	b = put(b, l.promised, l.base.Epoch, l.last.Epoch, l.kept, f.epoch, c.led)
+	b = put(b, l.base.LSN, l.last.LSN, l.confirmed, l.durable, f.matched, f.acked)
 	b = put(b, uint64(f.primary), f.round, f.answered, c.rounds, uint64(len(l.history)), uint64(len(l.writes)))
 	b = append(b, bit(f.owes), bit(c.sealing.waits), bit(c.leading != nil))
 	b = putHistory(b, l.history)
@@ -64,7 +64,7 @@ func (l *leading) fingerprint(b []byte) []byte {
 		}
 		b = put(b, p.match, p.next, p.probed, p.told)
 		b = put(b, p.round, uint64(p.silent), uint64(p.due))
-		b = append(b, bit(p.probing), bit(p.member), bit(p.wanted))
+		b = append(b, bit(p.probing), bit(p.filling), bit(p.member), bit(p.wanted))
 	}
 	return b
 }

@@ -7,7 +7,8 @@ import "muster/shard"
 //
 // The fields without "durable" run ahead of the disk: they say what will be there when the writes under way are done.
 //
-// Invariant: base.LSN ≤ durable ≤ last.LSN, base.LSN ≤ confirmed ≤ last.LSN, kept ≤ promised, last.Epoch ≤ promised.
+// Invariant: durable ≤ last.LSN, base.LSN ≤ confirmed ≤ last.LSN, kept ≤ promised, last.Epoch ≤ promised; durable < base.LSN
+// only while an installed snapshot is under way to the disk.
 type log struct {
 	promised  shard.Epoch
 	base      shard.Position // the records up to here are gone; entities and requests are kept apart
@@ -33,8 +34,12 @@ func (l *log) at(lsn shard.LSN) shard.Position {
 	return shard.Position{Epoch: l.history.At(lsn), LSN: lsn}
 }
 
-// holds reports whether the log has the very record at p. By log matching it then has everything before it too.
+// holds reports whether the log has the very record at p. By log matching it then has everything before it too. What
+// stood below the base was confirmed, so the primary of any later epoch has the same there.
 func (l *log) holds(p shard.Position) bool {
+	if p.LSN < l.base.LSN {
+		return p.Epoch <= l.base.Epoch
+	}
 	return p.LSN <= l.last.LSN && l.history.At(p.LSN) == p.Epoch
 }
 
@@ -86,11 +91,12 @@ func (l *log) tail(lsn shard.LSN) shard.History {
 }
 
 // common returns the highest LSN at which this log and one with the given end and history agree as far as can be seen. Where
-// the other history does not reach far enough back it returns the LSN before it, to be asked about next. The other side's
-// words come from the network: whatever they are, each round of the loop ends at a lower LSN.
+// the other history does not reach far enough back it returns the LSN before it, to be asked about next. An LSN below the
+// base says that they part where this log has no records any more. The other side's words come from the network: whatever
+// they are, each round of the loop ends at a lower LSN.
 func (l *log) common(last shard.LSN, other shard.History) shard.LSN {
 	n := min(l.last.LSN, last)
-	for n > 0 {
+	for n >= max(1, l.base.LSN) {
 		mine, theirs := l.history.At(n), other.At(n)
 		switch {
 		case mine == theirs || theirs == 0:
@@ -101,7 +107,7 @@ func (l *log) common(last shard.LSN, other shard.History) shard.LSN {
 			n = firstOf(other, n) - 1
 		}
 	}
-	return 0
+	return n
 }
 
 // firstOf returns where the epoch that wrote lsn begins, 1 or more.

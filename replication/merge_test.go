@@ -110,7 +110,7 @@ func TestMergeInstall(t *testing.T) {
 	e.Merge(replication.Effects{Write: &replication.Write{Ticket: 3, Records: []replication.Record{{Position: at(2, 41)}, {Position: at(2, 42)}}, Confirmed: 40}})
 	e.Merge(replication.Effects{Write: &replication.Write{Ticket: 4, Truncate: 42, Records: []replication.Record{{Position: at(3, 42)}}, Confirmed: 41}})
 	want := &replication.Write{
-		Ticket: 4, Promise: 2, Install: at(2, 40), Truncate: 42, Confirmed: 41,
+		Ticket: 4, Promise: 2, Install: at(2, 40), Confirmed: 41,
 		Records: []replication.Record{{Position: at(2, 41)}, {Position: at(3, 42)}},
 	}
 	if !reflect.DeepEqual(e.Write, want) {

@@ -5,9 +5,12 @@ import "muster/shard"
 // A peer is what the primary knows of one other copy of C.
 //
 // Records are sent ahead of their acknowledgement, up to MaxInFlight of them, once the peer's log is known to join: an
-// Ack in this epoch shows it. Until then the peer is probing: one Append is out and its answer decides where to go on.
+// Ack in this epoch shows it. Until then the peer is probing: one Append is out and its answer decides where to go on. A
+// peer that would need records from below the log's base is filling: it is sent the shard snapshot, and its Ack of the base
+// shows that the records after it may follow.
 //
-// Invariant: match < next ≤ the log's end + 1. match never goes back: a ready copy loses nothing durable.
+// Invariant: match < next ≤ the log's end + 1, and what is sent next stands above the base. match never goes back: a ready
+// copy loses nothing durable. While filling, match < base.
 type peer struct {
 	copy    shard.CopyID
 	member  bool      // of C: it counts. A learner does not
@@ -15,7 +18,8 @@ type peer struct {
 	match   shard.LSN // acknowledged as durable in this epoch
 	next    shard.LSN // the first record not sent yet
 	probing bool
-	probed  shard.LSN // probing: the Prev of the Append that is out
+	filling bool      // probing in another way: the shard snapshot is out instead of an Append
+	probed  shard.LSN // probing: the Prev of the Append that is out; filling: the base
 	round   uint64    // the newest round of confirmed reads it answered
 	told    shard.LSN // the confirmed LSN it was last sent
 	silent  int       // ticks since it last answered, while it owes an answer
@@ -30,19 +34,30 @@ func newPeer(id shard.CopyID, next shard.LSN) peer {
 // heard notes that the peer answers.
 func (p *peer) heard() { p.silent, p.due = 0, ProbeTicks }
 
+// position is the Prev of what the peer is sent, or asked, next.
+func (p *peer) position() shard.LSN {
+	if p.probing {
+		return p.probed
+	}
+	return p.next - 1
+}
+
 // rewind starts over behind base, a position the peer may share.
 func (p *peer) rewind(base shard.LSN) {
 	base = max(base, p.match)
-	p.next, p.probing, p.probed = base+1, true, base
+	p.next, p.probing, p.probed, p.filling = base+1, true, base, false
 }
 
-// acked takes an Ack of this epoch.
-func (p *peer) acked(m Ack) {
+// acked takes an Ack of this epoch. One that was under way when the peer began to be filled does not end that.
+func (p *peer) acked(m Ack, base shard.LSN) {
 	p.heard()
 	p.match = max(p.match, m.LSN)
-	p.next = max(p.next, p.match+1)
 	p.round = max(p.round, m.Round)
-	p.probing, p.refused = false, 0
+	if p.filling && p.match < base {
+		return
+	}
+	p.next = max(p.next, p.match+1)
+	p.probing, p.filling, p.refused = false, false, 0
 }
 
 // send sends the records a peer has not been sent, as far as it may have them.
@@ -61,6 +76,9 @@ func (c *Copy) probe(p *peer, e *Effects) {
 // ask sends an Append without records behind everything already sent: a peer that missed some answers with a Gap, one
 // that is only slow to sync keeps what it has. While probing it asks from the beginning of the probe again.
 func (c *Copy) ask(p *peer, e *Effects) {
+	if p.filling {
+		return // an Append would only be refused
+	}
 	if p.probing {
 		p.next = p.probed + 1
 	}
@@ -92,6 +110,10 @@ func (c *Copy) tick(p *peer, e *Effects) {
 	p.silent++
 	if p.silent >= p.due {
 		p.due += min(2*p.due, MaxProbe)
-		c.ask(p, e)
+		if p.filling {
+			c.fill(p, e)
+		} else {
+			c.ask(p, e)
+		}
 	}
 }

@@ -183,7 +183,7 @@ func (c *Copy) Ack(m Ack) Effects {
 	if p == nil || m.LSN > c.log.last.LSN || m.Round > c.leading.asked {
 		return e
 	}
-	p.acked(m)
+	p.acked(m, c.log.base.LSN)
 	c.confirm(&e)
 	c.send(p, &e)
 	c.verify(&e)
@@ -204,14 +204,22 @@ func (c *Copy) Nack(m Nack) Effects {
 		c.stop(&e)
 	case m.Why == Gap || m.Why == Conflict:
 		p.heard()
-		base := c.log.common(m.Last.LSN, m.History)
-		if p.probing && p.probed == max(base, p.match) {
-			return e // a repeated refusal: what answers it is already under way
-		}
-		p.rewind(base)
-		c.probe(p, &e)
+		c.goOn(p, c.log.common(m.Last.LSN, m.History), &e)
 	}
 	return e
+}
+
+// goOn sends a peer whatever follows the newest position that it may share, unless that is under way already.
+func (c *Copy) goOn(p *peer, shared shard.LSN, e *Effects) {
+	shared = max(shared, p.match)
+	switch {
+	case shared < c.log.base.LSN && !p.filling:
+		c.fill(p, e)
+	case shared < c.log.base.LSN || p.probing && !p.filling && p.probed == shared:
+	default:
+		p.rewind(shared)
+		c.probe(p, e)
+	}
 }
 
 // sender returns the peer whose answer this is, nil when the answer is not for this leadership.

@@ -43,16 +43,25 @@ func (c *Copy) Append(m Append) Effects {
 
 // refusal says why m is not for this copy, whatever it carries; 0 when it is.
 func (c *Copy) refusal(m *Append) Why {
-	switch {
-	case m.To != c.id || m.Shard != c.shard:
-		return WrongCopy
-	case m.Epoch < c.log.promised:
-		return StaleEpoch
-	case !m.wellFormed():
+	if why := c.foreign(m.Shard, m.To, m.Epoch, m.From); why != 0 {
+		return why
+	}
+	if !m.wellFormed() {
 		return Impossible
-	case c.led == m.Epoch:
+	}
+	return 0
+}
+
+// foreign says why this copy takes nothing of a message by its address; 0 when it may.
+func (c *Copy) foreign(of shard.ID, to shard.CopyID, epoch shard.Epoch, from shard.CopyID) Why {
+	switch {
+	case to != c.id || of != c.shard:
+		return WrongCopy
+	case epoch < c.log.promised:
+		return StaleEpoch
+	case c.led == epoch:
 		return Impossible // two primaries in one epoch: this process led it
-	case c.following.epoch == m.Epoch && c.following.primary != m.From:
+	case c.following.epoch == epoch && c.following.primary != from:
 		return Impossible
 	}
 	return 0

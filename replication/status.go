@@ -26,6 +26,7 @@ type Status struct {
 	Role        Role
 	Promised    shard.Epoch
 	Version     shard.ConfigVersion // of the leadership, 0 for a replica
+	Base        shard.LSN           // the log starts after it
 	Last        shard.Position
 	Durable     shard.LSN
 	Confirmed   shard.LSN
@@ -42,6 +43,7 @@ type Progress struct {
 	Learner bool      // it does not count yet
 	Matched shard.LSN // it holds this much durably
 	Sent    shard.LSN // it was sent this much
+	Filling bool      // it is sent the shard snapshot: its log ends below the start of this one
 	Silent  int       // ticks since it answered, while it owes an answer
 	Refused Why       // why it last refused, 0 for not
 }
@@ -49,7 +51,7 @@ type Progress struct {
 // Status returns a description that shares nothing with the copy.
 func (c *Copy) Status() Status {
 	s := Status{
-		Copy: c.id, Role: Replica, Promised: c.log.promised, Last: c.log.last,
+		Copy: c.id, Role: Replica, Promised: c.log.promised, Base: c.log.base.LSN, Last: c.log.last,
 		Durable: c.log.durable, Confirmed: c.log.confirmed, Primary: c.following.primary,
 	}
 	l := c.leading
@@ -61,7 +63,7 @@ func (c *Copy) Status() Status {
 		s.Role = Primary
 	}
 	for _, p := range l.peers {
-		s.Peers = append(s.Peers, Progress{p.copy, !p.member, p.match, p.next - 1, p.silent, p.refused})
+		s.Peers = append(s.Peers, Progress{p.copy, !p.member, p.match, p.next - 1, p.filling, p.silent, p.refused})
 	}
 	s.Awaited = c.awaited()
 	return s
@@ -113,8 +115,9 @@ func (c *Copy) checkRole() error {
 		return fmt.Errorf("serves epoch %d before it is established", l.Epoch)
 	}
 	for _, p := range l.peers {
-		if p.match >= p.next || p.next > c.log.last.LSN+1 {
-			return fmt.Errorf("peer %d matches %d, next %d, log ends at %s", p.copy, p.match, p.next, c.log.last)
+		if p.match >= p.next || p.next > c.log.last.LSN+1 || p.position() < c.log.base.LSN || p.filling && p.match >= c.log.base.LSN {
+			return fmt.Errorf("peer %d matches %d, probed %d, next %d, filling %t, log from %s to %s",
+				p.copy, p.match, p.probed, p.next, p.filling, c.log.base, c.log.last)
 		}
 	}
 	return nil
@@ -124,7 +127,7 @@ func (l *log) check() error {
 	switch {
 	case l.durable > l.last.LSN || l.confirmed > l.last.LSN:
 		return fmt.Errorf("durable to %d, confirmed to %d, but the log ends at %s", l.durable, l.confirmed, l.last)
-	case l.durable < l.base.LSN || l.confirmed < l.base.LSN:
+	case l.durable < l.base.LSN && len(l.writes) == 0 || l.confirmed < l.base.LSN:
 		return fmt.Errorf("durable to %d, confirmed to %d, but the log starts after %s", l.durable, l.confirmed, l.base)
 	case l.kept > l.promised || l.last.Epoch > l.promised:
 		return fmt.Errorf("promised epoch %d, durably %d, but the log ends at %s", l.promised, l.kept, l.last)
