@@ -229,26 +229,46 @@ func bringTogether(t *testing.T, a, b *node) int {
 		t.Fatal(err)
 	}
 	a.log = a.log.with(e.Write)
-	out := e.Appends
-	for questions := 1; ; questions++ {
-		if len(out) == 0 || questions > 1000 {
-			return questions
+	out := a.sends(e)
+	questions := 1
+	for ; len(out) > 0 && questions <= 1000; questions++ {
+		var answer replication.Effects
+		switch m := out[0].(type) {
+		case replication.Append:
+			answer = b.copy.Append(m)
+		case snapshot:
+			b.stage = m.stands
+			answer = b.copy.Install(m.Install)
 		}
-		m := out[0].Append
-		m.Records = a.log.records(m.Prev.LSN, out[0].Through)
-		answer := b.copy.Append(m)
 		if answer.Write != nil {
-			b.log = b.log.with(answer.Write)
+			b.log = b.replaced(b.log, answer.Write).with(answer.Write)
 			answer.Merge(b.copy.Durable(answer.Write.Ticket))
 		}
 		out = out[1:]
 		for _, n := range answer.Nacks {
-			out = append(out, a.copy.Nack(n).Appends...)
+			out = append(out, a.sends(a.copy.Nack(n))...)
 		}
 		for _, k := range answer.Acks {
-			out = append(out, a.copy.Ack(k).Appends...)
+			out = append(out, a.sends(a.copy.Ack(k))...)
+		}
+		if err := errors.Join(a.copy.Check(), b.copy.Check()); err != nil {
+			t.Fatal(err)
 		}
 	}
+	return questions
+}
+
+// sends returns what a primary's effects send to its only peer.
+func (n *node) sends(e replication.Effects) (out []any) {
+	for _, o := range e.Appends {
+		m := o.Append
+		m.Records = n.log.records(m.Prev.LSN, o.Through)
+		out = append(out, m)
+	}
+	for _, m := range e.Installs {
+		out = append(out, snapshot{m, n.log[:m.Base.LSN]})
+	}
+	return out
 }
 
 // A state that rot or a defect left behind is told apart from one the protocol leaves.

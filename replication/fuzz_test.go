@@ -52,7 +52,7 @@ func (in *input) copy() shard.CopyID { return shard.CopyID(in.next(5)) }
 func (in *input) step(t *testing.T, n *node) {
 	var e replication.Effects
 	c := n.copy
-	switch in.next(12) {
+	switch in.next(15) {
 	case 0:
 		e = c.Append(in.append())
 	case 1:
@@ -77,6 +77,12 @@ func (in *input) step(t *testing.T, n *node) {
 		_, e = c.Read()
 	case 10:
 		e = c.Follow(in.epoch())
+	case 12:
+		e, _ = c.Start(in.lsn())
+	case 13:
+		e, _ = c.Offer(in.install())
+	case 14:
+		e = c.Install(in.install())
 	case 11:
 		if len(n.queue) > 0 {
 			e = c.Durable(n.commit())
@@ -98,6 +104,12 @@ func (in *input) append() replication.Append {
 	return m
 }
 
+func (in *input) install() replication.Install {
+	return replication.Install{
+		Shard: theShard, Epoch: in.epoch(), From: in.copy(), To: shard.CopyID(1 + in.next(2)), Base: at(in.epoch(), in.lsn()),
+	}
+}
+
 func (in *input) nack() replication.Nack {
 	m := replication.Nack{
 		Shard: theShard, Copy: in.copy(), Epoch: in.epoch(), Why: replication.Why(in.next(7)), Promised: in.epoch(),
@@ -112,6 +124,10 @@ func (in *input) nack() replication.Nack {
 func (in *input) carry(t *testing.T, n *node, e replication.Effects) {
 	if w := e.Write; w != nil {
 		end := shard.LSN(len(n.log))
+		if w.Install.LSN != 0 {
+			end = w.Install.LSN
+			n.stage = make(journal, end)
+		}
 		if w.Truncate != 0 {
 			if w.Truncate > end || w.Truncate <= n.disk.confirmed {
 				t.Fatalf("write %+v cuts a log of %d records, %d confirmed", w, end, n.disk.confirmed)
@@ -122,10 +138,10 @@ func (in *input) carry(t *testing.T, n *node, e replication.Effects) {
 			t.Fatalf("write %+v follows record %d", w, end)
 		}
 		n.queue = append(n.queue, w)
-		n.log = n.log.with(w)
+		n.log = n.replaced(n.log, w).with(w)
 	}
 	for _, o := range e.Appends {
-		if o.Prev.LSN > o.Through || o.Through > shard.LSN(len(n.log)) {
+		if o.Prev.LSN > o.Through || o.Prev.LSN < n.copy.Status().Base || o.Through > shard.LSN(len(n.log)) {
 			t.Fatalf("sends %d to %d of %d records", o.Prev.LSN, o.Through, len(n.log))
 		}
 	}

@@ -25,6 +25,7 @@ import (
 //	propose N [COUNT]               so many commands become records
 //	read N                          a round of confirmed reads begins
 //	seal N epoch=E                  the coordinator asks for a promise
+//	start N LSN                     its log starts after LSN from now on
 //	sync N [COUNT]                  the oldest writes under way, or all, reach the disk
 //	deliver N, reversed N           what is under way to it arrives, in order or last first
 //	again N                         what was delivered to it last arrives once more
@@ -149,6 +150,14 @@ func (st *stage) act(verb string, id shard.CopyID, args []string) {
 		st.carry(n, e)
 	case "seal":
 		st.carry(n, n.copy.Seal(epoch))
+	case "start":
+		e, ok := n.copy.Start(shard.LSN(st.count(args, 0)))
+		if !ok {
+			st.printf("%d: no start there", id)
+			return
+		}
+		n.disk.base = n.copy.Status().Base
+		st.carry(n, e)
 	case "sync":
 		st.sync(n, st.count(args, len(n.queue)))
 	case "tick":
@@ -244,6 +253,9 @@ func (st *stage) receive(n *node, m any) {
 		st.carry(n, n.copy.Ack(m))
 	case replication.Nack:
 		st.carry(n, n.copy.Nack(m))
+	case snapshot:
+		n.stage = m.stands
+		st.carry(n, n.copy.Install(m.Install))
 	}
 }
 
@@ -269,12 +281,18 @@ func (st *stage) carry(n *node, e replication.Effects) {
 	if w := e.Write; w != nil {
 		st.printf("%d: %s", n.id, tellWrite(w))
 		n.queue = append(n.queue, w)
-		n.log = n.log.with(w)
+		n.log = n.replaced(n.log, w).with(w)
 	}
 	for _, o := range e.Appends {
 		m := o.Append
+		if base := n.copy.Status().Base; m.Prev.LSN < base {
+			st.t.Errorf("copy %d sends what follows %s, its log starts after %d", n.id, m.Prev, base)
+		}
 		m.Records = n.log.records(m.Prev.LSN, o.Through)
 		st.send(n, m.To, m)
+	}
+	for _, m := range e.Installs {
+		st.send(n, m.To, snapshot{m, n.log[:m.Base.LSN]})
 	}
 	for _, a := range e.Acks {
 		st.send(n, n.copy.Status().Primary, a)
@@ -313,11 +331,18 @@ func (st *stage) send(n *node, to shard.CopyID, m any) {
 }
 
 func (st *stage) status(s replication.Status) {
-	st.printf("%d: %s, promised epoch %d, log to %s, durable to %d, confirmed to %d", s.Copy, s.Role, s.Promised, s.Last, s.Durable, s.Confirmed)
+	from := ""
+	if s.Base > 0 {
+		from = fmt.Sprintf("after %d ", s.Base)
+	}
+	st.printf("%d: %s, promised epoch %d, log %sto %s, durable to %d, confirmed to %d", s.Copy, s.Role, s.Promised, from, s.Last, s.Durable, s.Confirmed)
 	for _, p := range s.Peers {
 		refused := ""
 		if p.Refused != 0 {
 			refused = ", refused: " + p.Refused.String()
+		}
+		if p.Filling {
+			refused += ", gets the snapshot"
 		}
 		st.printf("   copy %d holds %d, was sent %d, silent for %d ticks%s", p.Copy, p.Matched, p.Sent, p.Silent, refused)
 	}
@@ -330,6 +355,9 @@ func tellWrite(w *replication.Write) string {
 	words := []string{fmt.Sprintf("write %d:", w.Ticket)}
 	if w.Promise != 0 {
 		words = append(words, fmt.Sprintf("promise %d", w.Promise))
+	}
+	if w.Install.LSN != 0 {
+		words = append(words, fmt.Sprintf("replaced up to %s", w.Install))
 	}
 	if w.Truncate != 0 {
 		words = append(words, fmt.Sprintf("cut from %d", w.Truncate))

@@ -36,6 +36,8 @@ func tell(m any) string {
 		return fmt.Sprintf("ack of epoch %d by copy %d: %d, round %d", m.Epoch, m.Copy, m.LSN, m.Round)
 	case replication.Nack:
 		return fmt.Sprintf("nack of epoch %d by copy %d: %s, promised %d, last %s", m.Epoch, m.Copy, m.Why, m.Promised, m.Last)
+	case snapshot:
+		return fmt.Sprintf("snapshot of epoch %d to copy %d: up to %s", m.Epoch, m.To, m.Base)
 	case sealItem:
 		return fmt.Sprintf("seal of epoch %d to copy %d", m.Epoch, m.Copy)
 	case shard.Sealed:

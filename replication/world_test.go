@@ -65,6 +65,7 @@ func (j journal) history() (h shard.History) {
 type disk struct {
 	promised  shard.Epoch
 	confirmed shard.LSN
+	base      shard.LSN // the copy knows nothing of the records up to here; log has them all the same
 	log       journal
 }
 
@@ -72,6 +73,10 @@ func (d *disk) state(id shard.CopyID) replication.State {
 	s := replication.State{Copy: id, Promised: d.promised, Confirmed: d.confirmed, History: d.log.history()}
 	if n := len(d.log); n > 0 {
 		s.Last = shard.Position{Epoch: d.log[n-1].epoch, LSN: shard.LSN(n)}
+	}
+	if d.base != 0 {
+		s.Base = shard.Position{Epoch: d.log[d.base-1].epoch, LSN: d.base}
+		s.History = s.History.After(s.Base)
 	}
 	return s
 }
@@ -98,6 +103,7 @@ type node struct {
 	copy  *replication.Copy
 	log   journal              // what the shell can send: the disk's log after the writes under way
 	queue []*replication.Write // under way to the disk, oldest first
+	stage journal              // what the shard snapshot staged beside the log stands for
 	maps  []*group             // states of the group that Watch brings, not seen yet
 	read  *read
 
@@ -133,7 +139,10 @@ func (n *node) commit() replication.Ticket {
 	n.queue = n.queue[1:]
 	n.disk.promised = max(n.disk.promised, w.Promise)
 	n.disk.confirmed = max(n.disk.confirmed, w.Confirmed)
-	n.disk.log = n.disk.log.with(w)
+	if w.Install.LSN != 0 {
+		n.disk.base = w.Install.LSN
+	}
+	n.disk.log = n.replaced(n.disk.log, w).with(w)
 	return w.Ticket
 }
 
