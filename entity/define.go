@@ -75,6 +75,12 @@ func Volatile() Option { return func(s *settings) { s.spec.Volatile = true } }
 // Role lets only members of that role host the type.
 func Role(name string) Option { return func(s *settings) { s.spec.Role = name } }
 
+// Allocate sets how the group decides where the type's shards go; shard.LeastLoaded by default. It is part of the registered
+// type: all nodes must say the same.
+func Allocate(strategy shard.Strategy) Option {
+	return func(s *settings) { s.spec.Strategy = strategy }
+}
+
 // Encoding sets the codec of the type's commands, replies, events and snapshots; JSON by default.
 func Encoding(c Codec) Option { return func(s *settings) { s.codec = c } }
 

@@ -16,7 +16,7 @@ import (
 // full returns one of each command with every field set, so that a field the encoding forgets is missed.
 func full() []fsm.Command {
 	id := shard.ID{Type: "orders", Number: 3}
-	spec := shard.Spec{Name: "orders", Shards: 8, Replicas: 2, MinAcks: 1, AckTimeout: 5e9, Role: "data"}
+	spec := shard.Spec{Name: "orders", Shards: 8, Replicas: 2, MinAcks: 1, AckTimeout: 5e9, Role: "data", Strategy: shard.Rendezvous}
 	yes := true
 	return []fsm.Command{
 		&fsm.Genesis{Group: "g1", Voters: []fsm.Founder{founder("n1"), founder("n2")}},
@@ -241,6 +241,23 @@ func TestRemovedDirectories(t *testing.T) {
 	one, other := branch(8), branch(9)
 	if admits(one, 8) != shard.CodeRemoved || admits(one, 9) != "" || admits(other, 9) != shard.CodeRemoved || admits(other, 8) != "" {
 		t.Error("one entry's removal shows in the state after another")
+	}
+}
+
+// TestEntriesSayWhatTheyNeed: an entry is written in the lowest version that knows its commands, so that older nodes take part
+// for as long as nobody uses what they do not know; a command of a younger kind in an entry of an older version is refused.
+func TestEntriesSayWhatTheyNeed(t *testing.T) {
+	join := func(s shard.Strategy) []byte {
+		hosts := []shard.Spec{{Name: "orders", Shards: 1, AckTimeout: 1, Strategy: s}}
+		return encode(t, &fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Hosts: hosts, Nonce: "x"})
+	}
+	plain, young := join(shard.LeastLoaded), join(shard.Rendezvous)
+	if plain[0] != 1 || young[0] != 2 {
+		t.Errorf("entries of version %d and %d", plain[0], young[0])
+	}
+	young[0] = 1
+	if _, err := fsm.Decode(young); shard.CodeOf(err) != shard.CodeInvalid {
+		t.Errorf("version 1 with a strategy: %v", err)
 	}
 }
 

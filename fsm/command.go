@@ -20,8 +20,11 @@ const (
 // Version is the newest entry format this build reads. An entry is written in the lowest version that knows its commands.
 //
 // A command that gains a field, or a new command, needs a higher version: a node that would skip what it does not know
-// would hold another state than its peers, so it must stop instead.
-const Version = 1
+// would hold another state than its peers, so it must stop instead. A command with fields of several versions says which one it
+// needs, see younger.
+//
+// Version 2: a type may have a strategy (Register).
+const Version = 2
 
 // Command is one change to the replicated state. The set is closed: see the table below. A Command is plain data; what it
 // does is decided when it is applied, by the state it meets there.
@@ -29,6 +32,11 @@ type Command interface {
 	// Validate reports what is wrong with the command whatever the state. Encode calls it, and so does every node on apply.
 	Validate() *shard.Error
 	apply(d *draft) Verdict
+}
+
+// younger is a command with fields that came later than itself.
+type younger interface {
+	needs() byte // the lowest version that knows all it says
 }
 
 // row is one line of the command table.
@@ -121,6 +129,9 @@ func Encode(commands ...Command) ([]byte, error) {
 		}
 		r := rowOf(c)
 		version = max(version, r.since)
+		if y, ok := c.(younger); ok {
+			version = max(version, y.needs())
+		}
 		envelopes[i] = envelope{r.kind, body}
 	}
 	body, err := encoding.Marshal(envelopes)
@@ -182,6 +193,9 @@ func (e envelope) open(version byte) (Command, *shard.Error) {
 		}
 		if err := strict.Unmarshal(e.Body, c); err != nil {
 			return nil, shard.Errorf(shard.CodeInvalid, "command %s cannot be read: %v", r.name, err)
+		}
+		if y, ok := c.(younger); ok && y.needs() > version {
+			return nil, shard.Errorf(shard.CodeInvalid, "command %s says what version %d does not know", r.name, version)
 		}
 		return c, nil
 	}

@@ -74,6 +74,14 @@ func (c *Register) Validate() *shard.Error {
 	return nil
 }
 
+// needs implements younger.
+func (c *Register) needs() byte {
+	if slices.ContainsFunc(c.Hosts, func(s shard.Spec) bool { return s.Strategy != shard.LeastLoaded }) {
+		return 2
+	}
+	return 1
+}
+
 func (c *Register) apply(d *draft) Verdict {
 	m, known := d.member(c.Node)
 	if l := d.life(m.Session); known && l != nil && l.Nonce == c.Nonce && m.Directory == c.Directory {

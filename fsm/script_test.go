@@ -111,6 +111,8 @@ func (g *group) spec(words []string) shard.Spec {
 			s.MinAcks = int(g.number(value))
 		case "role":
 			s.Role = value
+		case "strategy":
+			s.Strategy = shard.Strategy(value)
 		case "volatile":
 			s.Volatile = true
 		default:

@@ -23,6 +23,33 @@ type Spec struct {
 	AckTimeout time.Duration `cbor:"5,keyasint"`
 	Volatile   bool          `cbor:"6,keyasint"` // neither journal nor copies
 	Role       string        `cbor:"7,keyasint"` // only members of this role host it; "" means any
+	Strategy   Strategy      `cbor:"8,keyasint,omitempty"`
+}
+
+// Strategy decides where the shards of a type go, beyond what safety asks for.
+type Strategy string
+
+// The strategies. The zero value is the first.
+const (
+	LeastLoaded Strategy = ""           // nodes have alike many copies, primaries and, as far as that goes, load
+	Rendezvous  Strategy = "rendezvous" // a hash of the names of shard and node decides
+	External    Strategy = "external"   // shards stay where an operator's program moves them; the group only repairs
+)
+
+func (s Strategy) String() string {
+	if s == LeastLoaded {
+		return "least-loaded"
+	}
+	return string(s)
+}
+
+// Validate reports a strategy that this program does not know.
+func (s Strategy) Validate() error {
+	switch s {
+	case LeastLoaded, Rendezvous, External:
+		return nil
+	}
+	return Invalid("strategy %q is none of %s, %s and %s", clip(string(s)), LeastLoaded, Rendezvous, External)
 }
 
 // Validate reports the first option out of range.
@@ -34,6 +61,9 @@ func (s Spec) Validate() error {
 		if err := ValidName(s.Role); err != nil {
 			return err
 		}
+	}
+	if err := s.Strategy.Validate(); err != nil {
+		return fmt.Errorf("type %s: %w", s.Name, err)
 	}
 	switch {
 	case s.Shards < 1 || s.Shards > MaxShards:

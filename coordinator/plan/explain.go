@@ -90,8 +90,9 @@ func Candidates(s *fsm.State, id shard.ID) []Line {
 	}
 	l := survey(s.View, func(m shard.Member) bool { return !m.Maintenance })
 	table := l.tables[slices.IndexFunc(l.tables, func(t *table) bool { return t.spec.Name == id.Type })]
-	row := &table.rows[slices.IndexFunc(table.rows, func(r row) bool { return r.p == p })]
-	best := table.room(row, nowhere)
+	table.admit()
+	row := int32(id.Number)
+	best := table.tactics.room(table, row, nowhere)
 	var lines []Line
 	for i := range l.sites {
 		line := table.verdict(row, int32(i), t.Spec)
@@ -103,13 +104,13 @@ func Candidates(s *fsm.State, id shard.ID) []Line {
 	return lines
 }
 
-func (t *table) verdict(r *row, s int32, spec shard.Spec) Line {
+func (t *table) verdict(i, s int32, spec shard.Spec) Line {
 	site := &t.sites[s]
 	m := site.member
 	switch {
-	case r.lead == s:
+	case t.lead[i] == s:
 		return Line{HasCopy, fmt.Sprintf("%s leads it", m.ID)}
-	case t.taken(r, s):
+	case t.taken(i, s):
 		return Line{HasCopy, fmt.Sprintf("%s has a copy", m.ID)}
 	case !site.up:
 		return Line{NodeDown, fmt.Sprintf("%s is down", m.ID)}
@@ -123,7 +124,7 @@ func (t *table) verdict(r *row, s int32, spec shard.Spec) Line {
 		return Line{NodeCordoned, fmt.Sprintf("%s is cordoned", m.ID)}
 	}
 	return Line{Text: fmt.Sprintf("%s may take it: %d copies and %d primaries of the type, %d copies of this shard in its zone",
-		m.ID, t.copies[s], t.leads[s], t.sharing(r, s, nowhere))}
+		m.ID, t.copies[s], t.leads[s], t.sharing(i, s, nowhere))}
 }
 
 func explainUnplaced(v *shard.View, spec shard.Spec, id shard.ID) []Line {

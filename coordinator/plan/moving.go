@@ -32,6 +32,7 @@ type moving struct {
 	planned   time.Duration // when the agenda was made; unset when 0
 	stale     bool          // something was begun without effect: plan again
 
+	layout  layout // kept from plan to plan
 	agenda  []errand
 	notes   []Note // of the plan: what should move and cannot
 	flights []flight
@@ -83,6 +84,7 @@ func (b *batch) move() {
 	for name, t := range b.view.Types { //lint:maporder any one answers the question
 		changed = changed || m.types[name] != t
 	}
+	changed = changed || len(b.in.Loads) > 0 && b.in.Now >= m.planned+b.d.Times.Weigh
 	if urgent || changed && b.in.Now >= m.planned+b.d.Times.Replan {
 		b.replan()
 	}
@@ -121,6 +123,9 @@ func (b *batch) attend() (changed bool) {
 	return changed
 }
 
+// maxAgenda bounds how many moves are kept: the map will have changed before they are through.
+const maxAgenda = 4_096
+
 func (b *batch) standing(m shard.Member) standing {
 	return standing{session: m.Session, marks: [4]bool{m.Cordoned, m.Draining, m.Leaving, m.Maintenance}, up: b.view.Up(m.ID)}
 }
@@ -133,9 +138,12 @@ func (b *batch) gone(m shard.Member, since time.Duration) bool {
 // replan makes the agenda anew.
 func (b *batch) replan() {
 	m := &b.d.moving
-	l := survey(b.view, func(member shard.Member) bool { return m.standings[member.ID].gone })
+	l := &m.layout
+	l.follow(b.view, func(member shard.Member) bool { return m.standings[member.ID].gone })
+	l.loads = b.in.Loads
+	l.plan()
 	m.agenda = m.agenda[:0]
-	for _, move := range l.plan() {
+	for _, move := range l.moves(maxAgenda) {
 		e := errand{Move: move}
 		if move.Reason == CopyMissing {
 			e.awaits = b.mayReturn(move.Shard)
@@ -151,7 +159,7 @@ func (b *batch) replan() {
 	for name, t := range b.view.Types { //lint:maporder a copy
 		m.types[name] = t
 	}
-	m.notes, m.planned, m.paused, m.stale = l.notes, b.in.Now, b.view.Paused, false
+	m.notes, m.planned, m.paused, m.stale = l.notes, b.in.Now, b.view.Paused, len(l.planned) > maxAgenda
 	for r, until := range m.rested { //lint:maporder each entry is judged by itself
 		if b.in.Now >= until {
 			delete(m.rested, r)
@@ -211,11 +219,14 @@ func (b *batch) blocked(e errand, why Reason, late map[Reason]bool) {
 	b.skip(Note{Reason: why, Shard: e.Shard, Epoch: b.view.Placement(e.Shard).Epoch, Node: e.To})
 }
 
+// forBalance are the reasons of moves that can wait.
+var forBalance = []Reason{CopiesUneven, LeadsUneven, ZoneSpread, LoadUneven, ByHash}
+
 // obstacle says why a move cannot be begun now; wait is false when it never will, because the map has gone on.
 func (b *batch) obstacle(e errand, s *spending) (why Reason, wait bool) {
 	p := b.view.Placement(e.Shard)
 	m := &b.d.moving
-	switch balancing := e.Reason == CopiesUneven || e.Reason == LeadsUneven || e.Reason == ZoneSpread; {
+	switch balancing := slices.Contains(forBalance, e.Reason); {
 	case p == nil, p.Status != shard.Active, !b.view.Up(e.To):
 		return AwaitPrimary, false
 	case e.awaits != "" && !m.standings[e.awaits].up:
@@ -240,7 +251,7 @@ func (b *batch) copyObstacle(m Move, p *shard.Placement) (Reason, bool) {
 	c, member := p.Copy(m.Copy)
 	only := b.view.Types[p.Shard.Type].Spec.Replicas == 0
 	switch {
-	case m.Copy != 0 && (!member || c.Node != m.From || replaced(p, m.Copy)):
+	case m.Copy != 0 && (!member || c.Node != m.From || isReplaced(p, m.Copy)):
 		return Surplus, false
 	case m.Copy != 0 && m.Copy == p.Primary && !only:
 		return AwaitTarget, true

@@ -40,8 +40,9 @@ func (b *batch) placeFresh(spec shard.Spec, unplaced []shard.ID) {
 		return
 	}
 	f.proposed = b.in.Now
+	choose := b.chooser(spec, up)
 	for _, id := range unplaced {
-		nodes := b.load().allocate(spec, up, nil)
+		nodes := choose(id.Number)
 		b.place.add(fsm.Placing{Shard: id, Nodes: nodes}, Note{Reason: NewShard, Shard: id, Nodes: nodes})
 	}
 }

@@ -38,6 +38,7 @@ type Times struct {
 
 	Rebuild  time.Duration // a node that is down for so long is given up: its copies are made elsewhere
 	Replan   time.Duration // while the map changes, moves are planned anew no more often
+	Weigh    time.Duration // what shards are asked is weighed anew so often
 	Cooldown time.Duration // a shard that was moved is not moved for balance again so soon
 	HandOver time.Duration // a primary that was asked to hand over and has not is let go on
 	Create   time.Duration // a node that has not created a learner by then does not get it
@@ -50,7 +51,7 @@ func DefaultTimes() Times {
 	return Times{
 		Lease: 2 * time.Second, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
 		Gather: 50 * time.Millisecond, Establish: 5 * time.Second, Place: 10 * time.Second, Settle: time.Second,
-		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Cooldown: 30 * time.Second,
+		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Weigh: time.Minute, Cooldown: 30 * time.Second,
 		HandOver: 5 * time.Second, Create: 10 * time.Second, Again: 5 * time.Second,
 	}
 }
@@ -63,6 +64,7 @@ type Input struct {
 	// yet, and that renewal's number. For one stored before this process started it is the start of the process.
 	Renewed     func(shard.SessionID) (at time.Duration, number uint64)
 	LeaderSince time.Duration // when this voter became the leader
+	Loads       Loads         // what shards are asked, as far as it is known
 }
 
 // Step is one thing to do: propose Command, or send Seal to Node. One with neither is a skip: its notes say why nothing is

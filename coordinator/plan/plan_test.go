@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -59,6 +60,37 @@ func TestPlacementIsEven(t *testing.T) {
 				even(t, formed(t, nodes, zones, spec), spec, nodes, zones)
 			}
 		}
+	}
+}
+
+// With many nodes too, and fast: a type of the largest size on 300 nodes.
+func TestPlacementOnManyNodesIsEven(t *testing.T) {
+	spec := shard.Spec{Name: "t", Shards: shard.MaxShards, Replicas: 2, AckTimeout: time.Second}
+	s := formed(t, 300, 3, spec)
+	primaries, copies, pairs, most := map[shard.NodeID]int{}, map[shard.NodeID]int{}, map[[2]shard.NodeID]int{}, 0
+	for _, step := range plan.NewDriver().Next(input(s, time.Minute)) {
+		for _, i := range step.Command.(*fsm.Place).Items {
+			primaries[i.Nodes[0]]++
+			inZone := map[string]bool{}
+			for _, n := range i.Nodes {
+				copies[n]++
+				inZone[s.View.Members[n].Zone] = true
+				pairs[[2]shard.NodeID{i.Nodes[0], n}]++
+				if n != i.Nodes[0] {
+					most = max(most, pairs[[2]shard.NodeID{i.Nodes[0], n}])
+				}
+			}
+			if len(i.Nodes) != 3 || len(inZone) != 3 {
+				t.Fatalf("shard %s on %v", i.Shard, i.Nodes)
+			}
+		}
+	}
+	p, c := slices.Collect(maps.Values(primaries)), slices.Collect(maps.Values(copies))
+	if len(p) != 300 || slices.Max(p)-slices.Min(p) > 1 || slices.Max(c)-slices.Min(c) > 3 {
+		t.Errorf("primaries %d to %d, copies %d to %d", slices.Min(p), slices.Max(p), slices.Min(c), slices.Max(c))
+	}
+	if most > 12 { // of 218 shards that a node leads, with 200 nodes to go to for each of two copies
+		t.Errorf("%d shards of one node have their copies on the same other", most)
 	}
 }
 

@@ -35,9 +35,35 @@ const (
 	ZoneSpread   Reason = "zone-spread"   // copies share a zone though another has none
 	CopiesUneven Reason = "copies-uneven" // one node has more copies than another
 	LeadsUneven  Reason = "leads-uneven"  // one node leads more shards than another
+	LoadUneven   Reason = "load-uneven"   // what one node leads is asked more than what another leads
+	ByHash       Reason = "by-hash"       // the shard's hash puts it there
 	Underway     Reason = "underway"      // it was begun by an earlier leader
 	CopyMoved    Reason = "copy-moved"    // the shard's only copy has a successor, which is to lead now
 )
+
+// why is a Reason in a list of planned moves.
+type why uint8
+
+const (
+	copyGone why = iota
+	nodeGone
+	copyMissing
+	nodeLeaves
+	nodeDrains
+	isPinned
+	zoneSpread
+	copiesUneven
+	leadsUneven
+	loadUneven
+	byHash
+	copyMoved
+)
+
+var reasonOf = [...]Reason{
+	copyGone: CopyGone, nodeGone: NodeGone, copyMissing: CopyMissing, nodeLeaves: NodeLeaves, nodeDrains: NodeDrains,
+	isPinned: Pinned, zoneSpread: ZoneSpread, copiesUneven: CopiesUneven, leadsUneven: LeadsUneven, loadUneven: LoadUneven,
+	byHash: ByHash, copyMoved: CopyMoved,
+}
 
 // Why what was begun is given up.
 const (

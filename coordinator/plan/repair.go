@@ -11,63 +11,68 @@ import (
 func (l *layout) repair() {
 	type patient struct {
 		t    *table
-		row  *row
+		row  int32
 		live int
 	}
 	var all []patient
 	for _, t := range l.tables {
 		for _, i := range t.ailing {
-			r := &t.rows[i]
 			live := 0
-			for _, h := range r.homes {
+			for _, h := range t.of(i) {
 				if h.ready && t.sites[h.site].up {
 					live++
 				}
 			}
-			all = append(all, patient{t, r, live})
+			all = append(all, patient{t, i, live})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b patient) int { return cmp.Compare(a.live, b.live) })
 	for _, p := range all {
-		p.t.restore(p.row)
+		p.t.complement(p.row)
 	}
 }
 
-// restore plans the copies one shard misses: in place of lost ones, then of those on nodes that are given up, then new ones.
-func (t *table) restore(r *row) {
-	missing := t.spec.Replicas + 1 - len(r.homes)
-	var wants []Move
-	for _, c := range r.p.Copies {
+// complement plans the copies one shard misses: in place of lost ones, then of those on nodes that are given up, then new ones.
+func (t *table) complement(i int32) {
+	p := t.placement(i)
+	missing := t.wide - int(t.n[i])
+	type want struct {
+		copy shard.CopyID
+		why  why
+	}
+	var wants []want
+	for _, c := range p.Copies {
 		switch s := t.find(c.Node); {
-		case replaced(r.p, c.ID):
+		case isReplaced(p, c.ID) || c.ID == p.Retiring:
 		case c.State == shard.CopyLost:
-			wants = append(wants, Move{From: c.Node, Copy: c.ID, Reason: CopyGone})
+			wants = append(wants, want{c.ID, copyGone})
 		case s == nowhere || t.sites[s].gone:
-			wants = append(wants, Move{From: c.Node, Copy: c.ID, Reason: NodeGone})
+			wants = append(wants, want{c.ID, nodeGone})
 		}
 	}
-	slices.SortStableFunc(wants, func(a, b Move) int { return first(a.Reason == CopyGone, b.Reason == CopyGone) })
+	slices.SortStableFunc(wants, func(a, b want) int { return first(a.why == copyGone, b.why == copyGone) })
 	for range missing - len(wants) {
-		wants = append(wants, Move{Reason: CopyMissing})
+		wants = append(wants, want{why: copyMissing})
 	}
-	for _, m := range wants[:missing] {
-		to := t.room(r, nowhere)
+	for _, w := range wants[:missing] {
+		to := t.tactics.room(t, i, nowhere)
 		if to == nowhere {
-			t.note(Note{Reason: NoRoom, Shard: r.p.Shard, Epoch: r.p.Epoch, Copy: m.Copy, Node: m.From, Have: len(r.homes), Want: t.spec.Replicas + 1})
+			c, _ := p.Copy(w.copy)
+			t.note(Note{Reason: NoRoom, Shard: p.Shard, Epoch: p.Epoch, Copy: w.copy, Node: c.Node, Have: int(t.n[i]), Want: t.wide})
 			return
 		}
-		t.copyTo(r, nowhere, to, m)
+		t.copyTo(i, nowhere, to, w.why, w.copy)
 	}
 }
 
 // complete plans that only copies which have their successors in C hand over to them.
 func (t *table) complete() {
 	for _, i := range t.passing {
-		r := &t.rows[i]
-		if to := t.heir(r); to != nowhere && to != r.lead {
-			t.handTo(r, to, CopyMoved)
+		p := t.placement(i)
+		if to := t.heir(i); to != nowhere && to != t.lead[i] {
+			t.handTo(i, to, copyMoved)
 		} else {
-			t.note(Note{Reason: AwaitHeir, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: r.p.Node, Copy: r.p.Primary})
+			t.note(Note{Reason: AwaitHeir, Shard: p.Shard, Epoch: p.Epoch, Node: p.Node, Copy: p.Primary})
 		}
 	}
 }
@@ -75,36 +80,44 @@ func (t *table) complete() {
 // vacateLeads plans that what leaving and draining nodes lead is led elsewhere.
 func (t *table) vacateLeads() {
 	for _, i := range t.closing {
-		r := &t.rows[i]
-		if r.lead == nowhere || !t.sites[r.lead].closing() {
+		if t.lead[i] == nowhere || !t.sites[t.lead[i]].closing() {
 			continue
 		}
-		why := NodeLeaves
-		if t.sites[r.lead].member.Draining {
-			why = NodeDrains
+		w := nodeLeaves
+		if t.sites[t.lead[i]].member.Draining {
+			w = nodeDrains
 		}
-		if to := t.heir(r); to != nowhere {
-			t.handTo(r, to, why)
-			continue
+		p := t.placement(i)
+		switch to := t.heir(i); {
+		case to != nowhere:
+			t.handTo(i, to, w)
+		case w == nodeDrains && t.movesAlone(i):
+			t.carryAway(i)
+		case p.Retiring == 0: // of others complete has said it
+			t.note(Note{Reason: AwaitHeir, Shard: p.Shard, Epoch: p.Epoch, Node: t.sites[t.lead[i]].member.ID, Copy: p.Primary})
 		}
-		if t.alone() && why == NodeDrains && len(r.homes) == 1 && r.homes[0].ready && r.homes[0].site == r.lead {
-			if to := t.room(r, r.lead); to != nowhere {
-				t.carry(r, to, why)
-			} else {
-				t.note(Note{Reason: NoRoom, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: r.p.Node, Copy: r.p.Primary})
-			}
-			continue
-		}
-		if r.p.Retiring != 0 {
-			continue // complete has said it
-		}
-		t.note(Note{Reason: AwaitHeir, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: t.sites[r.lead].member.ID, Copy: r.p.Primary})
 	}
+}
+
+// movesAlone reports whether the row is an only copy that could move with the lead.
+func (t *table) movesAlone(i int32) bool {
+	homes := t.of(i)
+	return t.alone && len(homes) == 1 && homes[0].ready && homes[0].site == t.lead[i]
+}
+
+// carryAway plans that an only copy on a draining node moves.
+func (t *table) carryAway(i int32) {
+	if to := t.tactics.room(t, i, t.lead[i]); to != nowhere {
+		t.carry(i, to, nodeDrains)
+		return
+	}
+	p := t.placement(i)
+	t.note(Note{Reason: NoRoom, Shard: p.Shard, Epoch: p.Epoch, Node: p.Node, Copy: p.Primary})
 }
 
 // heir returns the best site to lead the row now, nowhere when there is none. A cordoned one is the last resort: it has the
 // copy already.
-func (t *table) heir(r *row) int32 {
+func (t *table) heir(i int32) int32 {
 	best := nowhere
 	better := func(s int32) {
 		if best == nowhere || cmp.Or(first(t.host[s], t.host[best]), cmp.Compare(t.leads[s], t.leads[best])) < 0 {
@@ -117,7 +130,7 @@ func (t *table) heir(r *row) int32 {
 		}
 		return best
 	}
-	for _, h := range r.homes {
+	for _, h := range t.of(i) {
 		if s := &t.sites[h.site]; h.ready && s.up && !s.closing() {
 			better(h.site)
 		}
@@ -129,17 +142,16 @@ func (t *table) heir(r *row) int32 {
 // elsewhere.
 func (t *table) vacateCopies() {
 	for _, i := range t.closing {
-		r := &t.rows[i]
-		for _, h := range slices.Clone(r.homes) {
-			if !t.sites[h.site].member.Draining || h.site == r.lead || !h.ready {
+		for _, h := range slices.Clone(t.of(i)) {
+			if !t.sites[h.site].member.Draining || h.site == t.lead[i] || !h.ready {
 				continue
 			}
-			to := t.room(r, h.site)
-			if to == nowhere {
-				t.note(Note{Reason: NoRoom, Shard: r.p.Shard, Epoch: r.p.Epoch, Copy: h.copy, Node: t.sites[h.site].member.ID})
+			if to := t.tactics.room(t, i, h.site); to != nowhere {
+				t.relocate(i, h.site, to, nodeDrains)
 				continue
 			}
-			t.relocate(r, h.site, to, NodeDrains)
+			p, node := t.placement(i), t.sites[h.site].member.ID
+			t.note(Note{Reason: NoRoom, Shard: p.Shard, Epoch: p.Epoch, Copy: readyOn(p, node), Node: node})
 		}
 	}
 }
@@ -147,42 +159,51 @@ func (t *table) vacateCopies() {
 // pins plans that shards are led where an operator wants them, first giving that node a copy if it has none.
 func (t *table) pins() {
 	for _, i := range t.pinned {
-		r := &t.rows[i]
-		s := t.find(r.p.Pinned)
-		if s == nowhere || s == r.lead || r.lead == nowhere {
+		p := t.placement(i)
+		s := t.find(p.Pinned)
+		if s == nowhere || s == t.lead[i] || t.lead[i] == nowhere || t.alone && !t.movesAlone(i) {
 			continue
 		}
-		if !t.host[s] {
-			t.note(Note{Reason: PinBlocked, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: r.p.Pinned})
-			continue
+		if !t.host[s] || !t.pin(i, s) {
+			t.note(Note{Reason: PinBlocked, Shard: p.Shard, Epoch: p.Epoch, Node: p.Pinned})
 		}
-		if t.alone() {
-			if len(r.homes) == 1 && r.homes[0].ready && r.homes[0].site == r.lead && !t.taken(r, s) {
-				t.carry(r, s, Pinned)
-			}
-			continue
-		}
-		if h := r.at(s); h == nil && !t.spec.Volatile {
-			from := t.spare(r, s)
-			if from == nowhere || t.taken(r, s) {
-				t.note(Note{Reason: PinBlocked, Shard: r.p.Shard, Epoch: r.p.Epoch, Node: r.p.Pinned})
-				continue
-			}
-			t.relocate(r, from, s, Pinned)
-		}
-		t.handTo(r, s, Pinned)
 	}
+}
+
+// pin plans that the row is led by the site, and reports whether it can be.
+func (t *table) pin(i, s int32) bool {
+	switch {
+	case t.spec.Volatile || t.at(i, s) != nil:
+	case t.taken(i, s):
+		return false
+	case t.alone:
+		t.carry(i, s, isPinned)
+		return true
+	default:
+		from := t.spare(i, s)
+		if from == nowhere {
+			return false
+		}
+		t.relocate(i, from, s, isPinned)
+	}
+	t.handTo(i, s, isPinned)
+	return true
+}
+
+// isPinnedTo reports whether an operator wants the row's primary on the site.
+func (t *table) isPinnedTo(i, s int32) bool {
+	return t.state[i]&hasPin != 0 && t.placement(i).Pinned == t.sites[s].member.ID
 }
 
 // spare returns the home that should give way to a copy on the site: it does not lead, its zone is best spared, its node has
 // most.
-func (t *table) spare(r *row, to int32) int32 {
+func (t *table) spare(i, to int32) int32 {
 	best, sharing := nowhere, 0
-	for _, h := range r.homes {
-		if !h.ready || h.site == r.lead {
+	for _, h := range t.of(i) {
+		if !h.ready || h.site == t.lead[i] {
 			continue
 		}
-		n := t.sharing(r, to, h.site) - t.sharing(r, h.site, h.site)
+		n := t.sharing(i, to, h.site) - t.sharing(i, h.site, h.site)
 		if best == nowhere || cmp.Or(cmp.Compare(n, sharing), cmp.Compare(t.copies[best], t.copies[h.site])) < 0 {
 			best, sharing = h.site, n
 		}
@@ -193,30 +214,30 @@ func (t *table) spare(r *row, to int32) int32 {
 // spread plans that copies which share a zone part, where another zone has fewer of the shard.
 func (t *table) spread() {
 	for _, i := range t.crowded {
-		r := &t.rows[i]
-		if r.p.Status != shard.Active {
+		if t.state[i]&active == 0 {
 			continue
 		}
-		for range r.homes {
-			if !t.part(r) {
+		for range t.n[i] {
+			if !t.part(i) {
 				break
 			}
 		}
 	}
 }
 
-func (t *table) part(r *row) bool {
-	for k := len(r.homes) - 1; k >= 0; k-- {
-		h := r.homes[k]
-		if !h.ready || h.site == r.lead || !t.host[h.site] || r.p.Pinned == t.sites[h.site].member.ID {
+func (t *table) part(i int32) bool {
+	homes := t.of(i)
+	for k := len(homes) - 1; k >= 0; k-- {
+		h := homes[k]
+		if !h.ready || h.site == t.lead[i] || !t.host[h.site] || t.isPinnedTo(i, h.site) {
 			continue
 		}
-		others := t.sharing(r, h.site, h.site)
+		others := t.sharing(i, h.site, h.site)
 		if others == 0 {
 			continue
 		}
-		if to := t.room(r, h.site); to != nowhere && t.sharing(r, to, h.site) < others {
-			t.relocate(r, h.site, to, ZoneSpread)
+		if to := t.tactics.room(t, i, h.site); to != nowhere && t.sharing(i, to, h.site) < others {
+			t.relocate(i, h.site, to, zoneSpread)
 			return true
 		}
 	}

@@ -146,6 +146,7 @@ func (w *world) define(f []string) {
 	w.specs = append(w.specs, shard.Spec{
 		Name: shard.TypeName(plain[0]), Shards: uint32(w.number(set["shards"])), Replicas: w.number(set["replicas"]),
 		MinAcks: w.number(set["acks"]), AckTimeout: shard.DefaultAckTimeout, Volatile: slices.Contains(plain, "volatile"), Role: set["role"],
+		Strategy: shard.Strategy(set["strategy"]),
 	})
 }
 
