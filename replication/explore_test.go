@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"cmp"
+	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
 	"slices"
@@ -36,29 +37,43 @@ func begin(c config) (w *world, broken string) {
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
 	w = &world{r: r, past: &past{}, left: c.may}
-	g := r.groups.found(c.quorum)
-	for i := range w.nodes {
-		w.nodes[i] = &node{session: g.sessionOf(i), id: g.place.Copies[i].ID}
-		w.nodes[i].start()
+	g := r.groups.found(c)
+	if err := checkCopies(g); err != nil {
+		return w, fmt.Sprintf("I8: %v", err)
+	}
+	for i := range c.members + c.spares {
+		n := &node{place: i, session: g.sessionOf(i)}
+		if i < c.members {
+			n.id = g.place.Copies[i].ID
+		}
+		n.start()
+		w.nodes = append(w.nodes, n)
 	}
 	w.regroup(g)
-	if c.fresh {
-		return w, ""
+	if c.fresh || w.past.broken != "" {
+		return w, w.past.broken
+	}
+	w.left = budget{}
+	w, broken = w.settle()
+	if c.learner.node != 0 && broken == "" {
+		w.regroup(r.groups.mint(w.group, nodeID(c.learner.node-1), c.learner.replaces))
+		w, broken = w.settle()
 	}
 	w.left = budget{writes: c.tail}
-	w, broken = w.settle()
-	w.left = c.may
-	return w, broken
+	for w.left.writes > 0 && broken == "" {
+		w, broken = w.after(step{what: propose})
+	}
+	w.net, w.left = nil, c.may
+	return w, cmp.Or(broken, w.check())
 }
 
-// settle plays one orderly run: what can happen by itself does, until nothing is left to happen. Then clients write, and the
-// network loses all of it.
+// settle plays one orderly run: what can happen by itself does, each message arrives once, until nothing is left to happen.
 func (w *world) settle() (quiet *world, broken string) {
-	seen := map[[2]uint64]bool{}
+	seen, arrived := map[[2]uint64]bool{}, map[int32]bool{}
 	for again := true; again; {
 		again = false
 		for _, s := range w.moves() {
-			if s.what == propose {
+			if s.what == deliver && arrived[s.msgs[0]] {
 				continue
 			}
 			next, broken := w.after(s)
@@ -66,17 +81,13 @@ func (w *world) settle() (quiet *world, broken string) {
 				return w, broken
 			}
 			if next != nil && !seen[next.key()] {
-				seen[next.key()] = true
+				seen[next.key()], arrived[s.msgs[0]] = true, s.what == deliver
 				w, again = next, true
 				break
 			}
 		}
 	}
-	for w.left.writes > 0 && broken == "" {
-		w, broken = w.after(step{what: propose})
-	}
-	w.net = nil
-	return w, cmp.Or(broken, w.check())
+	return w, ""
 }
 
 // result is what a search found.

@@ -30,6 +30,9 @@ func (c *Copy) Leads() shard.Epoch {
 // Serves reports whether the copy takes proposals.
 func (c *Copy) Serves() bool { return c.serving() }
 
+// Changing reports whether another C was proposed and is not decided.
+func (c *Copy) Changing() bool { return c.leading != nil && c.leading.change != nil }
+
 // Confirmed is the LSN the copy knows to be confirmed.
 func (c *Copy) Confirmed() shard.LSN { return c.log.confirmed }
 
@@ -56,7 +59,7 @@ func (c *Copy) Fingerprint(b []byte) []byte {
 }
 
 func (l *leading) fingerprint(b []byte) []byte {
-	b = put(b, uint64(l.Epoch), uint64(l.start), l.asked, l.verified)
+	b = put(b, uint64(l.Epoch), uint64(l.Version), uint64(l.start), l.asked, l.verified)
 	b = append(b, bit(l.established), bit(l.active), bit(l.waiting), bit(l.change != nil))
 	for _, p := range l.peers {
 		if !p.probing {
@@ -64,7 +67,13 @@ func (l *leading) fingerprint(b []byte) []byte {
 		}
 		b = put(b, p.match, p.next, p.probed, p.told)
 		b = put(b, p.round, uint64(p.silent), uint64(p.due))
-		b = append(b, bit(p.probing), bit(p.filling), bit(p.member), bit(p.wanted))
+		b = append(b, bit(p.probing), bit(p.filling), bit(p.member), bit(p.wanted), byte(p.copy))
+	}
+	for _, learner := range l.Learners {
+		b = append(b, 'l', byte(learner.Replaces))
+	}
+	for _, id := range l.change {
+		b = append(b, 'c', byte(id))
 	}
 	return b
 }

@@ -33,6 +33,7 @@ func (w *world) key() [2]uint64 {
 	b = w.past.fingerprint(b)
 	l := w.left
 	b = append(b, byte(l.writes), byte(l.crashes), byte(l.wipes), byte(l.suspects), byte(l.reads), byte(l.ticks))
+	b = append(b, byte(l.rots), byte(l.learners), byte(l.drops), byte(l.changes), byte(l.wishes))
 	w.r.scratch = b
 	return w.r.hash(b)
 }
@@ -58,8 +59,8 @@ func (p *past) fingerprint(b []byte) []byte {
 		}
 		b = t.log.fingerprint(append(b, byte(t.session), byte(t.start), active))
 	}
-	for _, log := range p.gone {
-		b = log.fingerprint(append(b, 'g'))
+	for _, g := range p.gone {
+		b = g.log.fingerprint(append(b, 'g', byte(g.copy)))
 	}
 	return b
 }
@@ -77,6 +78,16 @@ func (n *node) fingerprint(b []byte) []byte {
 	}
 	for _, g := range n.maps {
 		b = binary.AppendUvarint(append(b, 'm'), uint64(g.id))
+	}
+	if n.seen != nil {
+		p := n.seen.place
+		b = append(b, 's', byte(p.Version), byte(p.HandTo))
+		for _, c := range p.Copies {
+			b = append(b, byte(c.State))
+		}
+	}
+	if n.given.Epoch != 0 {
+		b = append(b, 'h', byte(n.given.Epoch), byte(n.given.To))
 	}
 	if r := n.read; r != nil {
 		b = append(b, 'r', byte(r.round), byte(r.saw), byte(r.must))
@@ -114,6 +125,8 @@ func encode(b []byte, m any) []byte {
 		b = encodeHistory(b, m.History)
 	case established:
 		add('e', uint64(m.Epoch), uint64(m.Session))
+	case report:
+		b = m.encode(append(b, 'p'))
 	}
 	return b
 }

@@ -13,7 +13,7 @@ import (
 // This file is the control group of the explored world: the real state machine and the real recovery driver. Results are
 // remembered, so each distinct entry on each distinct state is applied once however often the search comes by.
 
-const copies = 3
+const copies = 3 // in a full C
 
 var theShard = shard.ID{Type: "t", Number: 0}
 
@@ -31,6 +31,7 @@ type groups struct {
 	applied map[string]*group // nil value: refused
 	elected map[string]fsm.Command
 	index   shard.Index
+	spec    shard.Spec
 }
 
 func newGroups() *groups {
@@ -80,24 +81,27 @@ func (gs *groups) intern(s *fsm.State) *group {
 	return g
 }
 
-// found forms a group of three nodes that host one shard, whose copies are ready: epoch 1 is to be established on n1.
-func (gs *groups) found(writeQuorum int) *group {
-	spec := shard.Spec{
-		Name: theShard.Type, Shards: 1, Replicas: copies - 1, MinAcks: writeQuorum - 1, AckTimeout: shard.DefaultAckTimeout,
+// found forms a group of nodes that host one shard. Copies are ready on the first few: epoch 1 is to be established on n1.
+func (gs *groups) found(c config) *group {
+	gs.spec = shard.Spec{
+		Name: theShard.Type, Shards: 1, Replicas: copies - 1, MinAcks: c.quorum - 1, AckTimeout: shard.DefaultAckTimeout,
 	}
 	genesis := &fsm.Genesis{Group: "g"}
 	place := fsm.Placing{Shard: theShard}
 	var commands []fsm.Command
-	for i := range copies {
+	for i := range c.members + c.spares {
 		n := nodeID(i)
 		genesis.Voters = append(genesis.Voters, fsm.Founder{Node: n, Addr: "127.0.0.1:1", Directory: directory(i, 0)})
-		place.Nodes = append(place.Nodes, n)
-		r := register(i, 0, 0, 0)
-		r.Hosts = []shard.Spec{spec}
-		commands = append(commands, r)
+		commands = append(commands, gs.register(i, 0, 0, 0))
+		if i < c.members {
+			place.Nodes = append(place.Nodes, n)
+		}
 	}
 	commands = append([]fsm.Command{genesis}, append(commands, &fsm.Place{Items: []fsm.Placing{place}})...)
 	g := gs.mustApply(gs.intern(fsm.New()), commands...)
+	if checkCopies(g) != nil {
+		return g
+	}
 	var ready fsm.CopyReady
 	for _, c := range g.place.Copies {
 		ready.Items = append(ready.Items, fsm.CopyItem{Shard: theShard, Copy: c.ID, Directory: c.Directory})
@@ -120,10 +124,10 @@ func directory(i, wiped int) shard.DirectoryID {
 }
 
 // register is what the process of a node says when it starts. The nonce is new each time.
-func register(i, wiped, life int, last shard.SessionID) *fsm.Register {
+func (gs *groups) register(i, wiped, life int, last shard.SessionID) *fsm.Register {
 	return &fsm.Register{
 		Node: nodeID(i), Directory: directory(i, wiped), Machine: shard.MachineID(fmt.Sprintf("m%d", i+1)), Addr: "127.0.0.1:1",
-		Hosts: []shard.Spec{}, Nonce: fmt.Sprintf("p%d.%d.%d", i+1, wiped, life), LastSession: last, Voter: true, Fenced: true,
+		Hosts: []shard.Spec{gs.spec}, Nonce: fmt.Sprintf("p%d.%d.%d", i+1, wiped, life), LastSession: last, Voter: true, Fenced: true,
 	}
 }
 
@@ -185,7 +189,7 @@ func choose(s *fsm.State, answers []shard.Sealed) fsm.Command {
 
 // restart is a node's process starting again on its directory.
 func (gs *groups) restart(g *group, i int, n *node) *group {
-	return gs.apply(g, register(i, n.wiped, n.life, n.session))
+	return gs.apply(g, gs.register(i, n.wiped, n.life, n.session))
 }
 
 // replace is a node coming back with an empty directory: its old session must have run out first.
@@ -197,7 +201,7 @@ func (gs *groups) replace(g *group, i int, n *node) *group {
 	if g == nil {
 		return nil
 	}
-	return gs.apply(g, register(i, n.wiped, n.life, 0))
+	return gs.apply(g, gs.register(i, n.wiped, n.life, 0))
 }
 
 // sessionOf is the newest session of a node.

@@ -13,7 +13,7 @@ import (
 type past struct {
 	confirmed journal // what some primary let out as confirmed
 	terms     []term  // by epoch, from 1
-	gone      []journal
+	gone      []grave
 	broken    string // the first violation, "" for none
 }
 
@@ -25,6 +25,14 @@ type term struct {
 	start   shard.LSN       // its epoch-start record
 	active  bool
 }
+
+// A grave is what a copy held whose data are lost.
+type grave struct {
+	copy shard.CopyID
+	log  journal
+}
+
+func (p *past) lose(n *node) { p.gone = append(slices.Clip(p.gone), grave{n.id, n.disk.log}) }
 
 func (p *past) fail(format string, args ...any) {
 	if p.broken == "" {
@@ -57,17 +65,44 @@ func (p *past) wrote(n *node) {
 	}
 }
 
-// mapped: I2 and I9, the placements of the group.
-func (p *past) mapped(place *shard.Placement) {
+// mapped: I2, I8 and I9, the placements of the group.
+func (p *past) mapped(before, now *group) {
+	place := now.place
 	if err := place.Check(); err != nil {
 		p.fail("I9: %v", err)
+	}
+	if err := checkCopies(now); err != nil {
+		p.fail("I8: %v", err)
 	}
 	if int(place.Epoch) < len(p.terms) {
 		p.fail("I2: the group goes back to epoch %d", place.Epoch)
 	}
+	if before != nil && before.place.Epoch == place.Epoch && place.Version < before.place.Version {
+		p.fail("I2: the group goes back to version %d of epoch %d", place.Version, place.Epoch)
+	}
 	if t := p.term(place.Epoch); place.Status == shard.Active {
 		t.active = true
 	}
+}
+
+// checkCopies: I8, what counts was created, under an id of its own, and is not known to be gone.
+func checkCopies(g *group) error {
+	all := slices.Clone(g.place.Copies)
+	for _, l := range g.place.Learners {
+		all = append(all, l.Copy)
+	}
+	for i, c := range all {
+		member := i < len(g.place.Copies)
+		switch {
+		case slices.ContainsFunc(all[:i], func(other shard.Copy) bool { return other.ID == c.ID }):
+			return fmt.Errorf("two copies have the id %d", c.ID)
+		case member && g.place.Epoch > 0 && c.State == shard.CopyMinted:
+			return fmt.Errorf("copy %d counts and is not created", c.ID)
+		case c.State != shard.CopyLost && g.state.View.Members[c.Node].Directory != c.Directory:
+			return fmt.Errorf("copy %d is %s, its directory is gone", c.ID, c.State)
+		}
+	}
+	return nil
 }
 
 // acked: I7, an Ack tells of what is on the disk, as the primary has it.
@@ -115,6 +150,13 @@ func (p *past) confirm(n *node, lsn shard.LSN) {
 	}
 	if int(lsn) > len(p.confirmed) {
 		p.confirmed = n.log[:lsn:lsn]
+	}
+}
+
+// steppedDown: I13, a primary that gives up its lead leaves nothing unconfirmed, and its successor has it all on its disk.
+func (p *past) steppedDown(n *node, successor journal) {
+	if !slices.Equal(n.log, p.confirmed) || !successor.agrees(n.log, len(n.log)) {
+		p.fail("I13: copy %d steps down with %v, confirmed is %v, its successor has %v", n.id, n.log, p.confirmed, successor)
 	}
 }
 
@@ -199,7 +241,7 @@ func (p *past) checkMatch(a, b *node) {
 // checkHeld: I5, w members of C hold what is confirmed.
 func (w *world) checkHeld() {
 	p := w.past
-	if held := w.holders(p.confirmed); held < w.group.place.WriteQuorum {
+	if held := w.holders(w.group.place.Copies, p.confirmed); held < w.group.place.WriteQuorum {
 		p.fail("I5: %v is confirmed, %d copies hold it, %d must", p.confirmed, held, w.group.place.WriteQuorum)
 	}
 }
@@ -211,24 +253,32 @@ func (w *world) checkEstablished() {
 		return
 	}
 	t := w.past.terms[place.Epoch-1]
-	if held := w.holders(t.log[:t.start]); held < place.WriteQuorum {
+	if held := w.holders(place.Copies, t.log[:t.start]); held < place.WriteQuorum {
 		w.past.fail("I5: epoch %d is active, %d copies hold %v, %d must", place.Epoch, held, t.log[:t.start], place.WriteQuorum)
 	}
 }
 
-// holders counts the copies that hold a log durably. A wiped one counts as it was: losing it is the loss the write quorum
-// is there for, and that comes on top.
-func (w *world) holders(log journal) int {
+// holders counts the copies of a C that hold a log durably. One whose data are lost counts as it was: losing it is the loss
+// the write quorum is there for, and that comes on top. One that was retired is of no use to anybody.
+func (w *world) holders(c []shard.Copy, log journal) int {
 	held := 0
-	for _, gone := range w.past.gone {
-		if gone.agrees(log, len(log)) {
-			held++
-		}
-	}
-	for _, n := range w.nodes {
-		if n.id != 0 && n.disk.log.agrees(log, len(log)) {
+	for _, member := range c {
+		if w.held(member.ID).agrees(log, len(log)) {
 			held++
 		}
 	}
 	return held
+}
+
+// held is what a copy holds durably, or held when its data were lost.
+func (w *world) held(id shard.CopyID) journal {
+	if _, n := w.home(id); n != nil {
+		return n.disk.log
+	}
+	for _, g := range slices.Backward(w.past.gone) {
+		if g.copy == id {
+			return g.log
+		}
+	}
+	return nil
 }

@@ -15,27 +15,54 @@ var (
 // The searches. Each visits every state that its budget allows, so a number of states that changes means that the protocol
 // or the model has changed. Three copies always; epoch 1 is active at the start unless the search is fresh.
 var searches = []config{
-	{name: "first-placement", quorum: 2, epochs: 2, fresh: true, instant: true, may: budget{writes: 1, suspects: 1}},
-	{name: "failover", quorum: 2, epochs: 2, may: budget{writes: 1, suspects: 1}},
-	{name: "crash", quorum: 2, epochs: 3, late: true, may: budget{writes: 1, crashes: 1}},
-	{name: "two-failovers", quorum: 2, epochs: 3, instant: true, may: budget{suspects: 2}},
-	{name: "pipeline", quorum: 2, epochs: 1, may: budget{writes: 2}},
-	{name: "wipe", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, wipes: 1, suspects: 1}},
-	{name: "lone-tail", quorum: 2, epochs: 3, instant: true, tail: 2, may: budget{suspects: 2}},
-	{name: "tail-and-read", quorum: 2, epochs: 2, instant: true, tail: 2, may: budget{suspects: 1, reads: 1}},
-	{name: "read", quorum: 2, epochs: 2, instant: true, may: budget{suspects: 1, reads: 1}},
-	{name: "every-copy", quorum: 3, epochs: 2, may: budget{writes: 1, suspects: 1}},
-	{name: "primary-alone", quorum: 1, epochs: 2, may: budget{writes: 1, suspects: 1}},
+	{name: "first-placement", members: 3, quorum: 2, epochs: 2, fresh: true, instant: true, may: budget{writes: 1, suspects: 1}},
+	{name: "failover", members: 3, quorum: 2, epochs: 2, may: budget{writes: 1, suspects: 1}},
+	{name: "crash", members: 3, quorum: 2, epochs: 3, late: true, may: budget{writes: 1, crashes: 1}},
+	{name: "two-failovers", members: 3, quorum: 2, epochs: 3, instant: true, may: budget{suspects: 2}},
+	{name: "pipeline", members: 3, quorum: 2, epochs: 1, may: budget{writes: 2}},
+	{name: "wipe", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, wipes: 1, suspects: 1}},
+	{name: "lone-tail", members: 3, quorum: 2, epochs: 3, instant: true, tail: 2, may: budget{suspects: 2}},
+	{name: "tail-and-read", members: 3, quorum: 2, epochs: 2, instant: true, tail: 2, may: budget{suspects: 1, reads: 1}},
+	{name: "read", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{suspects: 1, reads: 1}},
+	{name: "every-copy", members: 3, quorum: 3, epochs: 2, may: budget{writes: 1, suspects: 1}},
+	{name: "primary-alone", members: 3, quorum: 1, epochs: 2, may: budget{writes: 1, suspects: 1}},
+
+	// C changes: a copy joins, is replaced, or is left out.
+	{name: "grow", members: 2, spares: 1, learner: learner{node: 3}, quorum: 2, epochs: 2, instant: true,
+		may: budget{writes: 1, changes: 1, suspects: 1}},
+	{name: "swap", members: 2, spares: 1, learner: learner{3, 2}, quorum: 2, epochs: 2, may: budget{writes: 1, changes: 1}},
+	{name: "replace", members: 3, spares: 1, learner: learner{4, 2}, quorum: 2, epochs: 2, instant: true,
+		may: budget{writes: 1, changes: 1, wishes: 1}},
+	{name: "replace-and-read", members: 3, spares: 1, learner: learner{4, 2}, quorum: 2, epochs: 2, instant: true,
+		may: budget{changes: 1, suspects: 1, reads: 1}},
+	{name: "learner", members: 3, spares: 1, learner: learner{4, 2}, quorum: 2, epochs: 2, instant: true,
+		may: budget{writes: 1, suspects: 1}},
+	{name: "evict", members: 3, quorum: 2, epochs: 1, instant: true, may: budget{writes: 1, changes: 1, reads: 1, ticks: 1}},
+	{name: "mint", members: 2, spares: 1, quorum: 2, epochs: 1, instant: true,
+		may: budget{writes: 1, learners: 1, changes: 1, rots: 1}},
+	{name: "whims", members: 2, spares: 1, learner: learner{node: 3}, quorum: 2, epochs: 1, instant: true, whims: true,
+		may: budget{writes: 1, changes: 2}},
+	{name: "two-changes", members: 3, spares: 1, learner: learner{4, 3}, quorum: 2, epochs: 1, instant: true, whims: true,
+		may: budget{writes: 1, changes: 2}},
+	{name: "twice", members: 2, spares: 1, quorum: 2, epochs: 1, instant: true,
+		may: budget{learners: 1, changes: 1, rots: 1, crashes: 1}},
+
+	// The lead is handed over.
+	{name: "hand-off", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, wishes: 1}},
+	{name: "hand-off-recovery", members: 3, quorum: 2, epochs: 3, instant: true, may: budget{wishes: 1, suspects: 1}},
+	{name: "hand-off-alone", members: 2, quorum: 1, epochs: 2, may: budget{writes: 1, wishes: 1, reads: 1}},
+	{name: "hand-off-back", members: 2, quorum: 1, epochs: 4, instant: true, late: true, may: budget{writes: 1, wishes: 2}},
+	{name: "hand-off-crash", members: 2, quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, wishes: 1, crashes: 1}},
 }
 
 // The large searches take minutes and gigabytes each.
 var largeSearches = []config{
-	{name: "large-two-crashes", quorum: 2, epochs: 4, instant: true, may: budget{writes: 1, crashes: 2}},
-	{name: "large-read", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, reads: 1}},
-	{name: "large-ticks", quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, ticks: 3}},
-	{name: "large-failovers", quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, suspects: 2}},
-	{name: "large-two-writes", quorum: 2, epochs: 2, instant: true, may: budget{writes: 2, suspects: 1}},
-	{name: "large-crash", quorum: 2, epochs: 3, may: budget{writes: 2, crashes: 1}},
+	{name: "large-two-crashes", members: 3, quorum: 2, epochs: 4, instant: true, may: budget{writes: 1, crashes: 2}},
+	{name: "large-read", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, reads: 1}},
+	{name: "large-ticks", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, ticks: 3}},
+	{name: "large-failovers", members: 3, quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, suspects: 2}},
+	{name: "large-two-writes", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 2, suspects: 1}},
+	{name: "large-crash", members: 3, quorum: 2, epochs: 3, may: budget{writes: 2, crashes: 1}},
 }
 
 // TestExplore visits every state of the searches and checks the invariants in each.
@@ -55,10 +82,18 @@ func TestExplore(t *testing.T) {
 // The walks have more of everything than a search can visit.
 var everything = budget{writes: 6, crashes: 3, wipes: 1, suspects: 4, reads: 2, ticks: 3}
 
+// The walks in which shards move.
+var moving = budget{
+	writes: 6, crashes: 2, wipes: 1, suspects: 2, reads: 2, ticks: 3, rots: 1, learners: 4, drops: 1, changes: 5, wishes: 3,
+}
+
 var randomWalks = []config{
-	{name: "walk-1", quorum: 1, epochs: 9, late: true, may: everything},
-	{name: "walk-2", quorum: 2, epochs: 9, late: true, may: everything},
-	{name: "walk-3", quorum: 3, epochs: 9, late: true, may: everything},
+	{name: "walk-1", members: 3, quorum: 1, epochs: 9, late: true, may: everything},
+	{name: "walk-2", members: 3, quorum: 2, epochs: 9, late: true, may: everything},
+	{name: "walk-3", members: 3, quorum: 3, epochs: 9, late: true, may: everything},
+	{name: "moves-1", members: 2, spares: 2, quorum: 1, epochs: 9, late: true, whims: true, may: moving},
+	{name: "moves-2", members: 3, spares: 2, quorum: 2, epochs: 9, late: true, whims: true, may: moving},
+	{name: "moves-3", members: 3, spares: 2, quorum: 3, epochs: 9, late: true, whims: true, may: moving},
 }
 
 // TestWalk takes random ways and checks the invariants after each step.

@@ -13,28 +13,37 @@ import (
 type step struct {
 	what verb
 	node int8
-	msgs [copies]int32 // the message of a delivery, the answers of an election; 0 is none
+	msgs [copies]int32        // the message of a delivery, the answers of an election; 0 is none
+	of   [copies]shard.CopyID // what it is about: who is replaced, dropped or to lead, or a whole C; 0 is none
 }
 
 type verb uint8
 
 const (
-	deliver  verb = iota // a message arrives, the first time or again
-	sync                 // the oldest write under way reaches the disk
-	see                  // a node sees the next map
-	propose              // a client's command becomes a record
-	ask                  // a client reads
-	tick                 // time passes on one node
-	crash                // the process is gone; what was not synced is lost
-	restart              // the node comes back on its directory
-	wipe                 // the node comes back without its directory
-	suspect              // the group takes the primary away, rightly or not
-	elect                // the driver has these answers and chooses
-	activate             // the driver has heard that the primary is established
+	deliver     verb = iota // a message arrives, the first time or again
+	sync                    // the oldest write under way reaches the disk
+	see                     // a node sees the next map
+	propose                 // a client's command becomes a record
+	ask                     // a client reads
+	tick                    // time passes on one node
+	reconfigure             // a primary asks for another C
+	stepDown                // a primary gives up its lead, as the map wishes
+	rot                     // the data of a copy are found damaged
+	crash                   // the process is gone; what was not synced is lost
+	restart                 // the node comes back on its directory
+	wipe                    // the node comes back without its directory
+	suspect                 // the group takes the primary away, rightly or not
+	elect                   // the driver has these answers and chooses
+	activate                // the driver has heard that the primary is established
+	mint                    // a copy that is to join C, perhaps in place of another
+	drop                    // a learner is given up
+	wish                    // another member is to lead
+	apply                   // what a node has reported becomes an entry
 )
 
 var verbs = [...]string{
-	"deliver", "sync", "see the map at", "propose at", "read at", "tick", "crash", "restart", "wipe", "suspect", "elect from", "activate",
+	"deliver", "sync", "see the map at", "propose at", "read at", "tick", "ask for another C at", "step down at", "rot at", "crash",
+	"restart", "wipe", "suspect", "elect from", "activate", "mint a learner on", "drop the learner", "wish to lead", "apply",
 }
 
 // moves lists all steps that are possible. A search takes the last first: decisions of the group lead into trouble sooner
@@ -48,7 +57,11 @@ func (w *world) moves() []step {
 	}
 	for i, n := range w.nodes {
 		for what := sync; what <= wipe; what++ {
-			if w.can(what, n) {
+			switch {
+			case !w.can(what, n):
+			case what == reconfigure:
+				all = append(all, w.changes(n)...)
+			default:
 				all = append(all, step{what: what, node: int8(i)})
 			}
 		}
@@ -69,6 +82,12 @@ func (w *world) can(what verb, n *node) bool {
 		return w.left.reads > 0 && n.copy != nil && n.copy.Serves() && n.read == nil
 	case tick:
 		return w.left.ticks > 0 && n.copy != nil && n.copy.Leads() != 0
+	case reconfigure:
+		return w.left.changes > 0 && n.copy != nil && n.copy.Serves()
+	case stepDown:
+		return n.copy != nil && n.copy.Serves() && n.seen.place.HandTo != 0
+	case rot:
+		return w.left.rots > 0 && n.copy != nil
 	case crash:
 		return w.left.crashes > 0 && n.up && n.id != 0
 	case restart:
@@ -93,12 +112,14 @@ func (w *world) decisions() []step {
 			answers = append(answers, m)
 		case established:
 			all = append(all, step{what: activate, msgs: [copies]int32{m}})
+		case report:
+			all = append(all, step{what: apply, msgs: [copies]int32{m}})
 		}
 	}
 	for _, set := range w.electorates(answers) {
 		all = append(all, step{what: elect, msgs: set})
 	}
-	return all
+	return append(all, w.plans()...)
 }
 
 // electorates lists the sets of answers an election may have heard, one of each copy at most.
@@ -111,7 +132,7 @@ func (w *world) electorates(answers []int32) (sets [][copies]int32) {
 				continue
 			}
 			s := w.r.messages[m].(shard.Sealed)
-			if seen[s.Copy] || s.Fault != nil {
+			if seen[s.Copy] || s.Fault != nil || size == copies {
 				size = 0
 				break
 			}
@@ -161,7 +182,7 @@ func (w *world) after(s step) (next *world, broken string) {
 			broken = fmt.Sprint("panic: ", fault)
 		}
 	}()
-	next.sent = nil
+	next.sent, next.nodes = nil, slices.Clone(w.nodes)
 	if !next.take(s) {
 		return nil, ""
 	}
@@ -174,7 +195,7 @@ func (w *world) after(s step) (next *world, broken string) {
 
 func (w *world) take(s step) bool {
 	switch s.what {
-	case suspect, elect, activate:
+	case suspect, elect, activate, mint, drop, wish, apply:
 		return w.decide(s)
 	case restart, wipe:
 		return w.comeBack(int(s.node), s.what)
@@ -203,6 +224,13 @@ func (w *world) take(s step) bool {
 	case tick:
 		w.left.ticks--
 		w.carry(n, n.copy.Tick())
+	case reconfigure:
+		return w.reconfigure(n, s.of)
+	case stepDown:
+		return w.stepDown(n)
+	case rot:
+		w.left.rots--
+		w.rot(n)
 	case crash:
 		w.left.crashes--
 		n.crash()
@@ -228,7 +256,7 @@ func (w *world) comeBack(i int, how verb) bool {
 	var g *group
 	if how == wipe {
 		w.left.wipes--
-		w.past.gone = append(slices.Clip(w.past.gone), n.disk.log)
+		w.past.lose(n)
 		n.crash()
 		n.wiped++
 		n.id, n.disk = 0, disk{}
@@ -263,8 +291,19 @@ func (w *world) decide(s step) bool {
 			}
 		}
 		g = gs.elect(w.group, answers)
+	case mint:
+		w.left.learners--
+		g = gs.mint(w.group, nodeID(int(s.node)), s.of[0])
+	case drop:
+		w.left.drops--
+		g = gs.drop(w.group, s.of[0])
+	case wish:
+		w.left.wishes--
+		g = gs.wish(w.group, s.of[0])
+	case apply:
+		g = gs.apply(w.group, w.r.messages[s.msgs[0]].(report).Command)
 	}
-	if g == nil {
+	if g == nil || g == w.group {
 		return false
 	}
 	w.regroup(g)

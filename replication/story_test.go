@@ -13,8 +13,13 @@ func (w *world) story(steps []step) string {
 	var b strings.Builder
 	for i, s := range steps {
 		fmt.Fprintf(&b, "%3d. %s", i+1, verbs[s.what])
-		if s.what >= sync && s.what <= wipe {
+		if s.what >= sync && s.what <= wipe || s.what == mint {
 			fmt.Fprintf(&b, " n%d", s.node+1)
+		}
+		for _, id := range s.of {
+			if id != 0 {
+				fmt.Fprintf(&b, " (copy %d)", id)
+			}
 		}
 		for _, m := range s.msgs {
 			if m != 0 {
@@ -44,6 +49,8 @@ func tell(m any) string {
 		return fmt.Sprintf("[sealed of epoch %d by copy %d: last %s]", m.Epoch, m.Copy, m.Last)
 	case established:
 		return fmt.Sprintf("epoch %d of session %d", m.Epoch, m.Session)
+	case report:
+		return m.String()
 	}
 	return fmt.Sprint(m)
 }

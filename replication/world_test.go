@@ -92,6 +92,7 @@ type read struct {
 // A node is a machine with one data directory and at most one process. It is immutable once its world is built: a step
 // works on a clone.
 type node struct {
+	place   int // among the nodes
 	up      bool
 	session shard.SessionID // stored in its directory
 	wiped   int             // directories it had before
@@ -105,6 +106,8 @@ type node struct {
 	queue []*replication.Write // under way to the disk, oldest first
 	stage journal              // what the shard snapshot staged beside the log stands for
 	maps  []*group             // states of the group that Watch brings, not seen yet
+	seen  *group               // the newest of the epoch it leads
+	given replication.Given    // the lead it gave up, zero for none
 	read  *read
 
 	sum [2]uint64 // fingerprint, made when the step is done
@@ -120,13 +123,24 @@ func (n *node) clone() *node {
 	return &c
 }
 
+func (n *node) directory() shard.DirectoryID { return directory(n.place, n.wiped) }
+
 func (n *node) crash() {
-	n.up, n.copy, n.log, n.queue, n.maps, n.read = false, nil, nil, nil, nil, nil
+	n.up, n.maps, n.given = false, nil, replication.Given{}
+	n.close()
 }
+
+// close stops hosting the copy.
+func (n *node) close() { n.copy, n.log, n.queue, n.seen, n.read = nil, nil, nil, nil, nil }
 
 func (n *node) start() {
 	n.up = true
 	n.life++
+	n.open()
+}
+
+// open begins to host the copy that is on the disk, if there is one.
+func (n *node) open() {
 	if n.id != 0 {
 		n.copy = replication.Open(theShard, n.disk.state(n.id))
 		n.log = n.disk.log
@@ -147,7 +161,13 @@ func (n *node) commit() replication.Ticket {
 }
 
 // budget bounds a search: how often each thing that needs no cause may happen.
-type budget struct{ writes, crashes, wipes, suspects, reads, ticks int8 }
+type budget struct {
+	writes, crashes, wipes, suspects, reads, ticks int8
+	rots                                           int8 // copies that are found damaged
+	learners, drops                                int8 // that the group mints, and gives up
+	changes                                        int8 // of C that primaries propose
+	wishes                                         int8 // that another member leads
+}
 
 // A world is one state of everything: the group, the nodes, what the network may still deliver, and what has happened.
 //
@@ -156,7 +176,7 @@ type budget struct{ writes, crashes, wipes, suspects, reads, ticks int8 }
 type world struct {
 	r     *run
 	group *group
-	nodes [copies]*node
+	nodes []*node
 	net   []int32 // sorted; numbers of r.messages
 	past  *past
 	left  budget
@@ -178,6 +198,10 @@ type run struct {
 type config struct {
 	name    string
 	quorum  int         // w
+	members int         // of the first C
+	spares  int         // nodes beside theirs
+	learner learner     // caught up at the start; zero for none
+	whims   bool        // primaries propose whatever C the protocol lets them, not only what it wants
 	instant bool        // a write is synced in the step that makes it
 	fresh   bool        // begin with the first placement; otherwise when epoch 1 is active and nothing is under way
 	late    bool        // answers are kept until a later leadership of their receiver
@@ -228,6 +252,9 @@ func (w *world) home(id shard.CopyID) (int, *node) {
 
 // carry carries effects out in their order.
 func (w *world) carry(n *node, e replication.Effects) {
+	if e.Deposed {
+		n.seen = nil
+	}
 	if e.Write != nil {
 		n.queue = append(n.queue, e.Write)
 		n.log = n.log.with(e.Write)
@@ -277,12 +304,13 @@ func (w *world) answerRead(n *node, e replication.Effects) {
 
 // regroup makes g the group's state: the nodes it concerns will see it, and copies are asked to seal its epoch.
 func (w *world) regroup(g *group) {
+	w.past.mapped(w.group, g)
 	w.group = g
-	w.past.mapped(g.place)
 	w.checkEstablished()
 	for i, n := range w.nodes {
 		if concerns(g, n) {
-			w.edit(i).maps = append(w.nodes[i].maps, g)
+			n = w.edit(i)
+			n.maps = append(n.maps, g)
 		}
 	}
 	if g.place.Status != shard.Recovering {
@@ -293,41 +321,6 @@ func (w *world) regroup(g *group) {
 			w.send(sealItem{Shard: theShard, Copy: c.ID, Epoch: g.place.Epoch})
 		}
 	}
-}
-
-// concerns reports whether a map can make a difference to the node: one that names another primary means nothing to a
-// process that neither leads nor is about to.
-func concerns(g *group, n *node) bool {
-	return n.copy != nil && (g.place.Session == n.session || n.copy.Leads() != 0 || len(n.maps) > 0)
-}
-
-// see lets the node act on the next map, as the region does.
-func (w *world) see(n *node) {
-	p := n.maps[0].place
-	n.maps = n.maps[1:]
-	if p.Session != n.session || p.Primary != n.id {
-		w.carry(n, n.copy.Follow(p.Epoch))
-		return
-	}
-	e, err := n.copy.Lead(leadership(p))
-	if err != nil {
-		return
-	}
-	if e.Write != nil {
-		w.past.leads(n, p.Epoch)
-	}
-	w.carry(n, e)
-	if p.Status == shard.Active {
-		w.carry(n, n.copy.Activate(p.Version))
-	}
-}
-
-func leadership(p *shard.Placement) replication.Leadership {
-	l := replication.Leadership{Epoch: p.Epoch, Version: p.Version, WriteQuorum: p.WriteQuorum}
-	for _, c := range p.Copies {
-		l.Copies = append(l.Copies, c.ID)
-	}
-	return l
 }
 
 // forget drops messages that cannot change anything any more, so that worlds that differ only in them are one. What is
@@ -348,6 +341,8 @@ func (w *world) matters(m any) bool {
 	case replication.Append:
 		_, n := w.home(m.To)
 		return n != nil && (m.Epoch >= n.disk.promised || w.mayHear(m.Epoch))
+	case report:
+		return w.mayHelp(m)
 	case replication.Ack:
 		return w.mayHear(m.Epoch)
 	case replication.Nack:
