@@ -38,10 +38,23 @@ var (
 		"pipeline": func(dir string) (reference, error) { return newPipeline(dir, "bbolt") },
 		"log":      func(dir string) (reference, error) { return newPipeline(dir, "log") },
 		"etcd":     newEtcd,
+		"nats":     newJetStream,
+		"hop":      newHop,
+		"unary":    newUnary,
+		"oneway":   newOneWay,
+		"grains":   newGrains,
+		"actors":   newActors,
+		"told":     newTold,
+		"dragon1":  func(dir string) (reference, error) { return newDragon(dir, 1) },
+		"dragon48": func(dir string) (reference, error) { return newDragon(dir, 48) },
 	}
 	parts = map[string]func(dir string, args []string) error{
-		"replica": runReplica,
-		"etcd":    runEtcd,
+		"replica":   runReplica,
+		"etcd":      runEtcd,
+		"nats":      runNATS,
+		"mailboxes": runMailboxes,
+		"grains":    runGrains,
+		"actors":    runActors,
 	}
 )
 
