@@ -52,10 +52,10 @@ BENCH := bin/bench
 REFERENCE := bin/bench-reference
 
 .PHONY: bench
-bench: ## Muster beside its limits and beside others, and the goals; ROWS=P1,P4 some rows, QUICK=1 soon, OUT=file for the result
+bench: ## Muster beside its limits and beside others, and the goals; ROWS=P1,P4 some rows, QUICK=1 soon, OUT=file for the result, PROFILE=dir for profiles
 	@$(GO) build -o $(BENCH) ./internal/bench
 	@$(GO) build -C internal/bench/reference -o $(CURDIR)/$(REFERENCE) .
-	@$(BENCH) run -reference $(REFERENCE) -rows "$(ROWS)" $(if $(QUICK),-quick) -o $(or $(OUT),bin/bench.json)
+	@$(BENCH) run -reference $(REFERENCE) -rows "$(ROWS)" $(if $(QUICK),-quick) $(if $(PROFILE),-profile $(abspath $(PROFILE))) -o $(or $(OUT),bin/bench.json)
 
 .PHONY: microbench
 microbench: ## the benchmarks of single packages

@@ -16,6 +16,7 @@ type bench struct {
 	repeats   int
 	warm      time.Duration
 	length    time.Duration // of one measured run
+	profiles  string        // where members write CPU profiles of what is measured; "" for none
 	out       io.Writer     // progress
 	result    Result
 	ends      []func()
@@ -27,6 +28,10 @@ var rows = []struct {
 	run func(*bench) error
 }{
 	{[]string{"P1", "P2", "P13", "P14"}, (*bench).durable},
+	{[]string{"P3"}, (*bench).hot},
+	{[]string{"P4", "P5"}, (*bench).asks},
+	{[]string{"P6"}, (*bench).tells},
+	{[]string{"P7"}, (*bench).local},
 }
 
 func (b *bench) wanted(row string) bool { return len(b.rows) == 0 || slices.Contains(b.rows, row) }
@@ -66,12 +71,3 @@ func (b *bench) end() {
 }
 
 func (b *bench) progress(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
-
-// void makes every figure of Muster's void.
-func (fs *figures) void(err error) {
-	for _, f := range fs.all {
-		if f.Void == "" && slices.Contains([]string{atOwner, fromAny}, f.System) {
-			f.Void = err.Error()
-		}
-	}
-}

@@ -74,6 +74,7 @@ func (t bout) one(f *Figure, s system, callers int) error {
 		return err
 	}
 	l.For = t.bench.length
+	defer t.bench.profile(s, t.row, callers)()
 	before, err := load.Used(s.pids()...)
 	if err != nil {
 		return err
@@ -154,4 +155,13 @@ func (fs *figures) find(system, at string) *Figure {
 		return nil
 	}
 	return fs.all[i]
+}
+
+// void makes every figure of a system void.
+func (fs *figures) void(system string, err error) {
+	for _, f := range fs.all {
+		if f.System == system && f.Void == "" {
+			f.Void = err.Error()
+		}
+	}
 }

@@ -10,6 +10,8 @@ const (
 	bareLog    = "bare pipeline, log file"
 	etcdPuts   = "etcd, 3 processes"
 	natsSync   = "NATS JetStream R3, sync always"
+	dragonOne  = "dragonboat, 1 group, one process"
+	dragonMany = "dragonboat, 48 groups, one process"
 	manyKeys   = 10_000
 	durableP1  = 48 // shards
 	withShards = "48 shards"
@@ -28,17 +30,14 @@ func (b *bench) durable() error {
 	any := w
 	any.Where = anywhere
 	systems := []system{g.ask(atOwner, w), g.ask(fromAny, any)}
-	for title, name := range map[string]string{bare: "pipeline", bareLog: "log", etcdPuts: "etcd", natsSync: "nats"} {
-		f, err := b.newForeign(title, name)
-		if err != nil {
-			b.progress("%s is left out: %v", title, err)
-			continue
-		}
-		systems = append(systems, f)
+	systems = append(systems, b.foreigners([][2]string{{bare, "pipeline"}, {bareLog, "log"}, {etcdPuts, "etcd"}, {natsSync, "nats"}})...)
+	if !b.quick {
+		systems = append(systems, b.foreigners([][2]string{{dragonOne, "dragon1"}, {dragonMany, "dragon48"}})...)
 	}
 	f := bout{bench: b, row: "P1", callers: b.durableCallers(), systems: systems, durable: true}.run()
 	if err := g.audit(w); err != nil {
-		f.void(err)
+		f.void(atOwner, err)
+		f.void(fromAny, err)
 	}
 	b.judgeDurable(f)
 	return nil
@@ -71,7 +70,8 @@ func (b *bench) judgeDurable(f *figures) {
 	at := callersOf(1024)
 	b.compare("P1", atLeast(10, "etcd's puts/s, "+at+", asked from any node"), mRate, f.find(fromAny, at), f.find(etcdPuts, at))
 	b.compare("P1", atLeast(2, "NATS JetStream's messages/s with sync always, "+at+", asked from any node"), mRate, f.find(fromAny, at), f.find(natsSync, at))
-	b.blank("P1", atLeast(3, "dragonboat's proposals/s over 48 groups, "+at), noDragonboat)
+	b.compare("P1", atLeast(3, "dragonboat's proposals/s over 48 groups, "+at+", asked at the owner"), mRate, f.find(atOwner, at), f.find(dragonMany, at))
+	b.compare("P1", atLeast(1, "dragonboat's proposals/s in a single group, "+at+", asked at the owner"), mRate, f.find(atOwner, at), f.find(dragonOne, at))
 	b.compare("P2", atMost(1.2, "p50 of the bare pipeline, 1 caller, asked at the owner"), mP50, f.find(atOwner, callersOf(1)), f.find(bare, callersOf(1)))
 	b.compare("P2", atMost(1, "p50 of an etcd put, 1 caller, asked from any node"), mP50, f.find(fromAny, callersOf(1)), f.find(etcdPuts, callersOf(1)))
 	if ours := f.find(atOwner, at); ours != nil && ours.Void == "" {
@@ -83,5 +83,3 @@ func (b *bench) judgeDurable(f *figures) {
 	}
 	b.compare("P14", atMost(1.4, "CPU per event of the bare pipeline, all processes, "+at+", asked at the owner"), mCPU, f.find(atOwner, at), f.find(bare, at))
 }
-
-const noDragonboat = "dragonboat is not among the references yet"

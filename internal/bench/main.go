@@ -53,6 +53,7 @@ func runBench(args []string) error {
 	quick := flags.Bool("quick", false, "few and short runs: for working on something, not for the record")
 	reference := flags.String("reference", "bin/bench-reference", "the program of the references")
 	dir := flags.String("dir", os.TempDir(), "where data goes; it must be on a disk")
+	profiles := flags.String("profile", "", "a directory for CPU profiles of Muster's processes in each measured run")
 	out := flags.String("o", "bin/bench.json", "where the result goes")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -63,6 +64,7 @@ func runBench(args []string) error {
 	}
 	b := &bench{
 		dir: own, reference: *reference, quick: *quick, repeats: 5, warm: 500 * time.Millisecond, length: 2 * time.Second, out: os.Stderr,
+		profiles: *profiles,
 	}
 	if *which != "" {
 		b.rows = strings.Split(*which, ",")

@@ -36,6 +36,7 @@ type member struct {
 	node     *node.Node
 	kinds    map[string]*kind
 	plans    map[string][]entity.ID // entities to ask, by what was asked for
+	profiled *os.File               // the CPU profile under way
 }
 
 // runMember is the program as a member; it returns when stdin ends.
@@ -76,6 +77,8 @@ func (m *member) do(r load.Request) (any, error) {
 		return m.run(r)
 	case "total":
 		return m.total(r)
+	case "profile":
+		return nil, m.profile(r)
 	case "counts":
 		return m.counts(), nil
 	case "stop":
