@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -19,6 +20,10 @@ const (
 	opWrite opKind = iota + 1
 	opCreate
 	opRemove
+	opStart
+	opKeep
+	opStage
+	opMove
 )
 
 // op is one queued call.
@@ -32,9 +37,27 @@ type op struct {
 	records  int
 	entries  []byte
 	head     head    // of the copy when this op is durable
+	change   *change // what is not for the log, nil for most
+	from     place   // where its entries begin, filled by the commit
 	places   []place // of its records, filled by the commit
 	done     func(error)
 	err      error // it was refused when it was queued: nothing to write, only to answer
+}
+
+// size is how many bytes of its caller the op carries.
+func (o *op) size() int {
+	if o.change == nil {
+		return len(o.entries)
+	}
+	return len(o.entries) + o.change.apart.size
+}
+
+// change is the rare part of an op: what it does to the start of the log and to what is apart.
+type change struct {
+	apart  apart
+	base   shard.Position // to start at, to stage for, to install
+	source shard.CopyID
+	over   bool // staging starts over
 }
 
 // run commits what is queued until the journal is closed and the queue empty.
@@ -116,9 +139,9 @@ func (j *Journal) gather() {
 func (j *Journal) cut() []*op {
 	n, size := 0, 0
 	for n < len(j.mu.queue) && n < MaxCommitWrites {
-		size += len(j.mu.queue[n].entries)
+		size += j.mu.queue[n].size()
 		if size > MaxCommitBytes && n > 0 {
-			size -= len(j.mu.queue[n].entries)
+			size -= j.mu.queue[n].size()
 			break
 		}
 		n++
@@ -136,19 +159,27 @@ func (j *Journal) cut() []*op {
 func (j *Journal) commit(c *chunks, batch []*op) error {
 	start := time.Now()
 	c.reset(j.next)
-	writes := 0
+	if !slices.ContainsFunc(batch, func(o *op) bool { return o.err == nil }) {
+		return nil
+	}
+	moves, late := j.judge(batch)
+	if len(moves) > 0 {
+		batch = append(moves, batch...)
+	}
 	for _, o := range batch {
 		if o.err == nil {
-			writes++
 			o.chunk(c)
 		}
 	}
-	if writes == 0 {
-		return nil
-	}
 	var pages int64
 	err := j.disk.update(func(tx *bolt.Tx) error {
-		if err := j.store(tx, c, batch); err != nil {
+		b := &buckets{log: tx.Bucket(logBucket), copies: tx.Bucket(copiesBucket), apart: tx.Bucket(apartBucket)}
+		for _, l := range late {
+			if err := l.value.put(b.copies, l.copy); err != nil {
+				return fmt.Errorf("copy %d: %w", l.copy, err)
+			}
+		}
+		if err := j.store(b, c, batch); err != nil {
 			return err
 		}
 		tx.OnCommit(func() {
@@ -174,6 +205,7 @@ func (j *Journal) commit(c *chunks, batch []*op) error {
 
 // chunk lays the op's entries into the commit's values and notes where its records stand.
 func (o *op) chunk(c *chunks) {
+	o.from = c.end()
 	if o.records > 0 {
 		o.places = make([]place, 0, o.records)
 	}
@@ -187,43 +219,92 @@ func (o *op) chunk(c *chunks) {
 	}
 }
 
-func (j *Journal) store(tx *bolt.Tx, c *chunks, batch []*op) error {
-	log, copies := tx.Bucket(logBucket), tx.Bucket(copiesBucket)
-	log.FillPercent = 0.95
+// buckets are those of one write transaction.
+type buckets struct{ log, copies, apart *bolt.Bucket }
+
+func (j *Journal) store(b *buckets, c *chunks, batch []*op) error {
+	b.log.FillPercent = 0.95
 	var last [8]byte // bbolt copies keys, not values
 	err := c.each(func(key uint64, value []byte) error {
 		binary.BigEndian.PutUint64(last[:], key)
-		return log.Put(last[:], value)
+		return b.log.Put(last[:], value)
 	})
 	if err != nil {
 		return fmt.Errorf("put: %w", err)
 	}
-	if err := log.SetSequence(c.first + uint64(len(c.cuts)) - 1); err != nil {
+	if err := b.log.SetSequence(c.first + uint64(len(c.cuts)) - 1); err != nil {
 		return fmt.Errorf("set the last key: %w", err)
 	}
 	for _, o := range batch {
-		if err := o.storeCopy(copies); err != nil {
+		if o.err != nil {
+			continue
+		}
+		if err := j.storeCopy(b, o); err != nil {
 			return fmt.Errorf("copy %d: %w", o.copy, err)
 		}
+	}
+	return j.tidy(b, len(c.cuts))
+}
+
+// storeCopy changes the copy's own value, and what it keeps apart, where the op calls for it.
+func (j *Journal) storeCopy(b *buckets, o *op) error {
+	if o.kind == opRemove {
+		return j.removeCopy(b, o)
+	}
+	v := &o.log.value
+	switch {
+	case o.kind == opCreate:
+		if v.generation != 0 {
+			return nil
+		}
+		*v = copyValue{shard: o.shard, from: o.from, generation: j.space.newGeneration()}
+		if err := b.copies.SetSequence(b.copies.Sequence() + 1); err != nil {
+			return err
+		}
+	case o.kind == opMove:
+		v.from = o.from
+	case o.promise == 0 && o.change == nil:
+		return nil
+	}
+	v.promised = max(v.promised, o.promise)
+	if o.change != nil {
+		if err := j.storeChange(b, o, v); err != nil {
+			return err
+		}
+	}
+	return v.put(b.copies, o.copy)
+}
+
+func (j *Journal) storeChange(b *buckets, o *op, v *copyValue) error {
+	switch o.kind {
+	case opKeep:
+		return o.change.apart.store(b.apart, v.generation, &v.apart)
+	case opStage:
+		return j.stage(b, o.change, v)
+	case opStart:
+		j.start(o, v)
+	case opWrite:
+		j.install(o, v)
 	}
 	return nil
 }
 
-// storeCopy changes the copy's own value where the op calls for it.
-func (o *op) storeCopy(copies *bolt.Bucket) error {
+// removeCopy forgets a copy. The bucket's sequence is the number of copies: bbolt would not notice that one is missing.
+func (j *Journal) removeCopy(b *buckets, o *op) error {
 	var key [8]byte
 	binary.BigEndian.PutUint64(key[:], uint64(o.copy))
-	switch {
-	case o.err != nil:
-		return nil
-	case o.kind == opCreate && !o.log.created:
-		return copies.Put(key[:], encodeCopy(o.copy, o.shard, 0))
-	case o.kind == opRemove:
-		return copies.Delete(key[:])
-	case o.promise > 0:
-		return copies.Put(key[:], encodeCopy(o.copy, o.log.shard, o.head.promised))
+	if o.log != nil {
+		v := &o.log.value
+		j.space.drop(v.generation, v.staging.generation)
+		v.generation, v.staging = 0, staging{}
 	}
-	return nil
+	if b.copies.Get(key[:]) == nil {
+		return nil
+	}
+	if err := b.copies.SetSequence(b.copies.Sequence() - 1); err != nil {
+		return err
+	}
+	return b.copies.Delete(key[:])
 }
 
 // publish makes a commit visible: the index first, then the counters.
@@ -231,31 +312,51 @@ func (j *Journal) publish(batch []*op, s Stats) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, o := range batch {
-		if o.err == nil {
-			j.apply(o)
-			s.Writes++
-			s.Records += uint64(o.records)
+		if o.err != nil {
+			continue
 		}
+		j.apply(o)
+		if o.kind == opMove {
+			s.Moved += uint64(o.records)
+			continue
+		}
+		s.Writes++
+		s.Records += uint64(o.records)
 	}
 	s.Commits, s.Syncs = 1, 2
+	j.mu.next = j.next
 	j.mu.stats.add(s)
 	j.mu.stats.Copies = len(j.mu.copies)
 }
 
 func (j *Journal) apply(o *op) {
+	l := o.log
 	switch o.kind {
 	case opCreate:
-		o.log.created = true
+		l.created, l.generation = true, l.value.generation
 	case opRemove:
-		if o.log != nil && j.mu.copies[o.copy] == o.log {
+		if l != nil && j.mu.copies[o.copy] == l {
 			delete(j.mu.copies, o.copy)
 		}
 	case opWrite:
-		if o.truncate > 0 {
-			o.log.places.truncate(o.truncate)
+		if o.change != nil {
+			l.places = index{base: o.change.base.LSN}
+			l.generation = l.value.generation
+			l.installs--
 		}
-		o.log.places.append(o.places...)
-		o.log.durable = o.head
+		if o.truncate > 0 {
+			l.places.truncate(o.truncate)
+		}
+		l.places.append(o.places...)
+		l.durable = o.head
+	case opStart:
+		if o.change != nil {
+			l.places.start(o.change.base.LSN)
+			l.durable = l.durable.start(o.change.base.LSN)
+		}
+	case opMove:
+		l.places = index{base: l.places.base}
+		l.places.append(o.places...)
 	}
 }
 

@@ -1,38 +1,47 @@
 package journal
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 
 	"muster/replication"
 	"muster/shard"
 )
 
-// head is what a copy's data amounts to.
+// head is what a copy's log amounts to.
 type head struct {
 	promised  shard.Epoch
+	base      shard.Position // right before the first record
 	last      shard.Position
 	history   shard.History
 	confirmed shard.LSN // a hint: at least these records were confirmed
 }
 
-// copyLog is what the journal knows of one copy. It lives under Journal.mu.
+// emptyHead is the head of a log that starts after base and has no records yet.
+func emptyHead(promised shard.Epoch, base shard.Position) head {
+	return head{promised: promised, base: base, last: base, history: shard.History(nil).After(base), confirmed: base.LSN}
+}
+
+// copyLog is what the journal knows of one copy. It lives under Journal.mu, but for value.
 //
-// Invariant: places.count == durable.last.LSN, because a log starts with LSN 1 (logs are not shortened at the start yet).
+// Invariant: places holds LSN durable.base+1 to durable.last.
 type copyLog struct {
-	shard    shard.ID
-	queued   head // after every write submitted
-	durable  head // after every write that is on disk
-	places   index
-	created  bool // its creation is durable
-	removing bool // Remove was called
-	damaged  error
+	copy       shard.CopyID
+	shard      shard.ID
+	queued     head    // after every write submitted
+	durable    head    // after every write that is on disk
+	staged     Staging // after every Stage submitted
+	places     index
+	generation uint64 // of what is apart, on disk
+	installs   int    // submitted and not on disk
+	created    bool   // its creation is durable
+	removing   bool   // Remove was called
+	damaged    error
+	value      copyValue // belongs to Journal.run
 }
 
 func (h head) state(id shard.CopyID) replication.State {
 	return replication.State{
-		Copy: id, Promised: h.promised, Last: h.last, History: h.history, Confirmed: min(h.confirmed, h.last.LSN),
+		Copy: id, Promised: h.promised, Base: h.base, Last: h.last, History: h.history, Confirmed: min(h.confirmed, h.last.LSN),
 	}
 }
 
@@ -42,6 +51,12 @@ func (h head) after(w *replication.Write) (head, error) {
 		return h, fmt.Errorf("promise %d goes back from %d", w.Promise, h.promised)
 	}
 	h.promised = max(h.promised, w.Promise)
+	if w.Install.LSN > 0 {
+		if w.Install.LSN <= h.confirmed || w.Install.Epoch == 0 {
+			return h, fmt.Errorf("install %s over a log that is confirmed to %d", w.Install, h.confirmed)
+		}
+		h = emptyHead(h.promised, w.Install)
+	}
 	if w.Truncate > 0 {
 		if err := h.truncate(w.Truncate); err != nil {
 			return h, err
@@ -76,32 +91,10 @@ func (h *head) extend(p shard.Position) error {
 	return nil
 }
 
-const copyFormat = 1
-
-// encodeCopy is the value of a copy in the bucket "copies": format u8, promised u64, number u32, type, crc u32.
-func encodeCopy(id shard.CopyID, s shard.ID, promised shard.Epoch) []byte {
-	b := []byte{copyFormat}
-	b = binary.BigEndian.AppendUint64(b, uint64(promised))
-	b = binary.BigEndian.AppendUint32(b, uint32(s.Number))
-	b = append(b, s.Type...)
-	return binary.BigEndian.AppendUint32(b, copySum(id, b))
-}
-
-func decodeCopy(id shard.CopyID, b []byte) (shard.ID, shard.Epoch, error) {
-	n := len(b) - 4
-	if n < 13 || copySum(id, b[:n]) != binary.BigEndian.Uint32(b[n:]) {
-		return shard.ID{}, 0, fmt.Errorf("what the file says of it has a wrong checksum")
-	}
-	if b[0] != copyFormat {
-		return shard.ID{}, 0, fmt.Errorf("it was written in format %d, this program knows %d", b[0], copyFormat)
-	}
-	s := shard.ID{Type: shard.TypeName(b[13:n]), Number: shard.Number(binary.BigEndian.Uint32(b[9:]))}
-	return s, shard.Epoch(binary.BigEndian.Uint64(b[1:])), nil
-}
-
-// copySum covers the key too, so that a value under another key is noticed.
-func copySum(id shard.CopyID, b []byte) uint32 {
-	var key [8]byte
-	binary.BigEndian.PutUint64(key[:], uint64(id))
-	return crc32.Update(crc32.Checksum(key[:], castagnoli), castagnoli, b)
+// start returns the head of the log without its records up to base.
+func (h head) start(base shard.LSN) head {
+	h.base = shard.Position{Epoch: h.history.At(base), LSN: base}
+	h.history = h.history.After(h.base)
+	h.confirmed = max(h.confirmed, base)
+	return h
 }

@@ -155,6 +155,92 @@ func outcome(t *testing.T, path, what string, whole map[shard.CopyID]journal.Cop
 	return result
 }
 
+// compacted makes a journal of copies whose logs start late, that keep records apart and have a snapshot staged, and closes it.
+func compacted(t *testing.T) (string, *world) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "journal.db")
+	w := newWorld(5, 1, 3)
+	w.restart(t, path)
+	for n := 0; n < 300 || w.copies[1] == nil || w.copies[1].staged == nil || len(w.copies[1].apart) == 0; n++ {
+		if n > 2000 {
+			t.Fatal("copy 1 never got what this test is about")
+		}
+		w.step()
+	}
+	must(t, w.differs(w.j))
+	must(t, w.j.Close())
+	return path, w
+}
+
+// A byte anywhere in a file with everything in it turns: Open refuses, or the copy is reported, then or when what is rotten is read, or
+// it tells what it told before. What was staged may also have to be sent again.
+func TestFlippedByteOfApart(t *testing.T) {
+	path, w := compacted(t)
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	random := rand.New(rand.NewPCG(3, 4))
+	stride := func(at int) int {
+		if at%4096 < 128 { // what stands at the start of a page matters most
+			return 1 + random.IntN(50)
+		}
+		return 1 + random.IntN(800)
+	}
+	outcomes := map[string]int{}
+	for at := 0; at < len(raw); at += stride(at) {
+		if page := at / 4096 * 4096; bytes.Equal(raw[page:page+4096], make([]byte, 4096)) {
+			at = page + 4095
+			continue
+		}
+		bit := uint8(random.IntN(8))
+		flip(t, path, int64(at), bit)
+		result, err := w.afterRot(path, random.IntN(16) > 0)
+		if err != nil {
+			t.Errorf("bit %d of byte %d: %v", bit, at, err)
+		}
+		outcomes[result]++
+		flip(t, path, int64(at), bit)
+	}
+	t.Log(outcomes)
+	for _, o := range []string{"refused", "damaged", "found by reading", "harmless"} {
+		if outcomes[o] == 0 {
+			t.Errorf("no flip ended with %q: %v", o, outcomes)
+		}
+	}
+}
+
+// afterRot opens the file and reads everything. It fails when something else is told than was, without a word.
+func (w *world) afterRot(path string, readOnly bool) (string, error) {
+	j, err := journal.Open(path, journal.Options{ReadOnly: readOnly})
+	if err != nil {
+		if errors.As(err, new(*journal.DamagedError)) || errors.Is(err, journal.ErrWrongFile) {
+			err = nil
+		}
+		return "refused", err
+	}
+	defer j.Close()
+	result := "harmless"
+	if len(j.Copies()) < len(w.copies) {
+		return "", errors.New("a copy is missing")
+	}
+	for _, s := range j.Copies() {
+		if s.Damaged != nil {
+			result = "damaged"
+			continue
+		}
+		c := *w.copies[s.State.Copy]
+		if _, ok := j.Staged(s.State.Copy); !ok && c.staged != nil {
+			result, c.staging = "staged again", journal.Staging{}
+		}
+		switch err := c.differs(j, s); {
+		case errors.As(err, new(*journal.DamagedError)):
+			result = "found by reading"
+		case err != nil:
+			return "", fmt.Errorf("copy %d: %w", s.State.Copy, err)
+		}
+	}
+	return result, nil
+}
+
 // A file that lost its end is refused with a sentence, wherever it was cut, and not mapped.
 func TestTruncatedFile(t *testing.T) {
 	path, _ := filled(t)

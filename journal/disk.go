@@ -19,12 +19,13 @@ var (
 	journalBucket = []byte("journal")
 	copiesBucket  = []byte("copies")
 	logBucket     = []byte("log")
+	apartBucket   = []byte("apart")
 	formatKey     = []byte("format")
 	directoryKey  = []byte("directory")
 )
 
 const (
-	format      = "muster-journal/1"
+	format      = "muster-journal/2"
 	lockTimeout = 2 * time.Second
 	lockRetry   = 50 * time.Millisecond
 )
@@ -183,11 +184,10 @@ func create(path string, directory shard.DirectoryID) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.CreateBucket(copiesBucket); err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucket(logBucket); err != nil {
-			return err
+		for _, name := range [][]byte{copiesBucket, logBucket, apartBucket} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
 		}
 		if err := b.Put(directoryKey, []byte(directory)); err != nil {
 			return err

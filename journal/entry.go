@@ -16,18 +16,19 @@ const (
 	kindRecord    kind = 1 // payload: replication.Record, with its own checksum
 	kindTruncate  kind = 2 // payload: LSN; the copy's records from there on are void
 	kindConfirmed kind = 3 // payload: LSN; the copy knows that records up to it are confirmed
-	kindCreated   kind = 4 // payload: LSN 0; the copy starts here, nothing before counts
 )
 
-// A value of the log starts with one of these bytes.
+// A value of the log starts with one of these bytes and with its length as an u16: bbolt would not notice that it is shorter
+// than it was.
 const (
 	chunkStart    = 'S' // an entry starts right after it
 	chunkContinue = 'C' // more of the entry that the value before could not hold
 )
 
 const (
-	headerSize = 20 // copy u64, length u32, kind u8, zero ×3, crc u32; big endian
-	lsnSize    = 12 // lsn u64, crc u32
+	chunkHeader = 3
+	headerSize  = 20 // copy u64, length u32, kind u8, zero ×3, crc u32; big endian
+	lsnSize     = 12 // lsn u64, crc u32
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -62,6 +63,22 @@ func parseHeader(b []byte) (header, error) {
 		return header{}, fmt.Errorf("an entry claims %d bytes, the limit is %d", h.length, replication.MaxRecordSize)
 	}
 	return h, nil
+}
+
+// parseRecord reads an entry that must be that record of that copy. Its body aliases b.
+func parseRecord(b []byte, copy shard.CopyID, lsn shard.LSN) (replication.Record, error) {
+	h, err := parseHeader(b)
+	if err != nil || h.copy != copy || h.kind != kindRecord || h.length > len(b)-headerSize {
+		return replication.Record{}, fmt.Errorf("record %d is not where it was written", lsn)
+	}
+	r, _, err := replication.DecodeRecord(b[headerSize : headerSize+h.length])
+	if err == nil && r.LSN != lsn {
+		err = fmt.Errorf("it is record %d", r.LSN)
+	}
+	if err != nil {
+		return replication.Record{}, fmt.Errorf("record %d: %w", lsn, err)
+	}
+	return r, nil
 }
 
 func appendLSN(dst []byte, h header, lsn shard.LSN) []byte {
@@ -115,7 +132,7 @@ func (c *chunks) reset(first uint64) {
 
 func (c *chunks) open(mark byte) {
 	c.cuts = append(c.cuts, len(c.buf))
-	c.buf = append(c.buf, mark)
+	c.buf = append(c.buf, mark, 0, 0) // each fills in the length
 	c.full = false
 }
 
@@ -146,6 +163,22 @@ func (c *chunks) add(entry []byte) place {
 	return p
 }
 
+// end returns a place behind everything added, and at or before what is added next.
+func (c *chunks) end() place {
+	if c.room() == 0 {
+		return place{key: c.first + uint64(len(c.cuts))}
+	}
+	return place{key: c.first + uint64(len(c.cuts)-1), offset: uint32(len(c.buf) - c.cuts[len(c.cuts)-1])}
+}
+
+// cutChunk returns the mark of a value and what it holds, 0 for one that is not whole.
+func cutChunk(v []byte) (mark byte, b []byte) {
+	if len(v) < chunkHeader || int(binary.BigEndian.Uint16(v[1:])) != len(v) {
+		return 0, nil
+	}
+	return v[0], v[chunkHeader:]
+}
+
 // each calls fn with every value and its key, in order.
 func (c *chunks) each(fn func(key uint64, value []byte) error) error {
 	for i, start := range c.cuts {
@@ -153,6 +186,7 @@ func (c *chunks) each(fn func(key uint64, value []byte) error) error {
 		if i+1 < len(c.cuts) {
 			end = c.cuts[i+1]
 		}
+		binary.BigEndian.PutUint16(c.buf[start+1:], uint16(end-start))
 		if err := fn(c.first+uint64(i), c.buf[start:end]); err != nil {
 			return err
 		}

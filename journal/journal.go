@@ -28,6 +28,7 @@ const (
 var (
 	ErrClosed    = errors.New("journal: closed")
 	ErrStopped   = errors.New("journal: stopped by an earlier fault, nothing was written")
+	ErrCompacted = errors.New("journal: the log starts later")
 	ErrReadOnly  = errors.New("journal: open for reading only")
 	ErrNoCopy    = errors.New("journal: no such copy")
 	ErrWrongFile = errors.New("not a journal of this node")
@@ -82,12 +83,16 @@ type Journal struct {
 	exited chan struct{} // run has returned
 	failed chan struct{} // closed by the first fault
 	watch  *watchdog
+	space  space // owned by run
 
 	mu struct {
 		sync.Mutex
 		queue  []*op
 		queued int // bytes of entries in queue
 		copies map[shard.CopyID]*copyLog
+		next   uint64 // the next key of the log, as far as commits are visible
+		front  uint64 // keys before are deleted, or about to be
+		rotten bool   // a copy is damaged
 		err    error
 		closed bool
 		left   bool // Close has returned without waiting for run, which closes the file then
@@ -121,10 +126,11 @@ func Open(path string, o Options) (*Journal, error) {
 		wake: make(chan struct{}, 1), exited: make(chan struct{}), failed: make(chan struct{}),
 		watch: newWatchdog(cmp.Or(o.Hung, hungCommit)),
 	}
-	j.mu.copies = c.copies
+	j.mu.copies, j.mu.next, j.mu.front, j.space = c.copies, c.next, c.space.front, c.space
 	j.mu.stats = Stats{Copies: len(c.copies), Syncs: 1}
 	for id, l := range c.copies {
 		if l.damaged != nil {
+			j.mu.rotten = true
 			o.Logger.Error("copy is damaged", "copy", id, "shard", l.shard, "error", l.damaged)
 		}
 	}
@@ -156,9 +162,8 @@ func (j *Journal) Create(id shard.ID, copy shard.CopyID, done func(error)) {
 		case copy == 0:
 			return fmt.Errorf("journal: create copy 0 of %s", id)
 		case l == nil || l.removing:
-			l = &copyLog{shard: id}
+			l = &copyLog{copy: copy, shard: id}
 			j.mu.copies[copy] = l
-			o.entries = appendLSN(nil, header{copy: copy, kind: kindCreated}, 0)
 		case l.shard != id:
 			return fmt.Errorf("journal: create copy %d for %s: it holds %s", copy, id, l.shard)
 		case l.damaged != nil:
@@ -177,21 +182,77 @@ func (j *Journal) Create(id shard.ID, copy shard.CopyID, done func(error)) {
 func (j *Journal) Write(copy shard.CopyID, w *replication.Write, done func(error)) {
 	o := &op{kind: opWrite, copy: copy, promise: w.Promise, truncate: w.Truncate, records: len(w.Records), done: done}
 	o.entries = encodeWrite(copy, w)
+	if w.Install.LSN > 0 {
+		o.change = &change{base: w.Install}
+	}
 	j.submit(o, func() error {
-		l := j.mu.copies[copy]
-		if l == nil || l.removing {
-			return fmt.Errorf("%w: write to copy %d", ErrNoCopy, copy)
+		if err := j.usable(o); err != nil {
+			return err
 		}
-		if l.damaged != nil {
-			return l.damaged
-		}
+		l := o.log
 		head, err := l.queued.after(w)
+		if err == nil && o.change != nil {
+			err = l.admitInstall(o)
+		}
 		if err != nil {
 			return fmt.Errorf("journal: write to copy %d of %s: %w", copy, l.shard, err)
 		}
-		l.queued, o.head, o.log = head, head, l
+		l.queued, o.head = head, head
 		return nil
 	})
+}
+
+// usable finds the copy an op is for, or says why that cannot be used. It runs under the lock.
+func (j *Journal) usable(o *op) error {
+	l := j.mu.copies[o.copy]
+	switch {
+	case l == nil || l.removing:
+		return fmt.Errorf("%w: write to copy %d", ErrNoCopy, o.copy)
+	case l.damaged != nil:
+		return l.damaged
+	}
+	o.log = l
+	return nil
+}
+
+// Start cuts a copy's log at its start: from then on it begins with record base+1. What is needed of the records before must be
+// kept apart by then, or with the same commit. A log that starts there or later already is left as it is.
+//
+// It refuses a base that is not durable, which includes any while a snapshot is being installed, and a copy that is not there
+// or is damaged. Base must be confirmed: no truncation will go back behind it.
+func (j *Journal) Start(copy shard.CopyID, base shard.LSN, done func(error)) {
+	o := &op{kind: opStart, copy: copy, done: done}
+	j.submit(o, func() error {
+		if err := j.usable(o); err != nil {
+			return err
+		}
+		l := o.log
+		switch {
+		case base <= l.queued.base.LSN:
+			return nil
+		case base > min(l.durable.last.LSN, l.queued.last.LSN) || l.installs > 0:
+			return fmt.Errorf("journal: start the log of copy %d of %s after %d, of which %d is durable",
+				copy, l.shard, base, l.durable.last.LSN)
+		}
+		l.queued = l.queued.start(base)
+		if l.staged.Base.LSN <= base {
+			l.staged = Staging{}
+		}
+		o.change = &change{base: l.queued.base}
+		return nil
+	})
+}
+
+// start moves a log's beginning. It runs in the commit: where the log will begin is known, because base is durable.
+func (j *Journal) start(o *op, v *copyValue) {
+	v.base, v.from = o.change.base, place{key: j.next}
+	if l := o.log; v.base.LSN < l.durable.last.LSN {
+		v.from = l.places.at(v.base.LSN + 1)
+	}
+	if v.staging.base.LSN <= v.base.LSN {
+		j.space.drop(v.staging.generation)
+		v.staging = staging{}
+	}
 }
 
 // Remove forgets a copy. Removing one that is not there is a success. The bytes of its records stay in the file.
@@ -281,10 +342,10 @@ func (j *Journal) submit(o *op, admit func() error) {
 		o.err = admit()
 	}
 	if o.err != nil {
-		o.entries = nil
+		o.entries, o.change = nil, nil
 	}
 	j.mu.queue = append(j.mu.queue, o)
-	j.mu.queued += len(o.entries)
+	j.mu.queued += o.size()
 	j.mu.Unlock()
 	j.signal()
 }

@@ -39,6 +39,8 @@ func child(role string) int {
 	switch role {
 	case "load":
 		load(j)
+	case "compact":
+		compact(j)
 	case "hold":
 		io.Copy(io.Discard, os.Stdin)
 	case "write":
@@ -65,6 +67,29 @@ func load(j *journal.Journal) {
 				}
 				out.Lock()
 				fmt.Println(uint64(c), uint64(step), last)
+				out.Unlock()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// compact does everything for ever to all copies, as TestModel does, and prints how many steps each has behind it.
+func compact(j *journal.Journal) {
+	journal.Hurry(j)
+	var out sync.Mutex
+	var all sync.WaitGroup
+	for c := shard.CopyID(1); c <= killCopies; c++ {
+		all.Go(func() {
+			w := newWorld(uint64(c), c, 1)
+			w.j = j
+			for n := 1; ; n++ {
+				w.step()
+				if err := w.settle(); err != nil {
+					panic(err)
+				}
+				out.Lock()
+				fmt.Println(uint64(c), n)
 				out.Unlock()
 			}
 		})
@@ -124,6 +149,54 @@ func TestKilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A process is killed in the middle of logs that are cut, snapshots that are staged and installed, and space that is given
+// back: each copy is what it was after its last answered step, or after the next.
+func TestKilledCompacting(t *testing.T) {
+	for _, slow := range []string{"", "yes"} {
+		t.Run("slow="+slow, func(t *testing.T) {
+			for round := range 4 {
+				path := filepath.Join(t.TempDir(), "journal.db")
+				cmd, out := start(t, "compact", path, "JOURNAL_TEST_SLOW="+slow)
+				acked := map[shard.CopyID]int{}
+				for n := 0; out.Scan(); n++ {
+					var c, step uint64
+					if _, err := fmt.Sscan(out.Text(), &c, &step); err == nil {
+						acked[shard.CopyID(c)] = int(step)
+					}
+					if n == 500+211*round {
+						must(t, cmd.Process.Kill())
+					}
+				}
+				cmd.Wait()
+				checkKilledCompacting(t, path, acked)
+			}
+		})
+	}
+}
+
+func checkKilledCompacting(t *testing.T, path string, acked map[shard.CopyID]int) {
+	t.Helper()
+	j := open(t, path, journal.Options{})
+	if _, err := journal.CheckSpace(j); err != nil {
+		t.Error(err)
+	}
+	for c, steps := range acked {
+		w := newWorld(uint64(c), c, 1)
+		for range steps {
+			w.step()
+		}
+		before := w.differs(j)
+		if before == nil {
+			continue
+		}
+		w.step()
+		if after := w.differs(j); after != nil {
+			t.Errorf("copy %d is neither what it was after %d steps, for %v, nor after one more, for %v", c, steps, before, after)
+		}
+	}
+	must(t, j.Close())
 }
 
 func checkKilled(t *testing.T, path string, acked map[shard.CopyID]shard.LSN) {

@@ -14,14 +14,35 @@ import (
 const scanBytes = 1 << 20
 
 // Read returns durable records first to last of a copy, as many as fit into maxBytes of encoding and at least one. They
-// share no memory with the journal. A record that fails its checksum is a *DamagedError and makes the copy damaged.
+// share no memory with the journal. It fails with ErrCompacted when the log starts after first by now. A record that fails its
+// checksum is a *DamagedError and makes the copy damaged.
 func (j *Journal) Read(copy shard.CopyID, first, last shard.LSN, maxBytes int) ([]replication.Record, error) {
-	places, err := j.places(copy, first, last, maxBytes)
-	if err != nil {
-		return nil, err
+	for {
+		places, err := j.places(copy, first, last, maxBytes)
+		if err != nil {
+			return nil, err
+		}
+		records, err := j.read(copy, first, places)
+		if err == nil {
+			return records, nil
+		}
+		if !j.gone(places[0]) {
+			return nil, j.spoil(copy, fmt.Sprintf("records from %d on: %v", first, err))
+		}
 	}
+}
+
+// gone reports whether a place was deleted, or is about to be, which is no damage: what it held was moved or is not needed.
+func (j *Journal) gone(p place) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return p.key < j.mu.front
+}
+
+// read reads the records from first on at their places.
+func (j *Journal) read(copy shard.CopyID, first shard.LSN, places []place) ([]replication.Record, error) {
 	var buf []byte
-	err = j.view(func(tx *bolt.Tx) error {
+	err := j.view(func(tx *bolt.Tx) error {
 		r := entryReader{cursor: tx.Bucket(logBucket).Cursor()}
 		for _, p := range places {
 			var err error
@@ -32,25 +53,21 @@ func (j *Journal) Read(copy shard.CopyID, first, last shard.LSN, maxBytes int) (
 		return nil
 	})
 	if err != nil {
-		return nil, j.spoil(copy, fmt.Sprintf("records from %d on: %v", first, err))
+		return nil, err
 	}
 	records := make([]replication.Record, 0, len(places))
-	for lsn := first; len(buf) > 0; lsn++ {
-		h, err := parseHeader(buf)
-		if err != nil || h.copy != copy || h.kind != kindRecord || h.length > len(buf)-headerSize {
-			return nil, j.spoil(copy, fmt.Sprintf("record %d is not where it was written", lsn))
+	for i, p := range places {
+		r, err := parseRecord(buf[:p.size], copy, first+shard.LSN(i))
+		if err != nil {
+			return nil, err
 		}
-		rec, _, err := replication.DecodeRecord(buf[headerSize : headerSize+h.length])
-		if err != nil || rec.LSN != lsn {
-			return nil, j.spoil(copy, fmt.Sprintf("record %d: %v", lsn, err))
-		}
-		records, buf = append(records, rec), buf[headerSize+h.length:]
+		records, buf = append(records, r), buf[p.size:]
 	}
 	return records, nil
 }
 
-// Scan calls fn with every record that is durable when it starts, in LSN order. It stops at fn's first error and
-// returns it. fn may keep the record.
+// Scan calls fn with every record that is in the log and durable when it starts, in LSN order. It stops at fn's first error and
+// returns it, or with ErrCompacted when the log is cut meanwhile. fn may keep the record.
 func (j *Journal) Scan(copy shard.CopyID, fn func(*replication.Record) error) error {
 	j.mu.Lock()
 	l := j.mu.copies[copy]
@@ -58,9 +75,9 @@ func (j *Journal) Scan(copy shard.CopyID, fn func(*replication.Record) error) er
 		j.mu.Unlock()
 		return fmt.Errorf("%w: scan copy %d", ErrNoCopy, copy)
 	}
-	last := l.durable.last.LSN
+	next, last := l.durable.base.LSN+1, l.durable.last.LSN
 	j.mu.Unlock()
-	for next := shard.LSN(1); next <= last; {
+	for next <= last {
 		records, err := j.Read(copy, next, last, scanBytes)
 		if err != nil {
 			return err
@@ -86,8 +103,11 @@ func (j *Journal) places(copy shard.CopyID, first, last shard.LSN, maxBytes int)
 	if l.damaged != nil {
 		return nil, l.damaged
 	}
-	if first < 1 || last < first || last > shard.LSN(l.places.count) {
-		return nil, fmt.Errorf("journal: read records %d to %d of copy %d, which holds 1 to %d", first, last, copy, l.places.count)
+	switch base := l.durable.base.LSN; {
+	case first < 1 || last < first || last > l.durable.last.LSN:
+		return nil, fmt.Errorf("journal: read records %d to %d of copy %d, which holds %d to %d", first, last, copy, base+1, l.durable.last.LSN)
+	case first <= base:
+		return nil, fmt.Errorf("%w: read records from %d on of copy %d, which holds those from %d on", ErrCompacted, first, copy, base+1)
 	}
 	var places []place
 	size := 0
@@ -108,6 +128,7 @@ func (j *Journal) spoil(copy shard.CopyID, why string) error {
 	if l := j.mu.copies[copy]; l != nil && l.damaged == nil {
 		l.damaged = err
 	}
+	j.mu.rotten = true
 	j.mu.Unlock()
 	j.opt.Logger.Error("copy is damaged", "copy", copy, "error", why)
 	return err
@@ -134,7 +155,7 @@ func (r *entryReader) append(dst []byte, p place) ([]byte, error) {
 		part := r.value[offset:min(len(r.value), offset+need)]
 		dst = append(dst, part...)
 		need -= len(part)
-		offset = 1 // behind the mark of a continuation
+		offset = chunkHeader
 	}
 	return dst, nil
 }
