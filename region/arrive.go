@@ -15,6 +15,7 @@ type proposal struct {
 	calls   []*call // one for each record; nil for a snapshot
 	bodies  []byte
 	size    int // of the last batch's bodies, about what the next one takes
+	count   int // of its records
 }
 
 // arrive admits a call to its entity, unless it is a duplicate or this copy does not serve.
@@ -179,9 +180,6 @@ func (h *host) start(r *resident) {
 		return
 	}
 	r.run = &run{host: h, term: h.term, of: r, cell: r.cell, calls: r.mailbox.take(), every: h.def.SnapshotEvery()}
-	for _, c := range r.run.calls {
-		c.run = r.run
-	}
 	for _, c := range r.run.calls {
 		c.run = r.run
 	}

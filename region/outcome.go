@@ -10,9 +10,10 @@ import (
 // collect turns what handlers did into one proposal and one round of reads.
 func (h *host) collect(b *batch, now time.Duration) {
 	reads := false
-	for _, c := range b.finished {
+	for i, c := range b.finished {
 		switch {
 		case c.run.term != h.term:
+			b.finished[i] = nil // its asker may use it again from here on
 			h.leave(c, nil, h.elsewhere())
 		case c.fault == nil && len(c.outcome.Events) > 0:
 			h.term.proposal.add(c)
@@ -34,6 +35,7 @@ func (p *proposal) add(c *call) {
 	// The bodies of a batch share memory. When it grows, those written before keep the old piece.
 	if p.bodies == nil {
 		p.bodies = make([]byte, 0, p.size+p.size/4+c.outcome.EncodedSize())
+		p.records = make([]replication.Record, 0, p.count+p.count/4+1)
 	}
 	from := len(p.bodies)
 	p.bodies = c.outcome.Append(p.bodies)
@@ -75,7 +77,7 @@ func (h *host) propose(now time.Duration) {
 			c.state = nil
 		}
 	}
-	*p = proposal{calls: p.calls[:0], size: len(p.bodies)}
+	*p = proposal{calls: p.calls[:0], size: len(p.bodies), count: len(p.records)}
 	h.do(effects)
 }
 
@@ -83,7 +85,7 @@ func (h *host) propose(now time.Duration) {
 func (h *host) verify(finished []*call, now time.Duration) {
 	round, effects := h.protocol.Read()
 	for _, c := range finished {
-		if c.at > 0 || c.run.term != h.term {
+		if c == nil || c.at > 0 || c.run.term != h.term {
 			continue
 		}
 		if round == 0 {

@@ -167,11 +167,11 @@ func (a *ask) try(ctx context.Context, d *desk, to route.Decision) ([]byte, rout
 	return nil, next, a.mu.fault
 }
 
-// post hands the attempt to this node's host or to the lane of the owner's node. A host may look at a call after it was
-// answered, so it gets one of its own; so does a lane while an older attempt's call may still be in another one.
+// post hands the attempt to this node's host or to the lane of the owner's node. Neither looks at a call once it is answered;
+// while an older attempt's may still be with one of them, the attempt gets a call of its own.
 func (a *ask) post(ctx context.Context, to route.Decision) {
 	c := &a.call
-	if a.lent || to.Action == route.Deliver {
+	if a.lent {
 		c = &call{}
 	}
 	*c = call{env: a.env, shard: a.shard, epoch: to.Epoch, tell: a.tell, to: a, token: a.attempt()}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/bits"
+	"slices"
 
 	"muster/shard"
 )
@@ -170,6 +171,7 @@ func cutFrame(b []byte) (frame, rest []byte, err error) {
 // half a batch is none.
 func DecodeRecords(dst []Record, b []byte) ([]Record, error) {
 	given := dst
+	dst = slices.Grow(dst, countFrames(b))
 	for len(b) > 0 {
 		r, rest, err := DecodeRecord(b)
 		if err != nil {
@@ -178,6 +180,19 @@ func DecodeRecords(dst []Record, b []byte) ([]Record, error) {
 		dst, b = append(dst, r), rest
 	}
 	return dst, nil
+}
+
+// countFrames counts the records in b by the lengths they claim, as far as those make sense: at most one for each
+// minRecordSize bytes, whatever b says.
+func countFrames(b []byte) (n int) {
+	for len(b) >= minRecordSize {
+		size := uint64(binary.LittleEndian.Uint32(b)) + lengthSize
+		if size < minRecordSize || size > uint64(len(b)) {
+			break
+		}
+		n, b = n+1, b[size:]
+	}
+	return n
 }
 
 func uvarintSize(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
