@@ -112,17 +112,25 @@ type Peer struct {
 	Leads     bool
 }
 
-// Peers returns the seats of the Raft group, as its leader has them.
-func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
+// Peers returns the seats of the Raft group, as its leader has them, and a line on each: why its holder is replaced or is not.
+func (c *Client) Peers(ctx context.Context) ([]Peer, []PlanLine, error) {
 	reply, err := c.consult(ctx, &wire.ConsultRequest{Question: wire.Question_QUESTION_PEERS})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	peers := make([]Peer, len(reply.Peers))
 	for i, p := range reply.Peers {
 		peers[i] = Peer{shard.NodeID(p.Node), p.Addr, shard.DirectoryID(p.Directory), p.Votes, p.Leads}
 	}
-	return peers, nil
+	return peers, planLines(reply.Plan), nil
+}
+
+func planLines(lines []*wire.PlanLine) []PlanLine {
+	all := make([]PlanLine, len(lines))
+	for i, l := range lines {
+		all[i] = PlanLine{l.Step, l.Reason, l.Text}
+	}
+	return all
 }
 
 // PlanLine is a step of the leader's newest plan, or with an empty Step the reason why nothing is done about something.
@@ -138,11 +146,7 @@ func (c *Client) Plan(ctx context.Context) ([]PlanLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := make([]PlanLine, len(reply.Plan))
-	for i, l := range reply.Plan {
-		lines[i] = PlanLine{l.Step, l.Reason, l.Text}
-	}
-	return lines, nil
+	return planLines(reply.Plan), nil
 }
 
 func (c *Client) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.ConsultReply, error) {

@@ -29,6 +29,7 @@ type Times struct {
 	Propose       time.Duration // deadline of a proposal that brings none; 5 s
 	Plan          time.Duration // how often the leader plans when nothing happens; 50 ms
 	Rebuild       time.Duration // a node that has been down for so long is given up: its copies are made elsewhere; 1 min
+	Cooldown      time.Duration // a shard that was moved is not moved for balance again so soon; 30 s
 	ReplaceVoter  time.Duration // a voter whose session has been over for so long gives way to a member; 5 min
 	CatchUp       time.Duration // how long that member may take to catch up; 30 s
 }
@@ -43,6 +44,7 @@ func (t Times) withDefaults() Times {
 	t.Propose = cmp.Or(t.Propose, 5*time.Second)
 	t.Plan = cmp.Or(t.Plan, 50*time.Millisecond)
 	t.Rebuild = cmp.Or(t.Rebuild, plan.DefaultTimes().Rebuild)
+	t.Cooldown = cmp.Or(t.Cooldown, plan.DefaultTimes().Cooldown)
 	t.ReplaceVoter = cmp.Or(t.ReplaceVoter, 5*time.Minute)
 	t.CatchUp = cmp.Or(t.CatchUp, 30*time.Second)
 	return t
@@ -54,7 +56,7 @@ func (t Times) margin() time.Duration { return t.Lease/100 + min(100*time.Millis
 
 func (t Times) validate() error {
 	switch {
-	case t.Lease <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.Rebuild <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:
+	case t.Lease <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.Rebuild <= 0 || t.Cooldown <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:
 		return errors.New("times must be above 0")
 	case t.Renew > t.Lease/2:
 		return fmt.Errorf("renew = %s: it must be at most half of lease = %s, or one lost renewal ends the session", t.Renew, t.Lease)

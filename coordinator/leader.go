@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -33,6 +34,7 @@ type leading struct {
 	seals    *seals
 	ready    bell // rings when ready or over
 	newest   outline
+	seated   atomic.Pointer[[]plan.Line] // how the seats of the voters stand, after the newest look; of the present leadership or an earlier
 	mu       struct {
 		sync.Mutex
 		closed bool
@@ -194,7 +196,7 @@ func (l *leading) tell(fact func(*plan.Driver)) {
 func (l *leading) plan(work *life) {
 	d := plan.NewDriver()
 	times := l.v.c.cfg.Times
-	d.Times.Lease, d.Times.Grace, d.Times.Rebuild = times.Lease, 2*times.Renew, times.Rebuild
+	d.Times.Lease, d.Times.Grace, d.Times.Rebuild, d.Times.Cooldown = times.Lease, 2*times.Renew, times.Rebuild, times.Cooldown
 	since := l.since()
 	l.drop()
 	tick := time.NewTicker(times.Plan)

@@ -90,6 +90,11 @@ func (v *voter) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.Co
 		reply.History = fsm.EncodeHistory(state.History(id))
 	case wire.Question_QUESTION_PEERS:
 		reply.Peers, err = v.peers(ctx)
+		if lines := v.leading.seated.Load(); lines != nil {
+			for _, l := range *lines {
+				reply.Plan = append(reply.Plan, &wire.PlanLine{Reason: string(l.Reason), Text: l.Text})
+			}
+		}
 	case wire.Question_QUESTION_PLAN:
 		reply.Plan = v.leading.newest.lines()
 	default:

@@ -96,10 +96,13 @@ func (k *council) round(work *life) {
 		}
 	}
 	c := k.l.v.c
-	steps := k.decides.Next(plan.VotersInput{
+	in := plan.VotersInput{
 		Now: c.clock.now(), View: k.l.v.machine.state().View, Leader: c.cfg.Node, Seats: seats,
 		CaughtUp: func(s plan.Seat) bool { return k.caughtUp[s.Directory] },
-	})
+		DownFor:  k.l.v.machine.state().DownFor,
+	}
+	steps, lines := k.decides.Next(in), k.decides.Explain(in)
+	k.l.seated.Store(&lines)
 	said := map[string]bool{}
 	for _, s := range steps {
 		line := s.String()

@@ -101,6 +101,9 @@ func (d *draft) ended(id shard.SessionID) Verdict {
 // barrier.
 func (d *draft) endSession(id shard.SessionID, cause shard.Cause) {
 	s, _ := d.session(id)
+	if l := d.life(id); l != nil {
+		l.Ended = d.next.time
+	}
 	d.sessions[id] = false
 	d.delta.Ended = append(d.delta.Ended, id)
 	d.next.Barriers = d.next.Barriers.EndSession(barrier.Session(id))

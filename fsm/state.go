@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"muster/barrier"
 	"muster/shard"
@@ -51,6 +52,7 @@ type life struct {
 	Nonce     string          `cbor:"3,keyasint"`           // names the process that opened the session
 	Renewal   uint64          `cbor:"4,keyasint,omitempty"` // the newest renewal's number; 0 before the first
 	Confirmed shard.SessionID `cbor:"5,keyasint,omitempty"` // the newest session its directory is known to have stored
+	Ended     int64           `cbor:"6,keyasint,omitempty"` // when the session ended, Unix milliseconds of the leader's clock; 0 while it is live
 }
 
 // New returns the state before the first entry.
@@ -74,6 +76,17 @@ func (s *State) Renewal(id shard.SessionID) (number uint64, ok bool) {
 		return s.lives[i].Renewal, true
 	}
 	return 0, false
+}
+
+// DownFor is how long a member's newest session has been over, by the clocks of leaders as far as the log tells them; 0 while it
+// is live. So a leader that is new knows as much of it as the one before.
+func (s *State) DownFor(node shard.NodeID) time.Duration {
+	m := s.View.Members[node]
+	i, found := findLife(s.lives, m.Session)
+	if !found || s.View.Up(node) || s.lives[i].Ended == 0 {
+		return 0
+	}
+	return max(0, time.Duration(s.time-s.lives[i].Ended)*time.Millisecond)
 }
 
 func findLife(lives []life, id shard.SessionID) (int, bool) {

@@ -57,11 +57,15 @@ required_quorum = 2
 allow_plaintext = true
 [times]
 lease = "1500ms"
+rebuild = "5m"
+replace_voter = "1h"
+catch_up = "2m"
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.ID != "n1" || c.Tuning.Times.Lease != 1500*time.Millisecond || len(c.Seeds) != 3 || c.RequiredQuorum != 2 || c.Voters != 3 {
+	if c.ID != "n1" || c.Tuning.Times.Lease != 1500*time.Millisecond || c.Tuning.Times.ReplaceVoter != time.Hour ||
+		c.Tuning.Times.Rebuild != 5*time.Minute || c.Tuning.Times.CatchUp != 2*time.Minute || len(c.Seeds) != 3 || c.RequiredQuorum != 2 || c.Voters != 3 {
 		t.Errorf("got %+v", c)
 	}
 	if err := c.Validate(); err != nil {

@@ -23,25 +23,25 @@ var Ring = entity.Handle(tills, "ring", func(c *entity.Context[int], by int) (in
 	return c.State(), nil
 })
 
-// payers pay into a till each, one after the other, and see that each answer is one more than the last: nothing confirmed is lost
-// and nothing is done twice.
+// payers pay into an entity each, one payment after the other, and see that each answer is one more than the last: nothing
+// confirmed is lost and nothing is done twice.
 type payers struct {
 	paid atomic.Int64
 	stop context.CancelFunc
 	wait sync.WaitGroup
 }
 
-func newPayers(t *testing.T, n int, through ...*node.Node) *payers {
+func newPayers(t *testing.T, n int, pay func(context.Context, entity.Sender, entity.ID, int) (int, error), through ...*node.Node) *payers {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &payers{stop: cancel}
 	for i := range n {
 		p.wait.Go(func() {
 			for last := 0; ctx.Err() == nil; last++ {
 				ask, cancel := context.WithTimeout(t.Context(), patience)
-				got, err := Ring.Ask(ask, through[(i+last)%len(through)], entity.ID(fmt.Sprintf("till-%d", i)), 1)
+				got, err := pay(ask, through[(i+last)%len(through)], entity.ID(fmt.Sprintf("payee-%d", i)), 1)
 				cancel()
 				if err != nil || got != last+1 {
-					t.Errorf("payment %d into till %d: it holds %d, %v", last+1, i, got, err)
+					t.Errorf("payment %d to %d: it holds %d, %v", last+1, i, got, err)
 					return
 				}
 				p.paid.Add(1)
@@ -101,7 +101,7 @@ func TestDrainOfOnlyCopies(t *testing.T) {
 	c := newCluster(t, 3, entity.Types(tills)...)
 	c.start()
 	c.ready()
-	load := newPayers(t, 6, c.nodes...)
+	load := newPayers(t, 6, Ring.Ask, c.nodes...)
 	began := time.Now()
 	if err := c.nodes[0].Drain(c.context(), "n3", true); err != nil {
 		t.Fatal(err)

@@ -42,6 +42,10 @@ type fileTimes struct {
 	Lease     string `toml:"lease"`
 	Renew     string `toml:"renew"`
 	Heartbeat string `toml:"heartbeat"`
+
+	Rebuild      string `toml:"rebuild"`
+	ReplaceVoter string `toml:"replace_voter"`
+	CatchUp      string `toml:"catch_up"`
 }
 
 // maxConfigFile bounds the bytes of a configuration file.
@@ -55,8 +59,8 @@ const maxConfigFile = 1 << 20
 //	seeds = ["10.0.0.1:7420", "10.0.0.2:7420", "10.0.0.3:7420"]
 //
 // The other keys are bind, voters, zone, roles, required_quorum, allow_plaintext, the table tls (cert, key, ca: PEM files)
-// and the table times (lease, renew, heartbeat, like "2s"). A key that is unknown, doubled or of the wrong type is an error that
-// names file, line and key; all of them are reported together when the parser can tell them apart. Values are
+// and the table times (lease, renew, heartbeat, rebuild, replace_voter, catch_up, like "2s"). A key that is unknown, doubled or of
+// the wrong type is an error that names file, line and key; all of them are reported together when the parser can tell them apart. Values are
 // checked by Start.
 func LoadConfig(path string) (Config, error) {
 	b, err := readLimited(path)
@@ -126,7 +130,10 @@ func (t *fileTimes) parse(path string, source []byte) (times coordinator.Times, 
 	for _, f := range []struct {
 		key, text string
 		to        *time.Duration
-	}{{"lease", t.Lease, &times.Lease}, {"renew", t.Renew, &times.Renew}, {"heartbeat", t.Heartbeat, &times.Heartbeat}} {
+	}{
+		{"lease", t.Lease, &times.Lease}, {"renew", t.Renew, &times.Renew}, {"heartbeat", t.Heartbeat, &times.Heartbeat},
+		{"rebuild", t.Rebuild, &times.Rebuild}, {"replace_voter", t.ReplaceVoter, &times.ReplaceVoter}, {"catch_up", t.CatchUp, &times.CatchUp},
+	} {
 		if f.text == "" {
 			continue
 		}

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"path/filepath"
 	"sync"
@@ -74,9 +75,9 @@ func (c *cluster) add() int {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	cfg := c.configs[0]
-	cfg.ID, cfg.Addr, cfg.Listener = "n4", l.Addr().String(), l
-	cfg.Dir, cfg.Logger = filepath.Join(c.t.TempDir(), "n4"), logger(c.t, "n4")
+	cfg, name := c.configs[0], fmt.Sprintf("n%d", len(c.configs)+1)
+	cfg.ID, cfg.Addr, cfg.Listener = shard.NodeID(name), l.Addr().String(), l
+	cfg.Dir, cfg.Logger = filepath.Join(c.t.TempDir(), name), logger(c.t, name)
 	c.configs, c.nodes = append(c.configs, cfg), append(c.nodes, nil)
 	return len(c.nodes) - 1
 }

@@ -3,11 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"muster/client"
+	"muster/coordinator/plan"
 	"muster/shard"
 )
 
@@ -17,7 +22,8 @@ var drainVerb = verb{
 	long: "Has every primary and copy on the node moved elsewhere, and waits until it is empty; then it can be stopped and removed\n" +
 		"without anyone noticing. The drain is in the group's state: after Ctrl-C it goes on, and the same command waits again.\n" +
 		"It is refused with code 4 when shards could not be written without the node and no other member can take their place;\n" +
-		"they are named. --off ends a drain, --dry-run only judges.",
+		"they are named. What would stay for another reason, above all because every other member has a copy already, is said at\n" +
+		"once with the rule, and waited for: another member may join. --off ends a drain, --dry-run only judges.",
 	example: "muster drain n3 --dry-run",
 	output: `NODE  STAGE   PRIMARIES  COPIES
 n3    judged  21         64`,
@@ -42,6 +48,9 @@ n3    judged  21         64`,
 				return t.show(left, func(w *columns) {
 					w.row("NODE", "STAGE", "PRIMARIES", "COPIES")
 					w.row(left.Node, left.Stage, left.Primaries, left.Copies)
+					for _, line := range left.obstacles() {
+						fmt.Fprintln(w, line)
+					}
 				})
 			})
 		}
@@ -60,6 +69,34 @@ type leftover struct {
 	Stage     string       `json:"stage"` // judged, draining, done or off
 	Primaries int          `json:"primaries"`
 	Copies    int          `json:"copies"`
+	Stuck     []stuck      `json:"stuck"` // what stays as things are
+}
+
+// stuck is a shard with something on the node that cannot move, and the rule.
+type stuck struct {
+	Type   shard.TypeName `json:"type"`
+	Shard  shard.Number   `json:"shard"`
+	Reason plan.Reason    `json:"reason"`
+}
+
+// rules says in words why something stays.
+var rules = map[plan.Reason]string{
+	plan.NoRoom:       "every other member has a copy, is down, or takes nothing",
+	plan.AwaitHeir:    "nobody else could lead them now",
+	plan.AwaitPrimary: "they must recover first",
+}
+
+// obstacles is a line for each rule that keeps something on the node.
+func (l leftover) obstacles() []string {
+	by := map[plan.Reason][]string{}
+	for _, s := range l.Stuck {
+		by[s.Reason] = append(by[s.Reason], shard.ID{Type: s.Type, Number: s.Shard}.String())
+	}
+	var lines []string
+	for _, reason := range slices.Sorted(maps.Keys(by)) {
+		lines = append(lines, fmt.Sprintf("%d shards stay as things are [%s], %s: %s", len(by[reason]), reason, rules[reason], first(by[reason])))
+	}
+	return lines
 }
 
 func (d *drain) run(ctx context.Context, t *terminal, c *client.Client, node shard.NodeID) (leftover, error) {
@@ -88,11 +125,16 @@ func (d *drain) run(ctx context.Context, t *terminal, c *client.Client, node sha
 func (d *drain) watch(ctx context.Context, t *terminal, c *client.Client, left leftover) (leftover, error) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
-	said := leftover{Copies: -1}
+	counts, obstacles := "", ""
 	for {
-		if left != said {
-			said = left
-			t.note("node %s: %d primaries, %d copies left", left.Node, left.Primaries, left.Copies)
+		if now := fmt.Sprintf("node %s: %d primaries, %d copies left", left.Node, left.Primaries, left.Copies); now != counts {
+			counts = now
+			t.note("%s", now)
+		}
+		if now := strings.Join(left.obstacles(), "\n"); now != obstacles {
+			if obstacles = now; now != "" {
+				t.note("%s", now)
+			}
 		}
 		switch left.Stage {
 		case "done":
@@ -122,8 +164,9 @@ func late(ctx context.Context, left leftover) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		why = "interrupted"
 	}
-	return shard.Unknownf(shard.CodeTimeout, "%s: node %s has %d primaries and %d copies left; the drain goes on, and the same command waits for it",
-		why, left.Node, left.Primaries, left.Copies)
+	stays := strings.Join(append([]string{""}, left.obstacles()...), "; ")
+	return shard.Unknownf(shard.CodeTimeout, "%s: node %s has %d primaries and %d copies left; the drain goes on, and the same command waits for it%s",
+		why, left.Node, left.Primaries, left.Copies, stays)
 }
 
 // leftOn counts what the leader's map has on the node.
@@ -133,7 +176,10 @@ func leftOn(ctx context.Context, c *client.Client, node shard.NodeID) (leftover,
 		return leftover{}, err
 	}
 	primaries, copies := load(s.View)
-	left := leftover{Node: node, Stage: "draining", Primaries: primaries[node], Copies: copies[node]}
+	left := leftover{Node: node, Stage: "draining", Primaries: primaries[node], Copies: copies[node], Stuck: []stuck{}}
+	for _, n := range plan.Undrainable(s.View, node) {
+		left.Stuck = append(left.Stuck, stuck{n.Shard.Type, n.Shard.Number, n.Reason})
+	}
 	for _, t := range s.View.Types {
 		for _, p := range t.Placements {
 			if p == nil {

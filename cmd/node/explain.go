@@ -126,13 +126,7 @@ func (r *reading) copyOf(ctx context.Context, v *shard.View, id shard.ID, c shar
 }
 
 func (e explanation) table(w *columns) {
-	for _, f := range e.Facts {
-		if f.Reason != "" {
-			fmt.Fprintf(w, "%s [%s]\n", f.Text, f.Reason)
-		} else {
-			fmt.Fprintln(w, f.Text)
-		}
-	}
+	factLines(w, e.Facts)
 	if len(e.Copies) == 0 {
 		return
 	}
@@ -144,5 +138,15 @@ func (e explanation) table(w *columns) {
 			role = "(no answer)"
 		}
 		w.row(c.Node, c.Copy, c.State, yes(c.Up), role, c.Epoch, c.Last, c.Durable, c.Confirmed, c.Waiting)
+	}
+}
+
+func factLines(w *columns, facts []fact) {
+	for _, f := range facts {
+		if f.Reason != "" {
+			fmt.Fprintf(w, "%s [%s]\n", f.Text, f.Reason)
+		} else {
+			fmt.Fprintln(w, f.Text)
+		}
 	}
 }

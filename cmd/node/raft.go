@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"muster/client"
+	"muster/coordinator/plan"
 	"muster/shard"
 )
 
@@ -19,18 +20,21 @@ var raftVerb = verb{
 var raftPeersVerb = verb{
 	use:   "peers",
 	short: "who votes and who leads",
-	long: "Lists the seats of the Raft group as its leader has them. The seat of a node that was removed\n" +
-		"is shown as gone until it is taken away.",
+	long: "Lists the seats of the Raft group as its leader has them, and says why a voter that is down is replaced or is not, and\n" +
+		"when. The seat of a node that was removed is shown as gone until it is taken away.",
 	example: "muster raft peers",
 	output: `NODE  ADDR             VOTES  LEADS  STATUS  DIRECTORY
 n1    127.0.0.1:40001  yes    yes    up      7d3c0f5e-9d0f-4c38-b7d5-0a6f0c2a7e11
 n2    127.0.0.1:40002  yes    no     up      1f0be1c4-5b0a-43a0-a3b6-53b1b5a3e9d2
-n3    127.0.0.1:40003  yes    no     up      c4a3fd50-8a3a-4f5c-8a51-6c2f8d6a1b03`,
+n3    127.0.0.1:40003  yes    no     up      c4a3fd50-8a3a-4f5c-8a51-6c2f8d6a1b03
+n1 is up, and votes
+n2 is up, and votes
+n3 is up, and votes`,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := remoteFlags(flags, defaultTimeout)
 		return func(ctx context.Context, _ []string) error {
 			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
-				peers, err := c.Peers(ctx)
+				peers, lines, err := c.Peers(ctx)
 				if err != nil {
 					return err
 				}
@@ -38,16 +42,25 @@ n3    127.0.0.1:40003  yes    no     up      c4a3fd50-8a3a-4f5c-8a51-6c2f8d6a1b0
 				if err != nil {
 					return err
 				}
-				seats := reportPeers(s.View, peers)
+				seats := seatsReport{Seats: reportPeers(s.View, peers), Why: []fact{}}
+				for _, l := range lines {
+					seats.Why = append(seats.Why, fact{plan.Reason(l.Reason), l.Text})
+				}
 				return t.show(seats, func(w *columns) {
 					w.row("NODE", "ADDR", "VOTES", "LEADS", "STATUS", "DIRECTORY")
-					for _, p := range seats {
+					for _, p := range seats.Seats {
 						w.row(p.Node, p.Addr, yes(p.Votes), yes(p.Leads), p.Status, p.Directory)
 					}
+					factLines(w, seats.Why)
 				})
 			})
 		}
 	},
+}
+
+type seatsReport struct {
+	Seats []peerReport `json:"seats"`
+	Why   []fact       `json:"why"`
 }
 
 type peerReport struct {

@@ -25,7 +25,7 @@ func DefaultBudget() Budget { return Budget{Learners: 8, PerNode: 2, Wishes: 32}
 // agenda. From it moves are begun as the budget allows, each judged again by the map as it is then. So while nothing
 // changes, or all of the budget is spent, looking costs next to nothing.
 type moving struct {
-	absent    map[shard.NodeID]time.Duration // since when this driver sees a member down
+	absent    map[shard.NodeID]time.Duration // since when a member is down, before 0 if that was before this driver's clock began
 	standings map[shard.NodeID]standing      // of the members when the agenda was made
 	types     map[shard.TypeName]*shard.TypeView
 	paused    bool
@@ -102,9 +102,11 @@ func (b *batch) attend() (changed bool) {
 		s := b.standing(member)
 		if since, known := m.absent[id]; s.up {
 			delete(m.absent, id)
-		} else if !known {
-			m.absent[id] = b.in.Now
 		} else {
+			if !known { // the log tells how long it has been down, so that a new leader does not wait all over again
+				since = b.in.Now - b.in.State.DownFor(id)
+				m.absent[id] = since
+			}
 			s.gone = b.gone(member, since)
 		}
 		if m.standings[id] != s {
@@ -130,9 +132,10 @@ func (b *batch) standing(m shard.Member) standing {
 	return standing{session: m.Session, marks: [4]bool{m.Cordoned, m.Draining, m.Leaving, m.Maintenance}, up: b.view.Up(m.ID)}
 }
 
-// gone reports whether a member that is down is given up. Maintenance says that it will be back.
+// gone reports whether a member that is down is given up. Maintenance says that it will be back. However long it has been down, a
+// new leader gives it a moment: the whole group may have been down, and be coming back.
 func (b *batch) gone(m shard.Member, since time.Duration) bool {
-	return !m.Maintenance && b.in.Now >= since+b.d.Times.Rebuild
+	return !m.Maintenance && b.in.Now >= since+b.d.Times.Rebuild && b.in.Now >= b.in.LeaderSince+b.d.Times.Place
 }
 
 // replan makes the agenda anew.

@@ -38,7 +38,7 @@ import (
 //	pause, resume          balancing            pin SHARD [NODE]   evict SHARD NODE  the primary puts the copy out of C
 //	remove NODE…
 //	slow NODE…             its learners never catch up    cling NODE…   its primaries do not hand over; hang: nor say so
-//	show SHARD…, explain SHARD, candidates SHARD, spread TYPE, plan, whatif NODE…
+//	show SHARD…, explain SHARD, candidates SHARD, spread TYPE, plan, whatif NODE…, stays NODE
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "../../testdata/plan", func(t *testing.T, path string) {
 		w := newWorld(t)
@@ -105,7 +105,7 @@ func (w *world) line(f []string) {
 		"hang": w.set(func(n *node) { n.hang = true }), "leave": w.leave, "mark": w.mark, "pin": w.pin, "evict": w.evict,
 		"pause":  func([]string) { w.apply(&fsm.Pause{On: true}) },
 		"resume": func([]string) { w.apply(&fsm.Pause{}) },
-		"remove": w.remove, "plan": w.plan, "whatif": w.whatIf, "candidates": w.candidates,
+		"remove": w.remove, "stays": w.stuckOn, "plan": w.plan, "whatif": w.whatIf, "candidates": w.candidates,
 	}
 	if len(f) == 0 {
 		return
@@ -286,7 +286,7 @@ func (w *world) live() {
 		}
 		if w.now >= w.renewed[n.session]+400*time.Millisecond {
 			n.renewals++
-			w.apply(&fsm.Renew{Items: []fsm.Renewal{{Session: n.session, Number: n.renewals}}})
+			w.apply(&fsm.Renew{Items: []fsm.Renewal{{Session: n.session, Number: n.renewals}}, Time: w.now.Milliseconds()})
 			w.renewed[n.session] = w.now
 		}
 		if !n.stuck {
@@ -423,6 +423,13 @@ func (w *world) remove(f []string) {
 func (w *world) plan([]string) {
 	for _, m := range plan.Balance(w.state.View) {
 		fmt.Fprintln(&w.out, m)
+	}
+}
+
+// stuckOn prints what would stay on a node that is drained.
+func (w *world) stuckOn(f []string) {
+	for _, n := range plan.Undrainable(w.state.View, shard.NodeID(f[0])) {
+		fmt.Fprintln(&w.out, n)
 	}
 }
 

@@ -77,6 +77,8 @@ type VotersInput struct {
 	Leader   shard.NodeID
 	Seats    []Seat
 	CaughtUp func(Seat) bool // the node has applied what the leader had applied when it was asked
+	// DownFor is how long a member's session has been over as far as the log tells. Nil: nothing is known of it.
+	DownFor func(shard.NodeID) time.Duration
 }
 
 // Electorate keeps the number of Raft's voters odd and each of them able to answer, as far as members allow.
@@ -91,8 +93,8 @@ type VotersInput struct {
 // A newcomer without a vote is kept no longer than it takes to catch up, because Raft counts its answers when a leader verifies
 // that it leads.
 //
-// It holds what a leader saw and when. Another leader begins anew, so a voter that is down has its full time with each. It
-// belongs to one goroutine.
+// It holds what a leader saw and when. Another leader begins anew, but learns from the log since when a voter is down. It belongs to
+// one goroutine.
 type Electorate struct {
 	Replace time.Duration // a voter whose session has been over for so long is gone for good
 	CatchUp time.Duration // a newcomer that takes longer is dismissed, and not tried again for as long
@@ -132,7 +134,7 @@ func (e *Electorate) observe(b *ballot) {
 	maps.DeleteFunc(e.slow, func(_ shard.DirectoryID, since time.Duration) bool { return b.Now >= since+e.CatchUp })
 	for _, s := range b.Seats {
 		if _, known := e.down[s]; s.Voter && !known && !b.up(s) {
-			e.down[s] = b.Now
+			e.down[s] = b.Now - b.downFor(s)
 		}
 		if _, known := e.added[s]; !s.Voter && !known {
 			e.added[s] = b.Now
@@ -144,6 +146,13 @@ func (e *Electorate) observe(b *ballot) {
 type ballot struct {
 	VotersInput
 	e *Electorate
+}
+
+func (b *ballot) downFor(s Seat) time.Duration {
+	if _, held := b.holder(s); !held || b.DownFor == nil {
+		return 0
+	}
+	return b.DownFor(s.Node)
 }
 
 // holder is the member that holds the seat; held is false when nobody does any more.

@@ -23,7 +23,8 @@ import (
 //	maintenance NODE…, cordon NODE…
 //	stuck NODE…           does not catch up as a newcomer, which others do in 150 ms
 //	wait DURATION         steps are printed when they are new
-//	seats                 Raft's configuration
+//	seats                 Raft's configuration        explain         why each is as it is
+//	lead down=DURATION    another leads, and the log says that whoever is down has been for so long
 type poll struct {
 	w        *world
 	now      time.Duration
@@ -35,6 +36,7 @@ type poll struct {
 	stuck    map[shard.NodeID]bool
 	asked    map[shard.DirectoryID]time.Duration
 	said     map[string]bool
+	down     time.Duration // how long everybody who is down was down when the leader began
 }
 
 func runVoters(w *world, d *datadriven.TestData) string {
@@ -96,6 +98,15 @@ func (p *poll) line(f []string) {
 		p.wait(words[0])
 	case "seats":
 		p.show()
+	case "explain":
+		p.w.lines(p.leads.Explain(p.input()))
+	case "lead": // another leader, to whom the log says since when the named are down
+		p.leads = plan.NewElectorate(time.Second, time.Second)
+		d, err := time.ParseDuration(set["down"])
+		if err != nil {
+			p.w.t.Fatal(err)
+		}
+		p.down = d
 	default:
 		p.w.t.Fatalf("there is no verb %q", f[0])
 	}
@@ -123,7 +134,7 @@ func (p *poll) wait(length string) {
 		p.w.t.Fatal(err)
 	}
 	for end := p.now + d; p.now < end; p.now += 50 * time.Millisecond {
-		steps := p.leads.Next(plan.VotersInput{Now: p.now, View: p.view, Leader: "n1", Seats: slices.Clone(p.seats), CaughtUp: p.caughtUp})
+		steps := p.leads.Next(p.input())
 		for _, s := range steps {
 			if line := s.String(); !p.said[line] {
 				p.said[line] = true
@@ -132,6 +143,13 @@ func (p *poll) wait(length string) {
 			p.do(s)
 		}
 		p.check()
+	}
+}
+
+func (p *poll) input() plan.VotersInput {
+	return plan.VotersInput{
+		Now: p.now, View: p.view, Leader: "n1", Seats: slices.Clone(p.seats), CaughtUp: p.caughtUp,
+		DownFor: func(shard.NodeID) time.Duration { return p.down },
 	}
 }
 
