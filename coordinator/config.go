@@ -18,9 +18,10 @@ import (
 	"muster/transport/wire"
 )
 
-// Times are the intervals a group runs on. All nodes of a group must agree on Lease. A zero field means its default.
+// Times are the intervals a group runs on. All nodes of a group must agree on Lease and Autonomy. A zero field means its default.
 type Times struct {
 	Lease         time.Duration // how long a session lives without a renewal; 2 s
+	Autonomy      time.Duration // how long after its lease a primary of a journaled shard goes on confirming; shard.Autonomy
 	Renew         time.Duration // how often it is renewed; a fifth of Lease
 	Heartbeat     time.Duration // silence after which a Raft follower asks for an election; 500 ms
 	Election      time.Duration // how long an election may take; Heartbeat
@@ -36,6 +37,7 @@ type Times struct {
 
 func (t Times) withDefaults() Times {
 	t.Lease = cmp.Or(t.Lease, 2*time.Second)
+	t.Autonomy = cmp.Or(t.Autonomy, shard.Autonomy)
 	t.Renew = cmp.Or(t.Renew, t.Lease/5)
 	t.Heartbeat = cmp.Or(t.Heartbeat, 500*time.Millisecond)
 	t.Election = cmp.Or(t.Election, t.Heartbeat)
@@ -56,7 +58,7 @@ func (t Times) margin() time.Duration { return t.Lease/100 + min(100*time.Millis
 
 func (t Times) validate() error {
 	switch {
-	case t.Lease <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.Rebuild <= 0 || t.Cooldown <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:
+	case t.Lease <= 0 || t.Autonomy <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.Rebuild <= 0 || t.Cooldown <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:
 		return errors.New("times must be above 0")
 	case t.Renew > t.Lease/2:
 		return fmt.Errorf("renew = %s: it must be at most half of lease = %s, or one lost renewal ends the session", t.Renew, t.Lease)

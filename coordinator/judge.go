@@ -58,6 +58,16 @@ func (o Order) about(v *shard.View) string {
 			return "unplaced"
 		}
 		return fmt.Sprintf("%s on %q, pinned to %q", p.Status, p.Node, p.Pinned)
+	case Recover, Discard, Degrade:
+		p := v.Placement(o.Shard)
+		if p == nil {
+			return "unplaced"
+		}
+		about := fmt.Sprintf("%s in epoch %d, %d copies, write quorum %d", p.Status, p.Epoch, len(p.Copies), p.WriteQuorum)
+		if p.Floor > 0 {
+			about += fmt.Sprintf(" or down to %d", p.Floor)
+		}
+		return about + fmt.Sprintf(", %d kept aside", len(p.Aside))
 	default:
 		m, known := v.Members[o.Node]
 		if !known {

@@ -196,7 +196,7 @@ func (l *leading) tell(fact func(*plan.Driver)) {
 func (l *leading) plan(work *life) {
 	d := plan.NewDriver()
 	times := l.v.c.cfg.Times
-	d.Times.Lease, d.Times.Grace, d.Times.Rebuild, d.Times.Cooldown = times.Lease, 2*times.Renew, times.Rebuild, times.Cooldown
+	d.Times.Lease, d.Times.Autonomy, d.Times.Grace, d.Times.Rebuild, d.Times.Cooldown = times.Lease, times.Autonomy, 2*times.Renew, times.Rebuild, times.Cooldown
 	since := l.since()
 	l.drop()
 	tick := time.NewTicker(times.Plan)

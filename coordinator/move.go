@@ -20,7 +20,7 @@ func (v *voter) move(ctx context.Context, o Order) (Outcome, error) {
 	view := v.machine.state().View
 	p := view.Placement(o.Shard)
 	if p == nil {
-		return Outcome{}, &shard.Error{Code: shard.CodeConflict, Shard: o.Shard, Detail: "there is no such shard, or it has no place yet"}
+		return Outcome{}, noPlace(o.Shard)
 	}
 	out := Outcome{Before: o.about(view)}
 	stage, command, fault := plan.Towards(view, p, o.Node)

@@ -24,7 +24,10 @@ type Order struct {
 	On    bool          // of Cordon, Maintain, Drain and Pause: set or lift
 	For   time.Duration // of Maintain and Pause: until the leader lifts it again; 0 for no end
 	Judge bool          // of Drain: only say whether it would be refused
-	By    string        // who ordered it, for the log; "" is this node
+
+	Copy   shard.CopyID // of Discard
+	Quorum int          // of Degrade: the lowest write quorum that is allowed, 0 for the type's own
+	By     string       // who ordered it, for the log; "" is this node
 }
 
 // OrderKind is one of a closed set. It is what the schema calls Order.
@@ -95,7 +98,7 @@ func (c *Coordinator) Administer(ctx context.Context, o Order) (out Outcome, err
 func (o Order) request() *wire.AdministerRequest {
 	return &wire.AdministerRequest{
 		Order: o.Kind, Node: string(o.Node), Type: string(o.Shard.Type), Shard: uint32(o.Shard.Number), On: o.On,
-		ForMillis: o.For.Milliseconds(), DryRun: o.Judge, By: o.By,
+		ForMillis: o.For.Milliseconds(), DryRun: o.Judge, By: o.By, Copy: uint64(o.Copy), Quorum: uint32(o.Quorum),
 	}
 }
 
@@ -103,18 +106,21 @@ func orderOf(r *wire.AdministerRequest) Order {
 	return Order{
 		Kind: r.Order, Node: shard.NodeID(r.Node), Shard: shard.ID{Type: shard.TypeName(r.Type), Number: shard.Number(r.Shard)},
 		On: r.On, For: time.Duration(min(max(r.ForMillis, -1), LongestSetting.Milliseconds()+1)) * time.Millisecond, Judge: r.DryRun, By: r.By,
+		Copy: shard.CopyID(r.Copy), Quorum: int(min(r.Quorum, shard.MaxReplicas+1)),
 	}
 }
 
 func (o Order) validate() error {
-	nodeless := o.Kind == Pause || (o.Node == "" && (o.Kind == Pin || o.Kind == Transfer))
+	nodeless := o.Kind == Pause || o.Kind >= Recover || (o.Node == "" && (o.Kind == Pin || o.Kind == Transfer))
 	switch {
-	case o.Kind <= wire.Order_ORDER_NONE || o.Kind > Transfer:
+	case o.Kind <= wire.Order_ORDER_NONE || o.Kind > Degrade:
 		return shard.Invalid("order %d is none that this node knows", o.Kind)
 	case o.For < 0 || o.For > LongestSetting:
 		return shard.Invalid("for %s, must be above 0 and at most %s", o.For, LongestSetting)
 	case o.For != 0 && (!o.On || o.Kind != Maintain && o.Kind != Pause):
 		return shard.Invalid("only what is set can have an end, a maintenance or a pause")
+	case o.Kind == Recover && !o.On:
+		return shard.Invalid("shard %s: to recover it takes the word of an operator that data may be lost", o.Shard)
 	case nodeless:
 		return nil
 	}
@@ -158,7 +164,7 @@ func (v *voter) carryOut(ctx context.Context, o Order) (Outcome, error) {
 	if o.Judge {
 		return out, err
 	}
-	log := v.c.log.With("order", o.Kind, "node", o.Node, "shard", o.Shard, "on", o.On, "for", o.For, "by", o.By)
+	log := v.c.log.With("order", o.Kind, "node", o.Node, "shard", o.Shard, "on", o.On, "for", o.For, "copy", o.Copy, "quorum", o.Quorum, "by", o.By)
 	if err != nil {
 		log.Warn("an operator's order was refused", "error", err)
 		return out, err
@@ -173,6 +179,10 @@ func (v *voter) obey(ctx context.Context, o Order) (Outcome, error) {
 		return v.transfer(ctx, o)
 	case Move:
 		return v.move(ctx, o)
+	case Recover:
+		return v.recover(ctx, o)
+	case Degrade:
+		return v.degrade(ctx, o)
 	}
 	before := v.machine.state()
 	if o.Kind == Drain && o.On {
@@ -222,6 +232,8 @@ func (o Order) command(now time.Time) fsm.Command {
 		return &fsm.Pause{On: o.On, Until: until}
 	case Pin:
 		return &fsm.Pin{Shard: o.Shard, Node: o.Node}
+	case Discard:
+		return &fsm.Discard{Shard: o.Shard, Copy: o.Copy}
 	default:
 		return &fsm.Remove{Node: o.Node}
 	}

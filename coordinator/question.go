@@ -97,6 +97,10 @@ func (v *voter) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.Co
 		}
 	case wire.Question_QUESTION_PLAN:
 		reply.Plan = v.leading.newest.lines()
+	case wire.Question_QUESTION_EVIDENCE:
+		var e plan.Evidence
+		e, err = v.evidence(ctx, shard.ID{Type: shard.TypeName(req.Type), Number: shard.Number(req.Shard)})
+		reply.Evidence = evidenceReply(e)
 	default:
 		return nil, shard.Invalid("question %d is none that this node knows", req.Question)
 	}

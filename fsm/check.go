@@ -89,6 +89,9 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 	for _, l := range p.Learners {
 		all = append(all, l.Copy)
 	}
+	for _, a := range p.Aside {
+		all = append(all, a.Copy)
+	}
 	for _, c := range all {
 		if c.ID == 0 || c.ID > s.lastCopy || copies[c.ID] || c.State < shard.CopyMinted || c.State > shard.CopyLost {
 			return fmt.Errorf("copy %d (%s), the newest is %d: not unique or not minted", c.ID, c.State, s.lastCopy)
@@ -104,8 +107,12 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 	live, up := s.View.Sessions[p.Session]
 	led, isCopy := p.Copy(p.Primary)
 	switch {
-	case p.WriteQuorum != spec.WriteQuorum() || len(p.Copies) > spec.Replicas+1 && p.Retiring == 0 || spec.Volatile != (len(p.Copies) == 0):
-		return fmt.Errorf("%d copies, write quorum %d, of a type with %d replicas", len(p.Copies), p.WriteQuorum, spec.Replicas)
+	case len(p.Copies) > spec.Replicas+1 && p.Retiring == 0 || spec.Volatile != (len(p.Copies) == 0):
+		return fmt.Errorf("%d copies of a type with %d replicas", len(p.Copies), spec.Replicas)
+	case p.WriteQuorum < spec.WriteQuorum() && p.WriteQuorum != len(p.Copies):
+		return fmt.Errorf("write quorum %d of %d copies: it could be higher", p.WriteQuorum, len(p.Copies))
+	case p.WriteQuorum > spec.WriteQuorum() || (p.WriteQuorum < 1) != spec.Volatile || p.Floor >= max(1, spec.WriteQuorum()):
+		return fmt.Errorf("write quorum %d, allowed down to %d, of a type with %d", p.WriteQuorum, p.Floor, spec.WriteQuorum())
 	case p.Session != 0 && (!up || live.Node != p.Node):
 		return fmt.Errorf("its primary's session %d is not a live one of node %s", p.Session, p.Node)
 	case p.Primary != 0 && (!isCopy || led.Directory != live.Directory):

@@ -44,6 +44,9 @@ func full() []fsm.Command {
 		&fsm.Pause{On: true, Until: 9, Ended: 8},
 		&fsm.Pin{Shard: id, Node: "n1"},
 		&fsm.Remove{Node: "n1"},
+		&fsm.Promote{Items: []fsm.Promotion{{Shard: id, Epoch: 1, Version: 2, Copy: 4, Base: shard.Position{Epoch: 1, LSN: 9}}}},
+		&fsm.Discard{Shard: id, Copy: 4},
+		&fsm.Degrade{Items: []fsm.Degrading{{Shard: id, Epoch: 1, Version: 2, Floor: 1}}},
 	}
 }
 

@@ -72,6 +72,9 @@ var table = []row{
 	{22, "pause", 1, func() Command { return &Pause{} }},
 	{23, "pin", 1, func() Command { return &Pin{} }},
 	{24, "remove", 1, func() Command { return &Remove{} }},
+	{25, "promote", 1, func() Command { return &Promote{} }},
+	{26, "discard", 1, func() Command { return &Discard{} }},
+	{27, "degrade", 1, func() Command { return &Degrade{} }},
 }
 
 // Names returns the name of every command, in the order of the table.

@@ -25,7 +25,7 @@ func TestRandomLogs(t *testing.T) {
 			t.Fatalf("this was seed %d", seed)
 		}
 	}
-	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed", "learnt", "handed-over", "learner-dropped", "copy-lost", "wished") {
+	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed", "learnt", "handed-over", "learner-dropped", "copy-lost", "wished", "degraded", "restored") {
 		if effects[name] == 0 {
 			t.Errorf("no random log had an effective %s", name)
 		}
@@ -44,6 +44,7 @@ type randomLog struct {
 	leaders map[leadership]shard.SessionID
 	lost    map[shard.CopyID]bool
 	request uint64
+	quiet   bool // nobody fails or goes: what takes several steps gets there
 }
 
 func (r *randomLog) play(entries int) {
@@ -56,6 +57,7 @@ func (r *randomLog) play(entries int) {
 				r.t.Fatal(err)
 			}
 		}
+		r.quiet = i/20%2 == 1
 		entry := r.entry()
 		index := r.state.Index() + 1
 		r.step(entry)
@@ -176,9 +178,19 @@ func (r *randomLog) entry() []byte {
 }
 
 func (r *randomLog) command() fsm.Command {
-	switch r.dice.IntN(30) {
-	case 0, 1, 2, 3:
+	switch dice := r.dice.IntN(30); {
+	case r.quiet && dice > 5:
+		return r.aboutShard()
+	case dice < 4:
 		return r.register()
+	default:
+		return r.disturbance(dice)
+	}
+}
+
+// disturbance is mostly what nodes, people and failures do.
+func (r *randomLog) disturbance(dice int) fsm.Command {
+	switch dice {
 	case 4, 5:
 		return &fsm.Renew{Items: []fsm.Renewal{{Session: r.session(), Number: uint64(r.dice.IntN(9))}}}
 	case 6:
@@ -280,11 +292,18 @@ func (r *randomLog) aboutShard() fsm.Command {
 	case 1:
 		return &fsm.CopyReady{Items: copies}
 	case 2:
+		if r.dice.IntN(6) == 0 {
+			return r.promote(&p)
+		}
 		return r.elect(&p, answered)
 	case 3:
 		return &fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: p.Epoch, Version: p.Version, Session: p.Session}}}
 	case 4:
-		if r.dice.IntN(5) > 0 {
+		switch r.dice.IntN(12) {
+		case 0, 1:
+		case 2:
+			return r.degrade(&p)
+		default:
 			return r.move(&p)
 		}
 		return &fsm.BeginRecovery{Cause: shard.CauseAsked, Items: []fsm.Recovery{{Shard: id, Epoch: p.Epoch, Version: p.Version}}}
@@ -305,8 +324,11 @@ func (r *randomLog) move(p *shard.Placement) fsm.Command {
 		target = ""
 	}
 	kind := r.dice.IntN(8)
-	if len(p.Copies) == 0 {
+	switch {
+	case len(p.Copies) == 0:
 		kind = 5 + kind%2
+	case p.WriteQuorum == 1 || len(p.Learners) > 0 && kind > 4: // towards more copies
+		kind = []int{0, 2, 7, 7}[r.dice.IntN(4)]
 	}
 	switch kind {
 	case 0, 1:
@@ -333,6 +355,22 @@ func (r *randomLog) move(p *shard.Placement) fsm.Command {
 	}
 }
 
+// promote goes on with one copy alone, or discards what that left behind.
+func (r *randomLog) promote(p *shard.Placement) fsm.Command {
+	if len(p.Aside) > 0 && r.dice.IntN(2) == 0 {
+		return &fsm.Discard{Shard: p.Shard, Copy: p.Aside[0].Copy.ID}
+	}
+	one := fsm.Promotion{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Base: shard.Position{Epoch: 1, LSN: 1}}
+	if len(p.Copies) > 0 {
+		one.Copy = p.Copies[r.dice.IntN(len(p.Copies))].ID
+	}
+	return &fsm.Promote{Items: []fsm.Promotion{one}}
+}
+
+func (r *randomLog) degrade(p *shard.Placement) fsm.Command {
+	return &fsm.Degrade{Items: []fsm.Degrading{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Floor: min(1, r.dice.IntN(4))}}}
+}
+
 // reconfig proposes the learners that are there in the place of what they replace, most of the time.
 func (r *randomLog) reconfig(p *shard.Placement) fsm.Command {
 	var copies []shard.CopyID
@@ -345,8 +383,11 @@ func (r *randomLog) reconfig(p *shard.Placement) fsm.Command {
 			copies = append(copies, c.ID)
 		}
 	}
+	if p.Floor > 0 && p.WriteQuorum > 1 && len(p.Learners) == 0 {
+		copies = []shard.CopyID{p.Primary}
+	}
 	return &fsm.Reconfig{Items: []fsm.Reconfiguration{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session,
-		Copies: copies, WriteQuorum: p.WriteQuorum}}}
+		Copies: copies, WriteQuorum: p.Quorums(2).For(len(copies))}}}
 }
 
 func (r *randomLog) elect(p *shard.Placement, answered []shard.CopyID) fsm.Command {

@@ -10,14 +10,15 @@ import (
 // quorum hold all it has confirmed; from then on it confirms by both quorums until the map shows how it ended.
 //
 // The new C is made of ready members and ready learners, the primary among them, and has no more copies than the type, see
-// mostCopies, and no fewer than its write quorum. A lost copy can only leave. Nodes are distinct without a look: a learner is never minted beside
-// a copy that is not lost. Compare-and-set on Epoch, Version and Session; the same again is harmless.
+// mostCopies, and no fewer than its write quorum. That is the one in force; it rises towards the type's when it was lower, and
+// falls only as far as an operator allows: see shard.Quorums. A lost copy can only leave. Nodes are distinct without a look: a
+// learner is never minted beside a copy that is not lost. Compare-and-set on Epoch, Version and Session; the same again is
+// harmless.
 type Reconfig struct {
 	Items []Reconfiguration `cbor:"1,keyasint"`
 }
 
-// Reconfiguration is one shard of a Reconfig. Copies is the whole new C in any order. WriteQuorum is that of the type: it is
-// stated so that a later version may change it.
+// Reconfiguration is one shard of a Reconfig. Copies is the whole new C in any order. WriteQuorum is the one that goes with it.
 type Reconfiguration struct {
 	Shard       shard.ID            `cbor:"1,keyasint"`
 	Epoch       shard.Epoch         `cbor:"2,keyasint"`
@@ -40,7 +41,7 @@ func (c *Reconfig) Validate() *shard.Error {
 func (c *Reconfig) apply(d *draft) Verdict { return each(c.Items, d.reconfig) }
 
 func (d *draft) reconfig(i Reconfiguration) *shard.Error {
-	if p := d.placement(i.Shard); p != nil && p.Epoch == i.Epoch && p.Version == i.Version+1 && sameCopies(p.Copies, i.Copies) {
+	if p := d.placement(i.Shard); p != nil && p.Epoch == i.Epoch && p.Version == i.Version+1 && settles(p, i) {
 		return nil // applied before
 	}
 	p, spec, fault := d.replicated(i.Shard, i.Epoch, i.Version)
@@ -49,12 +50,12 @@ func (d *draft) reconfig(i Reconfiguration) *shard.Error {
 		return fault
 	case p.Status != shard.Active || p.Session != i.Session:
 		return conflict(p, "it is %s, led by session %d: session %d cannot change its C", p.Status, p.Session, i.Session)
-	case sameCopies(p.Copies, i.Copies):
+	case settles(p, i):
 		return nil
-	case i.WriteQuorum != p.WriteQuorum:
-		return conflict(p, "its write quorum is %d, not %d", p.WriteQuorum, i.WriteQuorum)
-	case len(i.Copies) < p.WriteQuorum || len(i.Copies) > mostCopies(p, spec, i.Copies):
+	case len(i.Copies) > mostCopies(p, spec, i.Copies) || p.Quorums(spec.WriteQuorum()).For(len(i.Copies)) == 0:
 		return conflict(p, "a C of %d copies, must be %d to %d", len(i.Copies), p.WriteQuorum, mostCopies(p, spec, i.Copies))
+	case i.WriteQuorum != p.Quorums(spec.WriteQuorum()).For(len(i.Copies)):
+		return conflict(p, "a write quorum of %d for %d copies, must be %d", i.WriteQuorum, len(i.Copies), p.Quorums(spec.WriteQuorum()).For(len(i.Copies)))
 	case !slices.Contains(i.Copies, p.Primary):
 		return conflict(p, "a C without the primary, copy %d", p.Primary)
 	}
@@ -62,12 +63,26 @@ func (d *draft) reconfig(i Reconfiguration) *shard.Error {
 	if fault != nil {
 		return fault
 	}
-	next.Version, next.Cause = p.Version+1, shard.CauseReconfigured
+	next.Version, next.Cause, next.WriteQuorum = p.Version+1, shard.CauseReconfigured, i.WriteQuorum
+	switch {
+	case i.WriteQuorum < p.WriteQuorum:
+		next.Cause = shard.CauseDegraded
+	case i.WriteQuorum > p.WriteQuorum:
+		next.Cause = shard.CauseRestored
+	}
 	if _, member := next.Copy(p.Retiring); len(next.Copies) > spec.Replicas+1 && !member {
 		next.Retiring = p.Primary
 	}
+	if next.Cause == shard.CauseRestored && next.WriteQuorum == spec.WriteQuorum() {
+		next.Floor = 0 // what it was allowed for is over
+	}
 	d.put(next, next.Cause)
 	return nil
+}
+
+// settles reports whether the placement is what the item asks for.
+func settles(p *shard.Placement, i Reconfiguration) bool {
+	return sameCopies(p.Copies, i.Copies) && p.WriteQuorum == i.WriteQuorum
 }
 
 // mostCopies is how many copies a new C may have: those of the type, and one more for moments when a type has no replicas and

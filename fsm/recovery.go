@@ -47,6 +47,9 @@ func (d *draft) recover(p shard.Placement, cause shard.Cause) {
 	if p.Status == shard.Establishing {
 		p.Stalled = p.Primary
 	}
+	if cause == shard.CauseLeft && p.Session == p.ActiveSession {
+		p.ActiveSession = 0 // it said good-bye: nobody is left to wait for
+	}
 	p.Epoch, p.Status, p.Cause = p.Epoch+1, shard.Recovering, cause
 	p.Primary, p.Node, p.Session = 0, "", 0
 	d.put(p, cause)

@@ -287,6 +287,8 @@ func (g *group) parseShards(name string, items []string) fsm.Command {
 			c.Items = append(c.Items, fsm.LearnerItem{Shard: id, Copy: shard.CopyID(g.number(words[1]))})
 		case *fsm.Reconfig:
 			c.Items = append(c.Items, fsm.Reconfiguration{Shard: id, Epoch: epoch, Version: version, Session: to.session, Copies: to.copies, WriteQuorum: to.quorum})
+		case *fsm.Promote, *fsm.Discard, *fsm.Degrade:
+			g.parseUnclean(c, fsm.Promotion{Shard: id, Epoch: epoch, Version: version, Copy: to.copy, Base: to.base}, words, to)
 		case *fsm.Wish:
 			c.Items = append(c.Items, fsm.Wishing{Shard: id, Epoch: epoch, Version: version, To: to.copy, Node: to.node})
 		case *fsm.HandOver:
@@ -318,6 +320,18 @@ func (g *group) parseShards(name string, items []string) fsm.Command {
 	return c
 }
 
+// parseUnclean adds an item to one of the commands that are for when too many copies are gone.
+func (g *group) parseUnclean(c fsm.Command, p fsm.Promotion, words []string, to target) {
+	switch c := c.(type) {
+	case *fsm.Promote:
+		c.Items = append(c.Items, p)
+	case *fsm.Discard:
+		c.Shard, c.Copy = p.Shard, shard.CopyID(g.number(words[1]))
+	case *fsm.Degrade:
+		c.Items = append(c.Items, fsm.Degrading{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Floor: to.floor})
+	}
+}
+
 // target is what the words of an item about a move say.
 type target struct {
 	session  shard.SessionID
@@ -326,6 +340,8 @@ type target struct {
 	replaces shard.CopyID
 	copies   []shard.CopyID
 	quorum   int
+	floor    int
+	base     shard.Position
 }
 
 func (g *group) options(words []string) target {
@@ -343,6 +359,12 @@ func (g *group) options(words []string) target {
 			t.replaces = shard.CopyID(g.number(value))
 		case "quorum":
 			t.quorum = int(g.number(value))
+		case "floor":
+			t.floor = int(g.number(value))
+		case "copy":
+			t.copy = shard.CopyID(g.number(value))
+		case "base":
+			t.base = g.position(value)
 		case "copies":
 			for _, id := range strings.Split(value, "+") {
 				t.copies = append(t.copies, shard.CopyID(g.number(id)))
@@ -383,12 +405,18 @@ func (g *group) election(words []string) fsm.Election {
 				e.Answered = append(e.Answered, shard.CopyID(g.number(id)))
 			}
 		case "base":
-			if _, err := fmt.Sscanf(value, "%d@%d", &e.Base.LSN, &e.Base.Epoch); err != nil {
-				g.t.Fatalf("elect %s: %v", w, err)
-			}
+			e.Base = g.position(value)
 		}
 	}
 	return e
+}
+
+// position reads LSN@EPOCH.
+func (g *group) position(s string) (p shard.Position) {
+	if _, err := fmt.Sscanf(s, "%d@%d", &p.LSN, &p.Epoch); err != nil {
+		g.t.Fatalf("position %s: %v", s, err)
+	}
+	return p
 }
 
 func (g *group) party(s string) (string, shard.SessionID, uint64) {
@@ -530,6 +558,14 @@ func describe(p *shard.Placement) string {
 		if l.Replaces != 0 {
 			fmt.Fprintf(&out, " for %d", l.Replaces)
 		}
+	}
+	for _, a := range p.Aside {
+		fmt.Fprintf(&out, ", %d@%s kept aside since epoch %d", a.Copy.ID, a.Copy.Node, a.Epoch)
+	}
+	if p.Floor != 0 {
+		fmt.Fprintf(&out, ", write quorum %d, allowed down to %d", p.WriteQuorum, p.Floor)
+	} else if len(p.Aside) > 0 {
+		fmt.Fprintf(&out, ", write quorum %d", p.WriteQuorum)
 	}
 	if p.Stalled != 0 {
 		fmt.Fprintf(&out, ", %d stalled", p.Stalled)

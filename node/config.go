@@ -51,7 +51,7 @@ type Config struct {
 
 // Tuning is what most programs leave alone. A zero field means its default.
 type Tuning struct {
-	Times     coordinator.Times // all nodes of a group must agree on Lease
+	Times     coordinator.Times // all nodes of a group must agree on Lease and Autonomy
 	Region    region.Limits
 	Transport transport.Limits
 	Dialer    func(ctx context.Context, addr string) (net.Conn, error) // how other nodes are reached; nil means TCP

@@ -46,6 +46,7 @@ type fileTimes struct {
 	Rebuild      string `toml:"rebuild"`
 	ReplaceVoter string `toml:"replace_voter"`
 	CatchUp      string `toml:"catch_up"`
+	Autonomy     string `toml:"autonomy"`
 }
 
 // maxConfigFile bounds the bytes of a configuration file.
@@ -59,7 +60,7 @@ const maxConfigFile = 1 << 20
 //	seeds = ["10.0.0.1:7420", "10.0.0.2:7420", "10.0.0.3:7420"]
 //
 // The other keys are bind, voters, zone, roles, required_quorum, allow_plaintext, the table tls (cert, key, ca: PEM files)
-// and the table times (lease, renew, heartbeat, rebuild, replace_voter, catch_up, like "2s"). A key that is unknown, doubled or of
+// and the table times (lease, renew, heartbeat, autonomy, rebuild, replace_voter, catch_up, like "2s"). A key that is unknown, doubled or of
 // the wrong type is an error that names file, line and key; all of them are reported together when the parser can tell them apart. Values are
 // checked by Start.
 func LoadConfig(path string) (Config, error) {
@@ -131,7 +132,7 @@ func (t *fileTimes) parse(path string, source []byte) (times coordinator.Times, 
 		key, text string
 		to        *time.Duration
 	}{
-		{"lease", t.Lease, &times.Lease}, {"renew", t.Renew, &times.Renew}, {"heartbeat", t.Heartbeat, &times.Heartbeat},
+		{"lease", t.Lease, &times.Lease}, {"renew", t.Renew, &times.Renew}, {"heartbeat", t.Heartbeat, &times.Heartbeat}, {"autonomy", t.Autonomy, &times.Autonomy},
 		{"rebuild", t.Rebuild, &times.Rebuild}, {"replace_voter", t.ReplaceVoter, &times.ReplaceVoter}, {"catch_up", t.CatchUp, &times.CatchUp},
 	} {
 		if f.text == "" {

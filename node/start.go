@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,9 +96,11 @@ func (n *Node) connect(directory *coordinator.Directory) (err error) {
 	}
 	n.parts.add(part{name: "coordinator", close: n.coordinator.Close, kill: n.coordinator.Kill})
 
+	limits := n.cfg.Tuning.Region
+	limits.Autonomy = cmp.Or(limits.Autonomy, n.cfg.Tuning.Times.Autonomy)
 	n.region, err = region.New(region.Config{
 		Node: n.cfg.ID, Journal: n.journal, Port: n.port, Types: slices.Clone(n.cfg.Hosts), Directory: n.coordinator,
-		Logger: n.cfg.Logger.Named("region"), Limits: n.cfg.Tuning.Region,
+		Logger: n.cfg.Logger.Named("region"), Limits: limits,
 	})
 	if err != nil {
 		return err

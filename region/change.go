@@ -17,7 +17,7 @@ func (h *host) configure(p *shard.Placement) {
 
 // leadership is a placement as the protocol needs it.
 func (h *host) leadership(p *shard.Placement) replication.Leadership {
-	return replication.LeadershipOf(p, h.registered().Replicas)
+	return replication.LeadershipOf(p, h.registered())
 }
 
 // nodesOf tells where the copies and learners of a placement are.

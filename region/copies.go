@@ -176,7 +176,7 @@ func (r *Region) damaged(h *host, err error) {
 	}
 	held.Damage = err.Error()
 	if p := r.view.Load().Placement(h.id); p != nil {
-		if mine, ok := route.Named(p, h.copy); ok {
+		if mine, ok := route.Named(p, h.copy); ok && mine.State != shard.CopyLost {
 			c.state(held, mine)
 		}
 	}

@@ -3,6 +3,8 @@ package region
 import (
 	"cmp"
 	"time"
+
+	"muster/shard"
 )
 
 // Limits bounds what the region holds. A zero field means its default. Beyond each limit the answer is CodeOverloaded.
@@ -18,6 +20,7 @@ type Limits struct {
 	Tail          int           // bytes of newest records each led shard keeps for its replicas; 1 MiB
 	Snapshot      int           // bytes of an entity's snapshot; larger ones are not taken; 3 MiB
 	Timeout       time.Duration // deadline of an Ask or Tell whose context has none; 30 s
+	Autonomy      time.Duration // how long a journaled shard goes on confirming without a lease; shard.Autonomy
 }
 
 const (
@@ -29,7 +32,6 @@ const (
 	everyHost     = time.Minute      // hosts that wait for nothing get a tick this rarely, to forget old sessions
 	maxUnsettled  = 16_384           // records of a shard that are not confirmed; more are refused before they run
 	sessionMemory = 10 * time.Minute // how long the requests of a session that is over are remembered
-	autonomy      = time.Minute      // how long a journaled shard goes on confirming without a lease
 	backoffLeast  = 50 * time.Millisecond
 	backoffMost   = time.Second
 	retryPause    = 5 * time.Millisecond
@@ -50,5 +52,6 @@ func (l Limits) withDefaults() Limits {
 	l.Tail = cmp.Or(l.Tail, 1<<20)
 	l.Snapshot = cmp.Or(l.Snapshot, 3<<20)
 	l.Timeout = cmp.Or(l.Timeout, 30*time.Second)
+	l.Autonomy = cmp.Or(l.Autonomy, shard.Autonomy)
 	return l
 }

@@ -229,5 +229,5 @@ func (r *Region) beat() {
 
 // muted reports whether the lease ran out so long ago that journaled shards stop confirming.
 func (r *Region) muted() bool {
-	return r.cfg.Clock() > r.cfg.Directory.LeaseUntil()+autonomy
+	return r.cfg.Clock() > r.cfg.Directory.LeaseUntil()+r.limits.Autonomy
 }

@@ -38,6 +38,11 @@ func (c *copies) retire(p *shard.Placement, index shard.Index) {
 			continue
 		case route.Remove:
 			h.report = nil
+			if h.aside { // nobody hosts it
+				c.forget(id)
+				c.region.discard(id)
+				continue
+			}
 		}
 		if h.host != nil {
 			h.host.inbox.put(func(b *batch) { b.placement, b.fate = p, f })
@@ -91,9 +96,14 @@ func (h *host) retire(p *shard.Placement, f route.Fate) {
 		return
 	}
 	h.log.Info("the copy is not needed any more, its data are removed", "epoch", p.Epoch, "version", p.Version)
-	h.region.cfg.Journal.Remove(h.copy, func(err error) {
+	h.region.discard(h.copy)
+}
+
+// discard removes a copy's data from the journal. Nothing waits for it: a process that dies before it is done does it again.
+func (r *Region) discard(id shard.CopyID) {
+	r.cfg.Journal.Remove(id, func(err error) {
 		if err != nil {
-			h.region.fail(err)
+			r.fail(err)
 		}
 	})
 }

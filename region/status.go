@@ -14,7 +14,7 @@ import (
 type Hosted struct {
 	Shard     shard.ID
 	Copy      shard.CopyID // 0 for a volatile shard
-	Role      string       // replica, learner, establishing, primary, owner, damaged, missing, lost
+	Role      string       // replica, learner, establishing, primary, owner, damaged, missing, lost, aside
 	Epoch     shard.Epoch
 	Last      shard.LSN
 	Durable   shard.LSN
@@ -59,6 +59,8 @@ func (c *copies) hosted() []Hosted {
 			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "damaged", Waiting: h.Damage})
 		case h.Missing:
 			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "missing", Waiting: "to be replaced: the directory does not hold it"})
+		case h.aside && c.keptAside(h.shard, id):
+			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "aside", Waiting: "an operator: the shard went on without it"})
 		case h.aside:
 			all = append(all, Hosted{Shard: h.shard, Copy: id, Role: "lost", Waiting: "to be replaced: the map gave it up"})
 		}
@@ -69,6 +71,15 @@ func (c *copies) hosted() []Hosted {
 		}
 	}
 	return all
+}
+
+func (c *copies) keptAside(id shard.ID, copy shard.CopyID) bool {
+	p := c.region.view.Load().Placement(id)
+	if p == nil {
+		return false
+	}
+	_, kept := p.KeptAside(copy)
+	return kept
 }
 
 // status is the host's own part of Hosted.
@@ -99,7 +110,7 @@ func (h *host) awaited() string {
 	case t.handing.Paused:
 		return fmt.Sprintf("running commands to end and copy %d to hold everything: it is to lead", t.placement.HandTo)
 	case t.serving && h.region.muted():
-		return fmt.Sprintf("a lease: it ran out more than %s ago", autonomy)
+		return fmt.Sprintf("a lease: it ran out more than %s ago", h.region.limits.Autonomy)
 	}
 	s := h.protocol.Status()
 	if len(s.Awaited) == 0 {

@@ -63,7 +63,7 @@ func (l *leading) gather(self shard.CopyID, next shard.LSN) []peer {
 // same change may be begun again; another one may not meanwhile.
 //
 // It is refused while the copy does not serve; unless copies holds this copy, members and learners only, and as many as
-// the write quorum; and until a write quorum of them holds everything that is confirmed, for a failover counts on that
+// the write quorum or what is allowed below it; and until a write quorum of them holds everything that is confirmed, for a failover counts on that
 // from the moment the change is decided.
 func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 	l := c.leading
@@ -72,7 +72,7 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 		return false
 	case l.change != nil:
 		return slices.Equal(l.change, copies)
-	case len(copies) < l.WriteQuorum || len(copies) > shard.MaxReplicas+1 || !slices.Contains(copies, c.id):
+	case l.quorumFor(len(copies)) == 0 || len(copies) > shard.MaxReplicas+1 || !slices.Contains(copies, c.id):
 		return false
 	case len(slices.Compact(slices.Sorted(slices.Values(copies)))) != len(copies):
 		return false
@@ -88,7 +88,7 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 			holders++
 		}
 	}
-	if holders < l.WriteQuorum {
+	if holders < l.quorumFor(len(copies)) {
 		return false
 	}
 	l.change = slices.Clone(copies)
@@ -101,7 +101,8 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 // Wanted returns the C that this primary would propose now, nil when the present one will do: the change under way, else C
 // without the members whose data are lost, with a learner that has caught up in place of the copy it replaces, else without
 // one that has owed an answer for patience ticks or more. All lost ones leave at once, because no C may be proposed that
-// holds one. It never asks for less than the write quorum. A learner that is to replace the primary waits until another leads,
+// holds one. It asks for less than the write quorum only when too few members answer and that is allowed: then for those that
+// do answer, all others leaving at once. A learner that is to replace the primary waits until another leads,
 // unless there is no other: then it joins beside the primary, which can hand over to a member of C only.
 //
 // What lost matches need not be lost: the primary's caller may name any member that is to leave.
@@ -121,6 +122,9 @@ func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID
 		}
 		return append(without(sound, func(id shard.CopyID) bool { return id == learner.Replaces && id != c.id }), learner.Copy)
 	}
+	if answering := without(sound, c.mute(patience)); len(answering) < l.WriteQuorum && l.quorumFor(len(answering)) > 0 {
+		return answering
+	}
 	if len(sound) == len(l.Copies) {
 		sound = without(l.Copies, c.silent(patience))
 	}
@@ -128,6 +132,14 @@ func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID
 		return nil
 	}
 	return sound
+}
+
+// mute matches every member that has owed an answer for patience ticks or more.
+func (c *Copy) mute(patience int) func(shard.CopyID) bool {
+	return func(id shard.CopyID) bool {
+		p := c.leading.peer(id)
+		return p != nil && p.silent >= patience
+	}
 }
 
 // silent matches the first member that has owed an answer for patience ticks or more.

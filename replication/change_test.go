@@ -247,3 +247,83 @@ func TestStepDown(t *testing.T) {
 		t.Error("it reads after stepping down")
 	}
 }
+
+// Running with fewer copies than the type writes to. Without an operator's word the primary waits for ever; with it, C becomes those
+// that answer and the write quorum as many as they are, and still nothing is confirmed that the old quorum does not hold until
+// the map shows it. With the first copy that joins the write quorum rises again, and from proposing that on, records and reads
+// need it.
+func TestFewerCopiesOnPurpose(t *testing.T) {
+	p := newTrio(t)
+	p.write()
+	for range 20 {
+		p.primary.Tick()
+	}
+	if p.primary.Reconfigure([]shard.CopyID{1}) {
+		t.Fatal("nobody has allowed it")
+	}
+	allowed := p.leads(2, []shard.CopyID{1, 2, 3})
+	allowed.Full, allowed.Floor = 2, 1
+	p.primary.Configure(allowed)
+	p.wants(1)
+	if !p.primary.Reconfigure([]shard.CopyID{1}) {
+		t.Fatal("refused")
+	}
+	p.holds(1) // it may still be turned down
+	alone := replication.Leadership{Epoch: 1, Version: 3, Copies: []shard.CopyID{1}, WriteQuorum: 1, Full: 2, Floor: 1}
+	p.primary.Configure(alone)
+	p.holds(2)
+	p.wants()
+	if round, e := p.primary.Read(); e.Round != round {
+		t.Error("a read of the only copy waits")
+	}
+
+	alone.Learners = []replication.Learner{{Copy: 4}}
+	p.primary.Configure(alone)
+	p.ack(4, 2)
+	p.wants(1, 4)
+	if !p.primary.Reconfigure([]shard.CopyID{1, 4}) {
+		t.Fatal("refused")
+	}
+	p.write()
+	p.holds(2) // copy 4 may be elected without this one as soon as the change is decided
+	round, e := p.primary.Read()
+	if e.Round == round {
+		t.Error("a read was verified by the primary alone, and copy 4 may be elected without it")
+	}
+	if e = p.primary.Ack(replication.Ack{Shard: theShard, Copy: 4, Epoch: 1, LSN: 3, Round: round}); e.Round != round {
+		t.Error("copies 1 and 4 are the new quorum")
+	}
+	p.holds(3)
+	p.primary.Configure(replication.Leadership{Epoch: 1, Version: 4, Copies: []shard.CopyID{1, 4}, WriteQuorum: 2, Full: 2})
+	p.write()
+	p.holds(3)
+	p.ack(4, 4)
+	p.holds(4)
+}
+
+// A permission is used as far as need be: of five copies that write to three, two that answer are two.
+func TestAsManyCopiesAsThereAre(t *testing.T) {
+	c := replication.Open(theShard, replication.State{Copy: 1})
+	five := replication.Leadership{Epoch: 1, Version: 1, Copies: []shard.CopyID{1, 2, 3, 4, 5}, WriteQuorum: 3, Full: 3, Floor: 1}
+	e, err := c.Lead(five)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &trio{t: t, primary: c, last: 1}
+	c.Durable(e.Write.Ticket)
+	p.ack(2, 1)
+	p.ack(3, 1)
+	c.Activate(1)
+	p.write()
+	p.ack(2, 2)
+	for range 20 {
+		c.Tick()
+	}
+	p.wants(1, 2)
+	if !c.Reconfigure([]shard.CopyID{1, 2}) {
+		t.Fatal("refused")
+	}
+	p.holds(1)
+	c.Configure(replication.Leadership{Epoch: 1, Version: 2, Copies: []shard.CopyID{1, 2}, WriteQuorum: 2, Full: 3, Floor: 1})
+	p.holds(2)
+}

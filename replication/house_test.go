@@ -58,7 +58,7 @@ func (w *world) see(n *node) {
 }
 
 func leadership(p *shard.Placement) replication.Leadership {
-	return replication.LeadershipOf(p, copies-1)
+	return replication.LeadershipOf(p, shard.Spec{Replicas: copies - 1, MinAcks: p.WriteQuorum - 1})
 }
 
 // house makes the node hold what the map says it holds: it retires a copy, or puts it aside, unless the copy has left the map

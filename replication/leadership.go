@@ -8,15 +8,15 @@ import (
 )
 
 // LeadershipOf is a placement as the protocol needs it. Learners that their directory has not created yet are left out. One for
-// which a full C has no room, the type having so many replicas, takes the place of a lost copy.
-func LeadershipOf(p *shard.Placement, replicas int) Leadership {
-	l := Leadership{Epoch: p.Epoch, Version: p.Version, WriteQuorum: p.WriteQuorum}
+// which a full C has no room takes the place of a lost copy.
+func LeadershipOf(p *shard.Placement, spec shard.Spec) Leadership {
+	l := Leadership{Epoch: p.Epoch, Version: p.Version, WriteQuorum: p.WriteQuorum, Full: spec.WriteQuorum(), Floor: p.Floor}
 	for _, c := range p.Copies {
 		l.Copies = append(l.Copies, c.ID)
 	}
 	for _, learner := range p.Learners {
 		if learner.Copy.State == shard.CopyReady {
-			l.Learners = append(l.Learners, Learner{Copy: learner.Copy.ID, Replaces: room(p, replicas, learner.Replaces)})
+			l.Learners = append(l.Learners, Learner{Copy: learner.Copy.ID, Replaces: room(p, spec.Replicas, learner.Replaces)})
 		}
 	}
 	return l
@@ -68,7 +68,7 @@ func (c *Copy) helps(wanted []shard.CopyID, patience int) bool {
 			answering++
 		}
 	}
-	return answering >= c.leading.WriteQuorum
+	return answering >= c.leading.quorumFor(len(wanted))
 }
 
 // Dispensable reports whether a copy may be retired that the map does without in an epoch: it does not lead, and the map is not

@@ -13,6 +13,14 @@ type Leadership struct {
 	Copies      []shard.CopyID // C, the leading copy among them
 	WriteQuorum int            // w: never clamped to the copies that happen to answer
 	Learners    []Learner      // receive what the copies receive, and never count
+
+	// The type's write quorum, 0 for WriteQuorum, and what an operator allows below it; see shard.Quorums.
+	Full, Floor int
+}
+
+// quorumFor returns the write quorum of a next C of so many copies, 0 when there may be no such C.
+func (l *Leadership) quorumFor(copies int) int {
+	return shard.Quorums{Now: l.WriteQuorum, Full: l.Full, Floor: l.Floor}.For(copies)
 }
 
 func (l *Leadership) check(self shard.CopyID) *shard.Error {
@@ -57,18 +65,18 @@ func (l *leading) peer(id shard.CopyID) *peer {
 	return &l.peers[i]
 }
 
-// quorum returns the highest value that w copies of C have reached, and w copies of the C that is proposed. The primary is
-// one of them; its own part is the caller's to add. With w = 1 it is unbounded.
+// quorum returns the highest value that w copies of C have reached, and as many copies of the C that is proposed as its own
+// write quorum says. The primary is one of them; its own part is the caller's to add. With w = 1 it is unbounded.
 func (l *leading) quorum(reached func(*peer) uint64) uint64 {
-	q := l.quorumIn(func(p *peer) bool { return p.member }, reached)
+	q := l.quorumIn(l.WriteQuorum, func(p *peer) bool { return p.member }, reached)
 	if l.change != nil {
-		q = min(q, l.quorumIn(func(p *peer) bool { return p.wanted }, reached))
+		q = min(q, l.quorumIn(l.quorumFor(len(l.change)), func(p *peer) bool { return p.wanted }, reached))
 	}
 	return q
 }
 
-func (l *leading) quorumIn(counts func(*peer) bool, reached func(*peer) uint64) uint64 {
-	if l.WriteQuorum == 1 {
+func (l *leading) quorumIn(quorum int, counts func(*peer) bool, reached func(*peer) uint64) uint64 {
+	if quorum == 1 {
 		return ^uint64(0)
 	}
 	var values [shard.MaxReplicas]uint64
@@ -79,12 +87,17 @@ func (l *leading) quorumIn(counts func(*peer) bool, reached func(*peer) uint64) 
 			n++
 		}
 	}
-	if n < l.WriteQuorum-1 {
+	if n < quorum-1 {
 		return 0 // a learner of the proposed C is gone: nothing is confirmed until the map decides
 	}
 	sorted := values[:n]
 	slices.Sort(sorted)
-	return sorted[n-(l.WriteQuorum-1)]
+	return sorted[n-(quorum-1)]
+}
+
+// indispensable reports whether every election needs this copy's own word: with a write quorum of one, and none higher proposed.
+func (l *leading) indispensable() bool {
+	return l.WriteQuorum == 1 && (l.change == nil || l.quorumFor(len(l.change)) == 1)
 }
 
 func matched(p *peer) uint64  { return uint64(p.match) }
@@ -249,7 +262,8 @@ func (c *Copy) confirm(e *Effects) {
 // Read begins a round of confirmed reads, or joins the next one while a round is under way, and returns its number. Once
 // Effects.Round reaches it, this copy was still the primary after Read was called: what was confirmed then may be
 // answered. A leadership that ends leaves its rounds unverified. It returns 0 while the copy does not serve. With a write
-// quorum of one every election needs this copy's own word, so the round is verified at once.
+// quorum of one every election needs this copy's own word, so the round is verified at once; unless a C is proposed that may
+// elect without it.
 func (c *Copy) Read() (uint64, Effects) {
 	var e Effects
 	if !c.serving() {
@@ -257,7 +271,7 @@ func (c *Copy) Read() (uint64, Effects) {
 	}
 	l := c.leading
 	switch {
-	case l.WriteQuorum == 1:
+	case l.indispensable():
 		c.rounds++
 		e.Round = c.rounds
 		return e.Round, e

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -147,6 +148,9 @@ const (
 	CauseActivated      Cause = "activated"       // the primary holds its log on the write quorum
 	CauseReconfigured   Cause = "reconfigured"    // the primary changed C
 	CauseHandedOver     Cause = "handed-over"     // the primary stepped down in favour of another copy
+	CauseUnclean        Cause = "unclean"         // an operator accepted that data are lost: one copy goes on without the others
+	CauseDegraded       Cause = "degraded"        // the primary changed C, and the write quorum is lower
+	CauseRestored       Cause = "restored"        // the primary changed C, and the write quorum is higher
 
 	// What changes beside the lead and C. The history of a shard shows these; its Placement keeps the Cause it had.
 	CauseCopyLost       Cause = "copy-lost"       // the data of a copy or learner is gone
@@ -154,6 +158,8 @@ const (
 	CauseLearnerDropped Cause = "learner-dropped" // it is not wanted any more
 	CauseWished         Cause = "wished"          // another copy is to lead, or no longer
 	CausePinned         Cause = "pinned"          // an operator named the preferred node, or no longer does
+	CauseFloored        Cause = "floored"         // an operator allowed a lower write quorum, or no longer does
+	CauseDiscarded      Cause = "discarded"       // an operator gave up a copy that was kept aside
 )
 
 // Placement is what Raft holds of one shard.
@@ -205,6 +211,45 @@ type Placement struct {
 	// another takes its place: the two are in C together so that the old one can hand over, and it leaves when it does not
 	// lead any more.
 	Retiring CopyID `cbor:"21,keyasint,omitempty"`
+
+	Aside []Aside `cbor:"22,keyasint,omitempty"` // by id
+	// The lowest write quorum that an operator allows while copies are away, 0 for none below the type's own. See Quorums.
+	Floor int `cbor:"23,keyasint,omitempty"`
+}
+
+// An Aside is a copy that the shard goes on without although it may hold records that nobody else has: an unclean promotion
+// chose another log. It is lost for good. Its data stay whole where they are and answer nobody, until an operator discards
+// them.
+type Aside struct {
+	Copy  Copy     `cbor:"1,keyasint"`
+	Epoch Epoch    `cbor:"2,keyasint"`          // the one that began without it
+	Base  Position `cbor:"3,keyasint,omitzero"` // where the log ended that was chosen instead
+}
+
+// MaxAside bounds the copies of one shard that are kept aside. Beyond it no unclean promotion is possible until some are
+// discarded.
+const MaxAside = 4 * (MaxReplicas + 1)
+
+// Quorums says which write quorum may follow another in the same epoch.
+type Quorums struct {
+	Now   int // in force
+	Full  int // the type's own; Now is lower while the shard runs with fewer copies than that on purpose
+	Floor int // what an operator allows, 0 for nothing below Now
+}
+
+// Quorums of the placement, of a type with that write quorum.
+func (p *Placement) Quorums(full int) Quorums { return Quorums{p.WriteQuorum, full, p.Floor} }
+
+// For returns the write quorum of a next C of so many copies, 0 when there may be no such C: the one in force, raised towards
+// the type's own as far as the copies go; with fewer copies than the one in force, as many as they are, if that is allowed.
+func (q Quorums) For(copies int) int {
+	switch {
+	case copies >= q.Now:
+		return max(q.Now, min(q.Full, copies))
+	case q.Floor > 0 && copies >= q.Floor:
+		return copies
+	}
+	return 0
 }
 
 // RecoveryQuorum is the number of answers needed before a new primary is chosen: any write quorum meets it.
@@ -253,6 +298,15 @@ func (p *Placement) LearnerOn(directory DirectoryID) (Learner, bool) {
 	return p.Learners[i], true
 }
 
+// KeptAside returns the copy of that id which is kept aside.
+func (p *Placement) KeptAside(id CopyID) (Aside, bool) {
+	i := slices.IndexFunc(p.Aside, func(a Aside) bool { return a.Copy.ID == id })
+	if i < 0 {
+		return Aside{}, false
+	}
+	return p.Aside[i], true
+}
+
 // Wished reports whether the primary is asked to hand over.
 func (p *Placement) Wished() bool { return p.HandNode != "" }
 
@@ -261,7 +315,7 @@ func (p *Placement) Check() error {
 	if err := p.checkCopies(); err != nil {
 		return fmt.Errorf("shard %s: %w", p.Shard, err)
 	}
-	if err := p.checkWish(); err != nil {
+	if err := cmp.Or(p.checkWish(), p.checkAside()); err != nil {
 		return fmt.Errorf("shard %s: %w", p.Shard, err)
 	}
 	serving := p.Status == Active || p.Status == Establishing
@@ -312,6 +366,21 @@ func (p *Placement) checkCopies() error {
 			return fmt.Errorf("learner %d beside another copy on node %s", l.Copy.ID, l.Copy.Node)
 		}
 		nodes[l.Copy.Node] = true
+	}
+	return nil
+}
+
+// checkAside sees that what is kept aside does not count.
+func (p *Placement) checkAside() error {
+	if len(p.Aside) > MaxAside || p.Floor < 0 {
+		return fmt.Errorf("%d copies kept aside, write quorum allowed down to %d", len(p.Aside), p.Floor)
+	}
+	for i, a := range p.Aside {
+		_, member := p.Copy(a.Copy.ID)
+		_, learns := p.Learner(a.Copy.ID)
+		if i > 0 && p.Aside[i-1].Copy.ID >= a.Copy.ID || member || learns || a.Copy.State != CopyLost || a.Epoch > p.Epoch {
+			return fmt.Errorf("copy %d (%s), kept aside since epoch %d, is in C or among the learners: %t", a.Copy.ID, a.Copy.State, a.Epoch, member || learns)
+		}
 	}
 	return nil
 }

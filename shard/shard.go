@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
@@ -24,6 +25,10 @@ const (
 	MaxReplicas     = 6      // copies beside the primary
 	MaxPayload      = 1 << 20
 )
+
+// Autonomy is how long a primary of a journaled shard goes on confirming after its lease ran out, unless a node is told
+// otherwise. All nodes of a group must agree on it: after a lease and that, whoever cannot reach the coordinator is silent.
+const Autonomy = time.Minute
 
 type (
 	// GroupID is the UUID minted when a group is formed. A node of one group refuses every word from another.

@@ -41,7 +41,7 @@ func TestExamplesAreTrue(t *testing.T) {
 			checkExample(t, v, shown(g))
 		case v.use == serveVerb.use:
 			continue // it serves until interrupted; the transcripts run it
-		case v.use == removeVerb.use:
+		case v.use == removeVerb.use, v.use == recoverVerb.use, v.use == degradeVerb.use:
 			checkExample(t, v, runFor(t, environ, v.example, exitRefused))
 		case v.use == barrierListVerb.use:
 			stop := waitAtBarrier(t, environ)

@@ -83,7 +83,7 @@ type copyReport struct {
 
 func (r *reading) explain(ctx context.Context, s client.State, id shard.ID) explanation {
 	p := s.View.Placement(id)
-	e := explanation{shardReport: reportShard(id, p), Facts: []fact{}, Copies: []copyReport{}}
+	e := explanation{shardReport: reportShard(id, s.View.Types[id.Type].Spec, p), Facts: []fact{}, Copies: []copyReport{}}
 	for _, line := range plan.Explain(&fsm.State{View: s.View}, id) {
 		e.Facts = append(e.Facts, fact{line.Reason, line.Text})
 	}

@@ -55,7 +55,7 @@ type typeReport struct {
 	Volatile   bool           `json:"volatile"`
 	Active     int            `json:"active"`
 	Recovering int            `json:"recovering"` // every shard that is not active
-	Degraded   int            `json:"degraded"`   // active, and a copy of it is lost or on a node that is down
+	Degraded   int            `json:"degraded"`   // active, and a copy of it is lost or on a node that is down, or it writes to too few
 }
 
 type shardReport struct {
@@ -68,7 +68,11 @@ type shardReport struct {
 	InSync         []shard.NodeID      `json:"in_sync"`
 	Learners       []shard.NodeID      `json:"learners"`
 	WriteQuorum    int                 `json:"write_quorum"`
+	FullQuorum     int                 `json:"full_write_quorum"`    // the type's own
+	Degraded       bool                `json:"degraded"`             // the write quorum is lower than that
+	Allowed        int                 `json:"allowed_write_quorum"` // how low an operator allows it to be, 0 for no lower
 	RecoveryQuorum int                 `json:"recovery_quorum"`
+	Aside          int                 `json:"kept_aside"` // copies that it went on without
 	Reason         shard.Cause         `json:"reason"`
 }
 
@@ -173,7 +177,8 @@ func reportTypes(v *shard.View) []typeReport {
 				r.Recovering++
 			default:
 				r.Active++
-				if slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyLost || !v.Up(c.Node) }) {
+				if p.WriteQuorum < t.Spec.WriteQuorum() ||
+					slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyLost || !v.Up(c.Node) }) {
 					r.Degraded++
 				}
 			}
@@ -190,19 +195,20 @@ func reportShards(v *shard.View, only shard.TypeName) []shardReport {
 			continue
 		}
 		for number, p := range v.Types[name].Placements {
-			all = append(all, reportShard(shard.ID{Type: name, Number: shard.Number(number)}, p))
+			all = append(all, reportShard(shard.ID{Type: name, Number: shard.Number(number)}, v.Types[name].Spec, p))
 		}
 	}
 	return all
 }
 
-func reportShard(id shard.ID, p *shard.Placement) shardReport {
+func reportShard(id shard.ID, spec shard.Spec, p *shard.Placement) shardReport {
 	r := shardReport{Type: id.Type, Shard: id.Number, Status: "unplaced", InSync: []shard.NodeID{}, Learners: []shard.NodeID{}}
 	if p == nil {
 		return r
 	}
 	r.Epoch, r.ConfigVersion, r.Status, r.Primary = p.Epoch, p.Version, p.Status.String(), p.Node
 	r.WriteQuorum, r.RecoveryQuorum, r.Reason = p.WriteQuorum, p.RecoveryQuorum(), p.Cause
+	r.FullQuorum, r.Degraded, r.Allowed, r.Aside = spec.WriteQuorum(), p.WriteQuorum < spec.WriteQuorum(), p.Floor, len(p.Aside)
 	r.InSync = nodesOf(p)
 	for _, l := range p.Learners {
 		r.Learners = append(r.Learners, l.Copy.Node)

@@ -13,7 +13,7 @@ var shardsVerb = verb{
 	use:   "shards [TYPE]",
 	short: "where every shard is, and in which epoch",
 	long: "Lists the shards of all types or of one: the primary's node, the nodes of the copies that count (the primary's first),\n" +
-		"the quorums, and why the placement last changed.",
+		"the quorums, and why the placement last changed. W is the write quorum, as 1/2 when it is lower than the type's own.",
 	example: "muster shards counter",
 	output: `SHARD      STATUS  EPOCH  VERSION  PRIMARY  COPIES    W  R  REASON
 counter/0  active  1      1        n1       n1,n2,n3  2  2  activated
@@ -38,7 +38,7 @@ counter/1  active  1      1        n2       n2,n1,n3  2  2  activated`,
 				w.row("SHARD", "STATUS", "EPOCH", "VERSION", "PRIMARY", "COPIES", "W", "R", "REASON")
 				for _, p := range shards {
 					w.row(fmt.Sprintf("%s/%d", p.Type, p.Shard), p.Status, p.Epoch, p.ConfigVersion, p.Primary, commas(p.InSync),
-						p.WriteQuorum, p.RecoveryQuorum, p.Reason)
+						writesTo(p), p.RecoveryQuorum, p.Reason)
 				}
 			})
 		}

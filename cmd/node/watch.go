@@ -100,7 +100,7 @@ func (w *watching) print(e client.Event) error {
 	}
 	for i := range e.Delta.Placements {
 		p := &e.Delta.Placements[i]
-		c.Shards = append(c.Shards, reportShard(p.Shard, p))
+		c.Shards = append(c.Shards, reportShard(p.Shard, e.View.Types[p.Shard.Type].Spec, p))
 	}
 	c.Text = c.words(e)
 	w.last = e.View

@@ -53,6 +53,22 @@ func Explain(s *fsm.State, id shard.ID) []Line {
 	if p.Status == shard.Active && up < p.WriteQuorum {
 		lines = append(lines, Line{AwaitCopies, fmt.Sprintf("writes wait: %d copies must hold a record, %d can", p.WriteQuorum, up)})
 	}
+	return append(lines, explainLoss(t.Spec, p)...)
+}
+
+// explainLoss says what an operator accepted, or is free to accept.
+func explainLoss(spec shard.Spec, p *shard.Placement) []Line {
+	var lines []Line
+	if p.WriteQuorum < spec.WriteQuorum() {
+		lines = append(lines, Line{Degraded, fmt.Sprintf("it writes to %d copies instead of %d until more join", p.WriteQuorum, spec.WriteQuorum())})
+	}
+	if p.Floor > 0 {
+		lines = append(lines, Line{Degraded, fmt.Sprintf("an operator allows it to write to %d copies while others are away", p.Floor)})
+	}
+	for _, a := range p.Aside {
+		lines = append(lines, Line{KeptAside, fmt.Sprintf("copy %d on %s is kept aside: epoch %d began without it, from a log that ended at %s",
+			a.Copy.ID, a.Copy.Node, a.Epoch, a.Base)})
+	}
 	return lines
 }
 

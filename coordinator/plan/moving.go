@@ -171,14 +171,21 @@ func (b *batch) replan() {
 }
 
 // mayReturn returns the node whose copy was put out of C though the node may come back, "" when there is none: the newest
-// history with a copy that is in C no more tells.
+// history with a copy that is in C no more tells. A shard that writes to fewer copies than it should waits for nobody, and what
+// is kept aside does not return to it.
 func (b *batch) mayReturn(id shard.ID) shard.NodeID {
 	p := b.view.Placement(id)
+	if p.WriteQuorum < b.view.Types[id.Type].Spec.WriteQuorum() {
+		return ""
+	}
 	changes := b.in.State.History(id)
 	for i := len(changes) - 1; i >= 0; i-- {
 		for _, s := range changes[i].Copies {
 			if _, member := p.Copy(s.Copy); member {
 				continue
+			}
+			if _, kept := p.KeptAside(s.Copy); kept {
+				return ""
 			}
 			if st, known := b.d.moving.standings[s.Node]; known && !st.up && !st.gone && !s.Lost {
 				return s.Node

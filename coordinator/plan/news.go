@@ -32,7 +32,7 @@ func Sort(v *shard.View, from Reporter, batch []shard.Report) (News, error) {
 		case one.Kind == shard.ReportLost:
 			s.lost = append(s.lost, fsm.CopyItem{Shard: one.Shard, Copy: one.Copy, Directory: from.Directory})
 		case leads:
-			s.ofPrimary(p, one)
+			s.ofPrimary(v.Types[one.Shard.Type].Spec, p, one)
 		}
 	}
 	return News{s.commands(), s.facts}, nil
@@ -47,12 +47,13 @@ type sorting struct {
 }
 
 // ofPrimary sorts in what the primary of a placement reports.
-func (s *sorting) ofPrimary(p *shard.Placement, one shard.Report) {
+func (s *sorting) ofPrimary(spec shard.Spec, p *shard.Placement, one shard.Report) {
 	switch {
 	case one.Kind == shard.ReportReconfig && one.Copies != shard.CopySet{}:
+		ids := one.Copies.IDs()
 		s.changes = append(s.changes, fsm.Reconfiguration{
 			Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session,
-			Copies: one.Copies.IDs(), WriteQuorum: p.WriteQuorum,
+			Copies: ids, WriteQuorum: p.Quorums(spec.WriteQuorum()).For(len(ids)),
 		})
 	case one.Kind == shard.ReportHandoff && (one.Copy != 0 || one.Detail != ""):
 		h := fsm.Handing{Shard: one.Shard, Epoch: one.Epoch, Version: one.Version, Session: p.Session, To: one.Copy}

@@ -26,8 +26,11 @@ const (
 )
 
 // Times are the intervals the driver goes by.
+//
+//lint:fields each is the patience of one rule
 type Times struct {
 	Lease     time.Duration // a session without a renewal for so long is over
+	Autonomy  time.Duration // a primary that cannot reach the coordinator confirms nothing any more so long after its lease
 	Grace     time.Duration // a new leader lets sessions renew with it for so long before it ends the first
 	SealAgain time.Duration // a copy that has not answered is asked again
 	Gather    time.Duration // once enough copies answered, the others get so long to show a better log
@@ -49,7 +52,7 @@ type Times struct {
 // failover nothing, for the lease runs on meanwhile, and without it a slow election would end every session at once.
 func DefaultTimes() Times {
 	return Times{
-		Lease: 2 * time.Second, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
+		Lease: 2 * time.Second, Autonomy: shard.Autonomy, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
 		Gather: 50 * time.Millisecond, Establish: 5 * time.Second, Place: 10 * time.Second, Settle: time.Second,
 		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Weigh: time.Minute, Cooldown: 30 * time.Second,
 		HandOver: 5 * time.Second, Create: 10 * time.Second, Again: 5 * time.Second,
@@ -186,6 +189,7 @@ type batch struct {
 	activate lot[fsm.Activation]
 	place    lot[fsm.Placing]
 	wish     lot[fsm.Wishing]
+	floors   lot[fsm.Degrading]
 	learn    lot[fsm.NewLearner]
 	unlearn  lot[fsm.LearnerItem]
 	skips    []Step
@@ -231,6 +235,7 @@ func (b *batch) ofType(t *shard.TypeView) {
 func (b *batch) ofShard(spec shard.Spec, p *shard.Placement) {
 	if p.Status == shard.Active {
 		b.ofActive(p, b.d.shards[p.Shard])
+		b.withdrawFloor(spec, p)
 		return
 	}
 	m := b.d.recall(p, b.in.Now)
@@ -304,6 +309,7 @@ func (b *batch) steps() []Step {
 	out = append(out, b.activate.steps(func(i []fsm.Activation) fsm.Command { return &fsm.Activate{Items: i} })...)
 	out = append(out, b.place.steps(func(i []fsm.Placing) fsm.Command { return &fsm.Place{Items: i} })...)
 	out = append(out, b.unlearn.steps(func(i []fsm.LearnerItem) fsm.Command { return &fsm.DropLearner{Items: i} })...)
+	out = append(out, b.floors.steps(func(i []fsm.Degrading) fsm.Command { return &fsm.Degrade{Items: i} })...)
 	out = append(out, b.wish.steps(func(i []fsm.Wishing) fsm.Command { return &fsm.Wish{Items: i} })...)
 	out = append(out, b.learn.steps(func(i []fsm.NewLearner) fsm.Command { return &fsm.AddLearner{Items: i} })...)
 	return append(out, b.skips...)

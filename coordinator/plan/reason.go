@@ -76,24 +76,28 @@ const (
 
 // Why nothing is done.
 const (
-	AwaitAnswers  Reason = "await-answers"  // too few copies have promised the new epoch; live ones are being asked
-	AwaitCopies   Reason = "await-copies"   // too few copies can answer at all: nodes must come back
-	AwaitBest     Reason = "await-best"     // the most advanced log that answered is on a node that is down
-	AwaitOthers   Reason = "await-others"   // enough have answered; the others get a moment to show a better log
-	AwaitPrimary  Reason = "await-primary"  // the elected copy is bringing its log to the write quorum
-	AwaitLease    Reason = "await-lease"    // the session that served before may still hold its lease
-	AwaitMembers  Reason = "await-members"  // too few members that host the type are up
-	AwaitVoters   Reason = "await-voters"   // enough members are up, but a voter may join within moments
-	AwaitCreation Reason = "await-creation" // nodes are creating the first copies
-	AwaitProposal Reason = "await-proposal" // a command is proposed and not applied yet
-	AwaitReturn   Reason = "await-return"   // a node is down and may come back: its copies are not replaced yet
-	AwaitHeir     Reason = "await-heir"     // no other copy could lead now
-	AwaitBudget   Reason = "await-budget"   // as much is under way as may be at once
-	AwaitMove     Reason = "await-move"     // another move of the shard is under way
-	AwaitCooldown Reason = "await-cooldown" // the shard was moved a moment ago
-	AwaitTarget   Reason = "await-target"   // the copy that is to lead is not in C yet, or the one that is to leave still leads
-	NoRoom        Reason = "no-room"        // no member could take a copy: each is down, closed, or has one
-	PinBlocked    Reason = "pin-blocked"    // the node where an operator wants the primary cannot take it
+	AwaitAnswers  Reason = "await-answers"   // too few copies have promised the new epoch; live ones are being asked
+	AwaitCopies   Reason = "await-copies"    // too few copies can answer at all: nodes must come back
+	AwaitBest     Reason = "await-best"      // the most advanced log that answered is on a node that is down
+	AwaitOthers   Reason = "await-others"    // enough have answered; the others get a moment to show a better log
+	AwaitPrimary  Reason = "await-primary"   // the elected copy is bringing its log to the write quorum
+	AwaitLease    Reason = "await-lease"     // the session that served before may still hold its lease
+	AwaitMembers  Reason = "await-members"   // too few members that host the type are up
+	AwaitVoters   Reason = "await-voters"    // enough members are up, but a voter may join within moments
+	AwaitCreation Reason = "await-creation"  // nodes are creating the first copies
+	AwaitProposal Reason = "await-proposal"  // a command is proposed and not applied yet
+	AwaitReturn   Reason = "await-return"    // a node is down and may come back: its copies are not replaced yet
+	AwaitHeir     Reason = "await-heir"      // no other copy could lead now
+	AwaitBudget   Reason = "await-budget"    // as much is under way as may be at once
+	AwaitMove     Reason = "await-move"      // another move of the shard is under way
+	AwaitCooldown Reason = "await-cooldown"  // the shard was moved a moment ago
+	AwaitTarget   Reason = "await-target"    // the copy that is to lead is not in C yet, or the one that is to leave still leads
+	NoRoom        Reason = "no-room"         // no member could take a copy: each is down, closed, or has one
+	Degraded      Reason = "degraded"        // it writes to fewer copies than its type says
+	KeptAside     Reason = "kept-aside"      // a copy may hold what the shard went on without
+	Served        Reason = "served"          // it has a primary that serves
+	NothingToLose Reason = "nothing-to-lose" // it has no copies
+	PinBlocked    Reason = "pin-blocked"     // the node where an operator wants the primary cannot take it
 )
 
 // Why a node takes no copy.

@@ -20,6 +20,24 @@ func (b *batch) ofActive(p *shard.Placement, m *memory) {
 	}
 }
 
+// withdrawFloor takes an operator's permission to write to fewer copies back that was never used, once enough copies are up. One
+// that was used ends with the change of C that makes up for it. Until the map shows it this is proposed again, which is
+// harmless.
+func (b *batch) withdrawFloor(spec shard.Spec, p *shard.Placement) {
+	if p.Floor == 0 || p.WriteQuorum < spec.WriteQuorum() {
+		return
+	}
+	up := 0
+	for _, c := range p.Copies {
+		if _, live := sessionOf(b.view, c); live && c.State == shard.CopyReady {
+			up++
+		}
+	}
+	if up >= p.WriteQuorum {
+		b.floors.add(fsm.Degrading{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version}, Note{Reason: CopyBack, Shard: p.Shard, Epoch: p.Epoch})
+	}
+}
+
 // gaveUp reports whether the primary has said that it cannot go on in this epoch.
 func (m *memory) gaveUp(p *shard.Placement) bool {
 	return m.report.Kind == shard.ReportRecover && m.report.Epoch == p.Epoch && m.report.Copy == p.Primary
@@ -66,7 +84,7 @@ func (b *batch) ofRecovering(spec shard.Spec, p *shard.Placement, m *memory) {
 		return
 	}
 	b.elect.add(
-		fsm.Election{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Copy: c.winner, Session: c.session.ID, Answered: c.counted},
+		fsm.Election{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Copy: c.winner, Session: c.session.ID, Answered: c.counted, Base: c.last},
 		Note{Reason: BestLog, Shard: p.Shard, Epoch: p.Epoch, Node: c.session.Node, Session: c.session.ID, Copy: c.winner, Last: c.last},
 	)
 	b.load().primary(p.Shard.Type, c.session.Node)

@@ -28,7 +28,9 @@ import (
 //	silent NODE…           stops renewing, answering and reporting      mute NODE…   answers no Seal
 //	stuck NODE…            creates and establishes nothing              well NODE…   none of these any more
 //	depart NODE            says good-bye
-//	log SHARD NODE LSN@EPOCH [led]  what the node's copy will answer to a Seal; led: that it led before
+//	log SHARD NODE LSN@EPOCH [led] [confirmed=LSN]  what the node's copy will answer to a Seal; led: that it led before
+//	evidence SHARD         what is known of one that does not recover        recover SHARD  one copy goes on alone
+//	degrade SHARD          an operator lets it write to one copy
 //	lost SHARD NODE        the node finds its copy's data rotten
 //	gaveup SHARD           the primary reports that it cannot go on
 //	lead                   another voter becomes leader now: a new driver
@@ -103,8 +105,10 @@ func (w *world) line(f []string) {
 		}),
 		"slow": w.set(func(n *node) { n.slow = true }), "cling": w.set(func(n *node) { n.cling = true }),
 		"hang": w.set(func(n *node) { n.hang = true }), "leave": w.leave, "mark": w.mark, "pin": w.pin, "evict": w.evict,
-		"pause":  func([]string) { w.apply(&fsm.Pause{On: true}) },
-		"resume": func([]string) { w.apply(&fsm.Pause{}) },
+		"pause":    func([]string) { w.apply(&fsm.Pause{On: true}) },
+		"resume":   func([]string) { w.apply(&fsm.Pause{}) },
+		"degrade":  func(f []string) { w.degrade(f[0]) },
+		"evidence": func(f []string) { w.evidence(f[0]) }, "recover": w.recover,
 		"remove": w.remove, "stays": w.stuckOn, "plan": w.plan, "whatif": w.whatIf, "candidates": w.candidates,
 	}
 	if len(f) == 0 {
@@ -241,6 +245,10 @@ func (w *world) log(f []string) {
 	w.logs[c.ID] = shard.Sealed{
 		Last: shard.Position{Epoch: shard.Epoch(w.number(epoch)), LSN: shard.LSN(w.number(lsn))}, Led: slices.Contains(f, "led"),
 	}
+	_, set := options(f)
+	s := w.logs[c.ID]
+	s.Confirmed = shard.LSN(w.number(set["confirmed"]))
+	w.logs[c.ID] = s
 }
 
 func (w *world) lost(f []string) {
@@ -366,7 +374,7 @@ func (w *world) serve(n *node, p *shard.Placement) {
 
 // reconfigure proposes a C without one copy and without any that is lost, and with another.
 func (w *world) reconfigure(p *shard.Placement, without, with shard.CopyID) {
-	r := fsm.Reconfiguration{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session, WriteQuorum: p.WriteQuorum}
+	r := fsm.Reconfiguration{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session}
 	for _, c := range p.Copies {
 		if c.ID != without && c.State != shard.CopyLost {
 			r.Copies = append(r.Copies, c.ID)
@@ -375,6 +383,7 @@ func (w *world) reconfigure(p *shard.Placement, without, with shard.CopyID) {
 	if with != 0 {
 		r.Copies = append(r.Copies, with)
 	}
+	r.WriteQuorum = p.Quorums(w.state.View.Types[p.Shard.Type].Spec.WriteQuorum()).For(len(r.Copies))
 	w.apply(&fsm.Reconfig{Items: []fsm.Reconfiguration{r}})
 }
 
@@ -541,6 +550,9 @@ func (w *world) show(f []string) {
 				fmt.Fprintf(&w.out, " for %d", l.Replaces)
 			}
 		}
+		for _, a := range p.Aside {
+			fmt.Fprintf(&w.out, " [%d:%s]", a.Copy.ID, a.Copy.Node)
+		}
 		w.out.WriteByte('\n')
 	}
 }
@@ -551,6 +563,45 @@ func (w *world) explain(f []string) {
 		w.t.Fatal(err)
 	}
 	w.lines(w.driver.Explain(w.input(), id))
+}
+
+// evidence prints what is known of a shard that does not recover.
+func (w *world) evidence(f string) plan.Evidence {
+	e := w.driver.Evidence(w.input(), w.shard(f).Shard)
+	for _, c := range e.Copies {
+		fmt.Fprintf(&w.out, "copy %d on %s: %s", c.Copy.ID, c.Copy.Node, c.Copy.State)
+		switch {
+		case c.Answered:
+			fmt.Fprintf(&w.out, ", its log ends at %s, confirmed up to %d", c.Last, c.Confirmed)
+		case !c.Up:
+			fmt.Fprintf(&w.out, ", away for %s", c.Away)
+		}
+		fmt.Fprintln(&w.out)
+	}
+	fmt.Fprintf(&w.out, "chosen %d at %s, confirmed at least up to %d, lost at least %d", e.Chosen, e.Base, e.Known, e.Lost)
+	if e.Whole {
+		w.out.WriteString(", nothing is lost")
+	}
+	if e.Quiet > 0 {
+		fmt.Fprintf(&w.out, ", the old primary may confirm for %s", e.Quiet)
+	}
+	fmt.Fprintln(&w.out)
+	if e.Obstacle.Reason != "" {
+		w.lines([]plan.Line{e.Obstacle})
+	}
+	return e
+}
+
+// degrade lets the shard write to one copy.
+func (w *world) degrade(f string) {
+	p := w.shard(f)
+	w.apply(&fsm.Degrade{Items: []fsm.Degrading{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Floor: 1}}})
+}
+
+// recover does what the coordinator does when an operator accepts the loss.
+func (w *world) recover(f []string) {
+	e := w.evidence(f[0])
+	w.apply(&fsm.Promote{Items: []fsm.Promotion{{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Copy: e.Chosen, Base: e.Base}}})
 }
 
 // candidates prints what speaks against each node.

@@ -15,8 +15,8 @@ type Fate uint8
 
 const (
 	Keep   Fate = iota // it counts, or the map may be too old to know it
-	Aside              // given up as lost: it answers nobody, its data stay
-	Remove             // neither a member of C nor a learner: its data go
+	Aside              // given up as lost, or the shard went on without it: it answers nobody, its data stay
+	Remove             // neither a member of C nor a learner, nor kept aside: its data go
 	Forget             // likewise, and there are no data
 )
 
@@ -62,10 +62,13 @@ func CopyOn(p *shard.Placement, d shard.DirectoryID) (shard.Copy, bool) {
 	return l.Copy, ok
 }
 
-// Named returns the copy of that id, member of C or learner.
+// Named returns the copy of that id, member of C, kept aside or learner.
 func Named(p *shard.Placement, id shard.CopyID) (shard.Copy, bool) {
 	if c, ok := p.Copy(id); ok {
 		return c, true
+	}
+	if a, ok := p.KeptAside(id); ok {
+		return a.Copy, true
 	}
 	l, ok := p.Learner(id)
 	return l.Copy, ok

@@ -30,28 +30,34 @@ type Order int32
 
 const (
 	Order_ORDER_NONE        Order = 0
-	Order_ORDER_CORDON      Order = 1 // node, on
-	Order_ORDER_MAINTENANCE Order = 2 // node, on, for_millis
-	Order_ORDER_DRAIN       Order = 3 // node, on, dry_run
-	Order_ORDER_PAUSE       Order = 4 // on, for_millis
-	Order_ORDER_PIN         Order = 5 // type, shard, node; an empty node lifts it
-	Order_ORDER_MOVE        Order = 6 // type, shard, node
-	Order_ORDER_REMOVE      Order = 7 // node
-	Order_ORDER_TRANSFER    Order = 8 // node; empty: whoever is fit
+	Order_ORDER_CORDON      Order = 1  // node, on
+	Order_ORDER_MAINTENANCE Order = 2  // node, on, for_millis
+	Order_ORDER_DRAIN       Order = 3  // node, on, dry_run
+	Order_ORDER_PAUSE       Order = 4  // on, for_millis
+	Order_ORDER_PIN         Order = 5  // type, shard, node; an empty node lifts it
+	Order_ORDER_MOVE        Order = 6  // type, shard, node
+	Order_ORDER_REMOVE      Order = 7  // node
+	Order_ORDER_TRANSFER    Order = 8  // node; empty: whoever is fit
+	Order_ORDER_RECOVER     Order = 9  // type, shard: one copy goes on alone, whatever is lost
+	Order_ORDER_DISCARD     Order = 10 // type, shard, copy: data that were kept aside go
+	Order_ORDER_DEGRADE     Order = 11 // type, shard, quorum: fewer copies than the type writes to; 0 takes it back
 )
 
 // Enum value maps for Order.
 var (
 	Order_name = map[int32]string{
-		0: "ORDER_NONE",
-		1: "ORDER_CORDON",
-		2: "ORDER_MAINTENANCE",
-		3: "ORDER_DRAIN",
-		4: "ORDER_PAUSE",
-		5: "ORDER_PIN",
-		6: "ORDER_MOVE",
-		7: "ORDER_REMOVE",
-		8: "ORDER_TRANSFER",
+		0:  "ORDER_NONE",
+		1:  "ORDER_CORDON",
+		2:  "ORDER_MAINTENANCE",
+		3:  "ORDER_DRAIN",
+		4:  "ORDER_PAUSE",
+		5:  "ORDER_PIN",
+		6:  "ORDER_MOVE",
+		7:  "ORDER_REMOVE",
+		8:  "ORDER_TRANSFER",
+		9:  "ORDER_RECOVER",
+		10: "ORDER_DISCARD",
+		11: "ORDER_DEGRADE",
 	}
 	Order_value = map[string]int32{
 		"ORDER_NONE":        0,
@@ -63,6 +69,9 @@ var (
 		"ORDER_MOVE":        6,
 		"ORDER_REMOVE":      7,
 		"ORDER_TRANSFER":    8,
+		"ORDER_RECOVER":     9,
+		"ORDER_DISCARD":     10,
+		"ORDER_DEGRADE":     11,
 	}
 )
 
@@ -97,10 +106,11 @@ func (Order) EnumDescriptor() ([]byte, []int) {
 type Question int32
 
 const (
-	Question_QUESTION_NONE    Question = 0
-	Question_QUESTION_HISTORY Question = 1 // type, shard
-	Question_QUESTION_PEERS   Question = 2
-	Question_QUESTION_PLAN    Question = 3
+	Question_QUESTION_NONE     Question = 0
+	Question_QUESTION_HISTORY  Question = 1 // type, shard
+	Question_QUESTION_PEERS    Question = 2
+	Question_QUESTION_PLAN     Question = 3
+	Question_QUESTION_EVIDENCE Question = 4 // type, shard
 )
 
 // Enum value maps for Question.
@@ -110,12 +120,14 @@ var (
 		1: "QUESTION_HISTORY",
 		2: "QUESTION_PEERS",
 		3: "QUESTION_PLAN",
+		4: "QUESTION_EVIDENCE",
 	}
 	Question_value = map[string]int32{
-		"QUESTION_NONE":    0,
-		"QUESTION_HISTORY": 1,
-		"QUESTION_PEERS":   2,
-		"QUESTION_PLAN":    3,
+		"QUESTION_NONE":     0,
+		"QUESTION_HISTORY":  1,
+		"QUESTION_PEERS":    2,
+		"QUESTION_PLAN":     3,
+		"QUESTION_EVIDENCE": 4,
 	}
 )
 
@@ -1653,6 +1665,8 @@ type AdministerRequest struct {
 	ForMillis     int64                  `protobuf:"varint,6,opt,name=for_millis,json=forMillis,proto3" json:"for_millis,omitempty"` // the leader's clock counts; 0: no end
 	DryRun        bool                   `protobuf:"varint,7,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`          // judge only
 	By            string                 `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`                                 // whose order a member passes on
+	Copy          uint64                 `protobuf:"varint,9,opt,name=copy,proto3" json:"copy,omitempty"`
+	Quorum        uint32                 `protobuf:"varint,10,opt,name=quorum,proto3" json:"quorum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1741,6 +1755,20 @@ func (x *AdministerRequest) GetBy() string {
 		return x.By
 	}
 	return ""
+}
+
+func (x *AdministerRequest) GetCopy() uint64 {
+	if x != nil {
+		return x.Copy
+	}
+	return 0
+}
+
+func (x *AdministerRequest) GetQuorum() uint32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
 }
 
 type AdministerReply struct {
@@ -1886,6 +1914,7 @@ type ConsultReply struct {
 	Plan          []*PlanLine            `protobuf:"bytes,3,rep,name=plan,proto3" json:"plan,omitempty"`
 	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"` // who answered
 	Fault         *Fault                 `protobuf:"bytes,5,opt,name=fault,proto3" json:"fault,omitempty"`
+	Evidence      *Evidence              `protobuf:"bytes,6,opt,name=evidence,proto3" json:"evidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1955,6 +1984,278 @@ func (x *ConsultReply) GetFault() *Fault {
 	return nil
 }
 
+func (x *ConsultReply) GetEvidence() *Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+// Evidence is what the leader knows of a shard that has lost too many copies.
+type Evidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Status        string                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	Witnesses     []*Witness             `protobuf:"bytes,4,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
+	Chosen        uint64                 `protobuf:"varint,5,opt,name=chosen,proto3" json:"chosen,omitempty"`                        // the copy that would go on alone, 0 for none
+	BaseEpoch     uint64                 `protobuf:"varint,6,opt,name=base_epoch,json=baseEpoch,proto3" json:"base_epoch,omitempty"` // where its log ends
+	BaseLsn       uint64                 `protobuf:"varint,7,opt,name=base_lsn,json=baseLsn,proto3" json:"base_lsn,omitempty"`
+	Known         uint64                 `protobuf:"varint,8,opt,name=known,proto3" json:"known,omitempty"`                                 // up to here everything was confirmed
+	Lost          uint64                 `protobuf:"varint,9,opt,name=lost,proto3" json:"lost,omitempty"`                                   // so many confirmed records, at least, are not in that log
+	Whole         bool                   `protobuf:"varint,10,opt,name=whole,proto3" json:"whole,omitempty"`                                // nothing confirmed is missing
+	QuietMicros   int64                  `protobuf:"varint,11,opt,name=quiet_micros,json=quietMicros,proto3" json:"quiet_micros,omitempty"` // the process that served last may confirm for so long
+	Reason        string                 `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`                               // why nothing can be done, or not yet; empty for nothing
+	Text          string                 `protobuf:"bytes,13,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evidence) Reset() {
+	*x = Evidence{}
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evidence) ProtoMessage() {}
+
+func (x *Evidence) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
+func (*Evidence) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Evidence) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Evidence) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Evidence) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Evidence) GetWitnesses() []*Witness {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
+}
+
+func (x *Evidence) GetChosen() uint64 {
+	if x != nil {
+		return x.Chosen
+	}
+	return 0
+}
+
+func (x *Evidence) GetBaseEpoch() uint64 {
+	if x != nil {
+		return x.BaseEpoch
+	}
+	return 0
+}
+
+func (x *Evidence) GetBaseLsn() uint64 {
+	if x != nil {
+		return x.BaseLsn
+	}
+	return 0
+}
+
+func (x *Evidence) GetKnown() uint64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+func (x *Evidence) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *Evidence) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *Evidence) GetQuietMicros() int64 {
+	if x != nil {
+		return x.QuietMicros
+	}
+	return 0
+}
+
+func (x *Evidence) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Evidence) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type Witness struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Copy          uint64                 `protobuf:"varint,1,opt,name=copy,proto3" json:"copy,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Directory     string                 `protobuf:"bytes,3,opt,name=directory,proto3" json:"directory,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Learner       bool                   `protobuf:"varint,5,opt,name=learner,proto3" json:"learner,omitempty"`
+	Up            bool                   `protobuf:"varint,6,opt,name=up,proto3" json:"up,omitempty"`
+	AwayMicros    int64                  `protobuf:"varint,7,opt,name=away_micros,json=awayMicros,proto3" json:"away_micros,omitempty"`
+	Answered      bool                   `protobuf:"varint,8,opt,name=answered,proto3" json:"answered,omitempty"` // the rest is its own word
+	LastEpoch     uint64                 `protobuf:"varint,9,opt,name=last_epoch,json=lastEpoch,proto3" json:"last_epoch,omitempty"`
+	LastLsn       uint64                 `protobuf:"varint,10,opt,name=last_lsn,json=lastLsn,proto3" json:"last_lsn,omitempty"`
+	Confirmed     uint64                 `protobuf:"varint,11,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Witness) Reset() {
+	*x = Witness{}
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Witness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Witness) ProtoMessage() {}
+
+func (x *Witness) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Witness.ProtoReflect.Descriptor instead.
+func (*Witness) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Witness) GetCopy() uint64 {
+	if x != nil {
+		return x.Copy
+	}
+	return 0
+}
+
+func (x *Witness) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Witness) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *Witness) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Witness) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+func (x *Witness) GetUp() bool {
+	if x != nil {
+		return x.Up
+	}
+	return false
+}
+
+func (x *Witness) GetAwayMicros() int64 {
+	if x != nil {
+		return x.AwayMicros
+	}
+	return 0
+}
+
+func (x *Witness) GetAnswered() bool {
+	if x != nil {
+		return x.Answered
+	}
+	return false
+}
+
+func (x *Witness) GetLastEpoch() uint64 {
+	if x != nil {
+		return x.LastEpoch
+	}
+	return 0
+}
+
+func (x *Witness) GetLastLsn() uint64 {
+	if x != nil {
+		return x.LastLsn
+	}
+	return 0
+}
+
+func (x *Witness) GetConfirmed() uint64 {
+	if x != nil {
+		return x.Confirmed
+	}
+	return 0
+}
+
 type RaftPeer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -1968,7 +2269,7 @@ type RaftPeer struct {
 
 func (x *RaftPeer) Reset() {
 	*x = RaftPeer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2281,7 @@ func (x *RaftPeer) String() string {
 func (*RaftPeer) ProtoMessage() {}
 
 func (x *RaftPeer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2294,7 @@ func (x *RaftPeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftPeer.ProtoReflect.Descriptor instead.
 func (*RaftPeer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RaftPeer) GetNode() string {
@@ -2043,7 +2344,7 @@ type PlanLine struct {
 
 func (x *PlanLine) Reset() {
 	*x = PlanLine{}
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2356,7 @@ func (x *PlanLine) String() string {
 func (*PlanLine) ProtoMessage() {}
 
 func (x *PlanLine) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2369,7 @@ func (x *PlanLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanLine.ProtoReflect.Descriptor instead.
 func (*PlanLine) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PlanLine) GetStep() string {
@@ -2112,7 +2413,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2425,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2438,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Envelope) GetCall() uint64 {
@@ -2233,7 +2534,7 @@ type EnvelopeFrame struct {
 
 func (x *EnvelopeFrame) Reset() {
 	*x = EnvelopeFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2546,7 @@ func (x *EnvelopeFrame) String() string {
 func (*EnvelopeFrame) ProtoMessage() {}
 
 func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2559,7 @@ func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeFrame.ProtoReflect.Descriptor instead.
 func (*EnvelopeFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EnvelopeFrame) GetEnvelopes() []*Envelope {
@@ -2279,7 +2580,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2592,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2605,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Answer) GetCall() uint64 {
@@ -2337,7 +2638,7 @@ type AnswerFrame struct {
 
 func (x *AnswerFrame) Reset() {
 	*x = AnswerFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2650,7 @@ func (x *AnswerFrame) String() string {
 func (*AnswerFrame) ProtoMessage() {}
 
 func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2663,7 @@ func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFrame.ProtoReflect.Descriptor instead.
 func (*AnswerFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AnswerFrame) GetAnswers() []*Answer {
@@ -2382,7 +2683,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2695,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2708,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -2443,7 +2744,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2756,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2769,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Append) GetType() string {
@@ -2557,7 +2858,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2870,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2883,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -2606,7 +2907,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2919,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2932,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Ack) GetType() string {
@@ -2693,7 +2994,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +3006,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +3019,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Nack) GetType() string {
@@ -2794,7 +3095,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +3107,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +3120,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -2848,7 +3149,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +3161,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +3174,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SealItem) GetType() string {
@@ -2913,7 +3214,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +3226,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3239,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -2966,7 +3267,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3279,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3292,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Sealed) GetType() string {
@@ -3073,7 +3374,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3386,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3399,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -3122,7 +3423,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3435,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3448,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AskRequest) GetType() string {
@@ -3203,7 +3504,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3215,7 +3516,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3228,7 +3529,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -3377,7 +3678,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x04last\x18\x06 \x01(\x04R\x04last\x12\x18\n" +
 	"\adurable\x18\a \x01(\x04R\adurable\x12\x1c\n" +
 	"\tconfirmed\x18\b \x01(\x04R\tconfirmed\x12\x18\n" +
-	"\awaiting\x18\t \x01(\tR\awaiting\"\xd1\x01\n" +
+	"\awaiting\x18\t \x01(\tR\awaiting\"\xfd\x01\n" +
 	"\x11AdministerRequest\x12&\n" +
 	"\x05order\x18\x01 \x01(\x0e2\x10.muster.v1.OrderR\x05order\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
@@ -3387,7 +3688,10 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\n" +
 	"for_millis\x18\x06 \x01(\x03R\tforMillis\x12\x17\n" +
 	"\adry_run\x18\a \x01(\bR\x06dryRun\x12\x0e\n" +
-	"\x02by\x18\b \x01(\tR\x02by\"\x93\x01\n" +
+	"\x02by\x18\b \x01(\tR\x02by\x12\x12\n" +
+	"\x04copy\x18\t \x01(\x04R\x04copy\x12\x16\n" +
+	"\x06quorum\x18\n" +
+	" \x01(\rR\x06quorum\"\x93\x01\n" +
 	"\x0fAdministerReply\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
@@ -3397,13 +3701,45 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x0eConsultRequest\x12/\n" +
 	"\bquestion\x18\x01 \x01(\x0e2\x13.muster.v1.QuestionR\bquestion\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
-	"\x05shard\x18\x03 \x01(\rR\x05shard\"\xb8\x01\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\"\xe9\x01\n" +
 	"\fConsultReply\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\fR\ahistory\x12)\n" +
 	"\x05peers\x18\x02 \x03(\v2\x13.muster.v1.RaftPeerR\x05peers\x12'\n" +
 	"\x04plan\x18\x03 \x03(\v2\x13.muster.v1.PlanLineR\x04plan\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12&\n" +
-	"\x05fault\x18\x05 \x01(\v2\x10.muster.v1.FaultR\x05fault\"|\n" +
+	"\x05fault\x18\x05 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12/\n" +
+	"\bevidence\x18\x06 \x01(\v2\x13.muster.v1.EvidenceR\bevidence\"\xe5\x02\n" +
+	"\bEvidence\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\x120\n" +
+	"\twitnesses\x18\x04 \x03(\v2\x12.muster.v1.WitnessR\twitnesses\x12\x16\n" +
+	"\x06chosen\x18\x05 \x01(\x04R\x06chosen\x12\x1d\n" +
+	"\n" +
+	"base_epoch\x18\x06 \x01(\x04R\tbaseEpoch\x12\x19\n" +
+	"\bbase_lsn\x18\a \x01(\x04R\abaseLsn\x12\x14\n" +
+	"\x05known\x18\b \x01(\x04R\x05known\x12\x12\n" +
+	"\x04lost\x18\t \x01(\x04R\x04lost\x12\x14\n" +
+	"\x05whole\x18\n" +
+	" \x01(\bR\x05whole\x12!\n" +
+	"\fquiet_micros\x18\v \x01(\x03R\vquietMicros\x12\x16\n" +
+	"\x06reason\x18\f \x01(\tR\x06reason\x12\x12\n" +
+	"\x04text\x18\r \x01(\tR\x04text\"\xa4\x02\n" +
+	"\aWitness\x12\x12\n" +
+	"\x04copy\x18\x01 \x01(\x04R\x04copy\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
+	"\tdirectory\x18\x03 \x01(\tR\tdirectory\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x18\n" +
+	"\alearner\x18\x05 \x01(\bR\alearner\x12\x0e\n" +
+	"\x02up\x18\x06 \x01(\bR\x02up\x12\x1f\n" +
+	"\vaway_micros\x18\a \x01(\x03R\n" +
+	"awayMicros\x12\x1a\n" +
+	"\banswered\x18\b \x01(\bR\banswered\x12\x1d\n" +
+	"\n" +
+	"last_epoch\x18\t \x01(\x04R\tlastEpoch\x12\x19\n" +
+	"\blast_lsn\x18\n" +
+	" \x01(\x04R\alastLsn\x12\x1c\n" +
+	"\tconfirmed\x18\v \x01(\x04R\tconfirmed\"|\n" +
 	"\bRaftPeer\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x1c\n" +
@@ -3510,7 +3846,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\bAskReply\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12&\n" +
 	"\x05fault\x18\x02 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node*\xa7\x01\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node*\xe0\x01\n" +
 	"\x05Order\x12\x0e\n" +
 	"\n" +
 	"ORDER_NONE\x10\x00\x12\x10\n" +
@@ -3522,12 +3858,17 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\n" +
 	"ORDER_MOVE\x10\x06\x12\x10\n" +
 	"\fORDER_REMOVE\x10\a\x12\x12\n" +
-	"\x0eORDER_TRANSFER\x10\b*Z\n" +
+	"\x0eORDER_TRANSFER\x10\b\x12\x11\n" +
+	"\rORDER_RECOVER\x10\t\x12\x11\n" +
+	"\rORDER_DISCARD\x10\n" +
+	"\x12\x11\n" +
+	"\rORDER_DEGRADE\x10\v*q\n" +
 	"\bQuestion\x12\x11\n" +
 	"\rQUESTION_NONE\x10\x00\x12\x14\n" +
 	"\x10QUESTION_HISTORY\x10\x01\x12\x12\n" +
 	"\x0eQUESTION_PEERS\x10\x02\x12\x11\n" +
-	"\rQUESTION_PLAN\x10\x032\x9d\x05\n" +
+	"\rQUESTION_PLAN\x10\x03\x12\x15\n" +
+	"\x11QUESTION_EVIDENCE\x10\x042\x9d\x05\n" +
 	"\x05Group\x127\n" +
 	"\x05Hello\x12\x17.muster.v1.HelloRequest\x1a\x15.muster.v1.HelloReply\x124\n" +
 	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x124\n" +
@@ -3561,7 +3902,7 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 }
 
 var file_transport_wire_muster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_transport_wire_muster_proto_goTypes = []any{
 	(Order)(0),                // 0: muster.v1.Order
 	(Question)(0),             // 1: muster.v1.Question
@@ -3591,24 +3932,26 @@ var file_transport_wire_muster_proto_goTypes = []any{
 	(*AdministerReply)(nil),   // 25: muster.v1.AdministerReply
 	(*ConsultRequest)(nil),    // 26: muster.v1.ConsultRequest
 	(*ConsultReply)(nil),      // 27: muster.v1.ConsultReply
-	(*RaftPeer)(nil),          // 28: muster.v1.RaftPeer
-	(*PlanLine)(nil),          // 29: muster.v1.PlanLine
-	(*Envelope)(nil),          // 30: muster.v1.Envelope
-	(*EnvelopeFrame)(nil),     // 31: muster.v1.EnvelopeFrame
-	(*Answer)(nil),            // 32: muster.v1.Answer
-	(*AnswerFrame)(nil),       // 33: muster.v1.AnswerFrame
-	(*EpochStart)(nil),        // 34: muster.v1.EpochStart
-	(*Append)(nil),            // 35: muster.v1.Append
-	(*AppendFrame)(nil),       // 36: muster.v1.AppendFrame
-	(*Ack)(nil),               // 37: muster.v1.Ack
-	(*Nack)(nil),              // 38: muster.v1.Nack
-	(*AckFrame)(nil),          // 39: muster.v1.AckFrame
-	(*SealItem)(nil),          // 40: muster.v1.SealItem
-	(*SealRequest)(nil),       // 41: muster.v1.SealRequest
-	(*Sealed)(nil),            // 42: muster.v1.Sealed
-	(*SealReply)(nil),         // 43: muster.v1.SealReply
-	(*AskRequest)(nil),        // 44: muster.v1.AskRequest
-	(*AskReply)(nil),          // 45: muster.v1.AskReply
+	(*Evidence)(nil),          // 28: muster.v1.Evidence
+	(*Witness)(nil),           // 29: muster.v1.Witness
+	(*RaftPeer)(nil),          // 30: muster.v1.RaftPeer
+	(*PlanLine)(nil),          // 31: muster.v1.PlanLine
+	(*Envelope)(nil),          // 32: muster.v1.Envelope
+	(*EnvelopeFrame)(nil),     // 33: muster.v1.EnvelopeFrame
+	(*Answer)(nil),            // 34: muster.v1.Answer
+	(*AnswerFrame)(nil),       // 35: muster.v1.AnswerFrame
+	(*EpochStart)(nil),        // 36: muster.v1.EpochStart
+	(*Append)(nil),            // 37: muster.v1.Append
+	(*AppendFrame)(nil),       // 38: muster.v1.AppendFrame
+	(*Ack)(nil),               // 39: muster.v1.Ack
+	(*Nack)(nil),              // 40: muster.v1.Nack
+	(*AckFrame)(nil),          // 41: muster.v1.AckFrame
+	(*SealItem)(nil),          // 42: muster.v1.SealItem
+	(*SealRequest)(nil),       // 43: muster.v1.SealRequest
+	(*Sealed)(nil),            // 44: muster.v1.Sealed
+	(*SealReply)(nil),         // 45: muster.v1.SealReply
+	(*AskRequest)(nil),        // 46: muster.v1.AskRequest
+	(*AskReply)(nil),          // 47: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
 	5,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
@@ -3624,56 +3967,58 @@ var file_transport_wire_muster_proto_depIdxs = []int32{
 	0,  // 10: muster.v1.AdministerRequest.order:type_name -> muster.v1.Order
 	2,  // 11: muster.v1.AdministerReply.fault:type_name -> muster.v1.Fault
 	1,  // 12: muster.v1.ConsultRequest.question:type_name -> muster.v1.Question
-	28, // 13: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
-	29, // 14: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
+	30, // 13: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
+	31, // 14: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
 	2,  // 15: muster.v1.ConsultReply.fault:type_name -> muster.v1.Fault
-	30, // 16: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
-	2,  // 17: muster.v1.Answer.fault:type_name -> muster.v1.Fault
-	32, // 18: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	35, // 19: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	34, // 20: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	37, // 21: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	38, // 22: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	40, // 23: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	34, // 24: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
-	2,  // 25: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	42, // 26: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
-	2,  // 27: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	3,  // 28: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	6,  // 29: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	8,  // 30: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
-	10, // 31: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	12, // 32: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	15, // 33: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
-	17, // 34: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	19, // 35: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	21, // 36: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	24, // 37: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
-	26, // 38: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
-	31, // 39: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	36, // 40: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	41, // 41: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	44, // 42: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	4,  // 43: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	7,  // 44: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	9,  // 45: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
-	11, // 46: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	13, // 47: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	16, // 48: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
-	18, // 49: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	20, // 50: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	22, // 51: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	25, // 52: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
-	27, // 53: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
-	33, // 54: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	39, // 55: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	43, // 56: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	45, // 57: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	43, // [43:58] is the sub-list for method output_type
-	28, // [28:43] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	28, // 16: muster.v1.ConsultReply.evidence:type_name -> muster.v1.Evidence
+	29, // 17: muster.v1.Evidence.witnesses:type_name -> muster.v1.Witness
+	32, // 18: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
+	2,  // 19: muster.v1.Answer.fault:type_name -> muster.v1.Fault
+	34, // 20: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
+	37, // 21: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	36, // 22: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	39, // 23: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	40, // 24: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	42, // 25: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	36, // 26: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	2,  // 27: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
+	44, // 28: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	2,  // 29: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
+	3,  // 30: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	6,  // 31: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	8,  // 32: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
+	10, // 33: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	12, // 34: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	15, // 35: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	17, // 36: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	19, // 37: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	21, // 38: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	24, // 39: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
+	26, // 40: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
+	33, // 41: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	38, // 42: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	43, // 43: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	46, // 44: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	4,  // 45: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	7,  // 46: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	9,  // 47: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
+	11, // 48: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	13, // 49: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	16, // 50: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	18, // 51: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	20, // 52: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	22, // 53: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	25, // 54: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
+	27, // 55: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
+	35, // 56: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	41, // 57: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	45, // 58: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	47, // 59: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	45, // [45:60] is the sub-list for method output_type
+	30, // [30:45] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_transport_wire_muster_proto_init() }
@@ -3687,7 +4032,7 @@ func file_transport_wire_muster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

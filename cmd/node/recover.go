@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"muster/client"
+	"muster/shard"
+)
+
+var recoverVerb = verb{
+	use:   "recover TYPE/SHARD [--accept-data-loss]",
+	short: "go on with one copy when too many are gone",
+	long: "A shard that lost more copies than min_acks waits, for what it confirmed may be on those that are missing. This verb is for\n" +
+		"when they will not come back. Without the flag it changes nothing: it shows the evidence and exits with code 4. For each\n" +
+		"copy that is whether it can be reached, since when its node is away, and how far its log goes; then which copy would go\n" +
+		"on, and what is known of the loss. What only the missing copies hold nobody can count: it is unknown, and at least what\n" +
+		"is shown. Where nothing is lost, because all that was confirmed is there and only too few copies to write to are, it says\n" +
+		"so.\n" +
+		"With --accept-data-loss the most advanced copy that can be reached goes on alone, with a write quorum of one until others\n" +
+		"join; the group makes new copies by itself. All others are lost, and kept aside whole should they come back: see aside.\n" +
+		"It is refused while the shard is served or recovers by itself, and waits while the process that served last may still\n" +
+		"confirm where the leader cannot see it: a lease and a minute, unless that is known to be gone. After Ctrl-C the same\n" +
+		"command goes on.",
+	example: "muster recover counter/30",
+	output:  `muster: recover: conflict (counter/30, epoch 1): n1 serves it: nothing is to be recovered`,
+	args:    1,
+	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
+		r := remoteFlags(flags, 2*time.Minute)
+		accept := flags.Bool("accept-data-loss", false, "do it, whatever the missing copies hold")
+		return func(ctx context.Context, args []string) error {
+			id, err := shard.ParseID(args[0])
+			if err != nil {
+				return err
+			}
+			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
+				if !*accept {
+					return t.evidence(ctx, c, id)
+				}
+				done, err := t.recover(ctx, c, id)
+				if err != nil {
+					return err
+				}
+				return t.showDone(done)
+			})
+		}
+	},
+}
+
+// evidence shows what is known and refuses.
+func (t *terminal) evidence(ctx context.Context, c *client.Client, id shard.ID) error {
+	e, err := c.Evidence(ctx, id)
+	if err != nil {
+		return err
+	}
+	report := reportEvidence(id, e)
+	if err := t.show(report, report.table); err != nil {
+		return err
+	}
+	refused := &shard.Error{Code: shard.CodeConflict, Shard: id, Epoch: e.Epoch, Detail: e.Text}
+	if e.Reason == "" {
+		refused.Detail = "nothing was changed: --accept-data-loss goes on with copy " + fmt.Sprint(e.Chosen)
+	}
+	return refused
+}
+
+// recover repeats the order until the shard is served. What it is waiting for is said whenever that changes.
+func (t *terminal) recover(ctx context.Context, c *client.Client, id shard.ID) (client.Done, error) {
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	said, before := "", ""
+	for {
+		done, err := c.Recover(ctx, id)
+		if before == "" {
+			before = done.Before
+		}
+		done.Before = before
+		if err != nil || done.Stage == "done" {
+			return done, err
+		}
+		if said != done.Stage {
+			said = done.Stage
+			t.note("%s: %s", id, recoverPhase(done))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return done, shard.Unknownf(shard.CodeTimeout, "shard %s is not served yet: %s; the same command goes on", id, recoverPhase(done))
+		}
+	}
+}
+
+func recoverPhase(d client.Done) string {
+	if d.Stage == "quiet" && len(d.Notes) > 0 {
+		return d.Notes[0]
+	}
+	return "one copy goes on, and is between two primaries"
+}
+
+type evidenceReport struct {
+	Type          shard.TypeName  `json:"type"`
+	Shard         shard.Number    `json:"shard"`
+	Epoch         shard.Epoch     `json:"epoch"`
+	Status        string          `json:"status"`
+	Copies        []witnessReport `json:"copies"`
+	Chosen        shard.CopyID    `json:"chosen"` // 0 when no copy can be reached
+	Base          string          `json:"base"`   // LSN@epoch at which its log ends
+	Confirmed     shard.LSN       `json:"confirmed"`
+	LostAtLeast   shard.LSN       `json:"lost_at_least"`
+	LostUnknown   bool            `json:"lost_unknown"` // there may be more, and nobody knows how many
+	NothingLost   bool            `json:"nothing_lost"`
+	QuietMS       int64           `json:"quiet_ms"` // for so long the process that served last may still confirm
+	RefusedReason string          `json:"refused_reason"`
+	Refused       string          `json:"refused"` // why it would be refused now; "" when it would not
+}
+
+type witnessReport struct {
+	Node      shard.NodeID `json:"node"`
+	Copy      shard.CopyID `json:"copy"`
+	State     string       `json:"state"`
+	Learner   bool         `json:"learner"` // it does not count and cannot be chosen
+	Up        bool         `json:"up"`
+	AwayMS    int64        `json:"away_ms"`  // as the leader saw it, 0 for up or unknown
+	Answered  bool         `json:"answered"` // the rest is its own word
+	Last      string       `json:"last"`     // LSN@epoch
+	Confirmed shard.LSN    `json:"confirmed"`
+}
+
+func reportEvidence(id shard.ID, e client.Evidence) evidenceReport {
+	r := evidenceReport{
+		Type: id.Type, Shard: id.Number, Epoch: e.Epoch, Status: e.Status, Copies: []witnessReport{}, Chosen: e.Chosen, Base: e.Base.String(),
+		Confirmed: e.Known, LostAtLeast: e.Lost, LostUnknown: e.Chosen != 0 && !e.Whole, NothingLost: e.Whole,
+		QuietMS: e.Quiet.Milliseconds(), RefusedReason: e.Reason, Refused: e.Text,
+	}
+	for _, c := range e.Copies {
+		r.Copies = append(r.Copies, witnessReport{
+			Node: c.Copy.Node, Copy: c.Copy.ID, State: c.State, Learner: c.Learner, Up: c.Up, AwayMS: c.Away.Milliseconds(),
+			Answered: c.Answered, Last: c.Last.String(), Confirmed: c.Confirmed,
+		})
+	}
+	return r
+}
+
+func (r evidenceReport) table(w *columns) {
+	fmt.Fprintf(w, "%s/%d is %s in epoch %d\n\n", r.Type, r.Shard, r.Status, r.Epoch)
+	w.row("NODE", "COPY", "STATE", "REACHED", "AWAY", "LOG ENDS", "CONFIRMED")
+	for _, c := range r.Copies {
+		last, confirmed, state, away := "unknown", "unknown", c.State, ""
+		if c.Answered {
+			last, confirmed = c.Last, fmt.Sprint(c.Confirmed)
+		}
+		if c.Learner {
+			state = "learner"
+		}
+		if c.AwayMS > 0 {
+			away = (time.Duration(c.AwayMS) * time.Millisecond).Round(time.Second).String()
+		}
+		w.row(c.Node, c.Copy, state, yes(c.Answered), away, last, confirmed)
+	}
+	fmt.Fprintln(w)
+	for _, line := range r.verdict() {
+		fmt.Fprintln(w, line)
+	}
+}
+
+// verdict says what the evidence comes to.
+func (r evidenceReport) verdict() []string {
+	if r.Chosen == 0 {
+		return nil
+	}
+	node := shard.NodeID("")
+	for _, c := range r.Copies {
+		if c.Copy == r.Chosen {
+			node = c.Node
+		}
+	}
+	lines := []string{fmt.Sprintf("copy %d on %s would go on, from a log that ends at %s", r.Chosen, node, r.Base)}
+	switch {
+	case r.NothingLost:
+		lines = append(lines, "nothing that was confirmed is lost: it is all there, and only too few copies to write to are")
+	case r.LostAtLeast > 0:
+		lines = append(lines, fmt.Sprintf("records up to %d were confirmed: at least %d are lost, and unknown how many more", r.Confirmed, r.LostAtLeast))
+	default:
+		lines = append(lines, fmt.Sprintf("records up to %d were confirmed, and none of those is missing; unknown how many later ones only the missing copies hold", r.Confirmed))
+	}
+	if r.QuietMS > 0 {
+		lines = append(lines, fmt.Sprintf("the process that served last may still confirm for %s: it would be awaited", age(time.Duration(r.QuietMS)*time.Millisecond)))
+	}
+	return lines
+}
