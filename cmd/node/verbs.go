@@ -9,7 +9,7 @@ func verbs() []verb {
 		barrierVerb, quorumVerb,
 		planVerb, rebalanceVerb, whatIfVerb,
 		cordonVerb, uncordonVerb, maintenanceVerb, drainVerb, pauseVerb, pinVerb, moveVerb, removeVerb, raftVerb,
-		recoverVerb, asideVerb, degradeVerb,
+		recoverVerb, asideVerb, degradeVerb, journalVerb,
 		versionVerb,
 	}
 }
