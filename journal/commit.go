@@ -39,7 +39,7 @@ type op struct {
 	head     head    // of the copy when this op is durable
 	change   *change // what is not for the log, nil for most
 	from     place   // where its entries begin, filled by the commit
-	places   []place // of its records, filled by the commit
+	places   []place // of its records, filled by the commit, valid until the next
 	done     func(error)
 	err      error // it was refused when it was queued: nothing to write, only to answer
 }
@@ -206,17 +206,16 @@ func (j *Journal) commit(c *chunks, batch []*op) error {
 // chunk lays the op's entries into the commit's values and notes where its records stand.
 func (o *op) chunk(c *chunks) {
 	o.from = c.end()
-	if o.records > 0 {
-		o.places = make([]place, 0, o.records)
-	}
+	first := len(c.places)
 	for b := o.entries; len(b) > 0; {
 		n := headerSize + int(binary.BigEndian.Uint32(b[8:]))
 		p := c.add(b[:n])
 		if kind(b[12]) == kindRecord {
-			o.places = append(o.places, p)
+			c.places = append(c.places, p)
 		}
 		b = b[n:]
 	}
+	o.places = c.places[first:len(c.places):len(c.places)]
 }
 
 // buckets are those of one write transaction.
@@ -363,6 +362,8 @@ func (j *Journal) apply(o *op) {
 // answer calls every done function in the order of submission.
 func (j *Journal) answer(batch []*op, err error) {
 	for _, o := range batch {
+		releaseEntries(o.entries) // the commit has copied them
+		o.entries = nil
 		if o.err != nil {
 			o.done(o.err)
 		} else {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
+	"sync"
 
 	"muster/replication"
 	"muster/shard"
@@ -101,7 +103,7 @@ func encodeWrite(copy shard.CopyID, w *replication.Write) []byte {
 	for i := range w.Records {
 		size += headerSize + w.Records[i].EncodedSize()
 	}
-	b := make([]byte, 0, size)
+	b := entryBuffer(size)
 	if w.Truncate > 0 {
 		b = appendLSN(b, header{copy: copy, kind: kindTruncate}, w.Truncate)
 	}
@@ -115,19 +117,41 @@ func encodeWrite(copy shard.CopyID, w *replication.Write) []byte {
 	return b
 }
 
+// pooledEntries bounds a buffer that is used again, in bytes; a larger one is for the garbage collector.
+const pooledEntries = 256 << 10
+
+var entryBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// entryBuffer returns an empty buffer with room for size bytes, one that was released before if it is large enough.
+func entryBuffer(size int) []byte {
+	if size > pooledEntries {
+		return make([]byte, 0, size)
+	}
+	b := *entryBuffers.Get().(*[]byte)
+	return slices.Grow(b[:0], size)
+}
+
+// releaseEntries gives a buffer back whose bytes nobody looks at any more.
+func releaseEntries(b []byte) {
+	if c := cap(b); c > 0 && c <= pooledEntries {
+		entryBuffers.Put(&b)
+	}
+}
+
 // chunks cuts the entries of one commit into values. The bytes live in one buffer, reused by the next commit.
 //
 // Invariant: an entry that fits into a value is never cut.
 type chunks struct {
-	first uint64 // key of the first value
-	buf   []byte
-	cuts  []int // where each value starts in buf
-	full  bool  // the last value ends with the last part of a cut entry, and takes no other
+	first  uint64 // key of the first value
+	buf    []byte
+	cuts   []int   // where each value starts in buf
+	places []place // of the records
+	full   bool    // the last value ends with the last part of a cut entry, and takes no other
 }
 
 // reset empties c for a commit whose first key is first.
 func (c *chunks) reset(first uint64) {
-	c.first, c.buf, c.cuts, c.full = first, c.buf[:0], c.cuts[:0], false
+	c.first, c.buf, c.cuts, c.places, c.full = first, c.buf[:0], c.cuts[:0], c.places[:0], false
 }
 
 func (c *chunks) open(mark byte) {
