@@ -157,26 +157,49 @@ func (binaryCodec) check(t reflect.Type) error {
 // A form encodes and decodes one Go type with one codec.
 type form[T any] struct {
 	codec Codec
-	elem  reflect.Type // what T points to, nil when T is no pointer
+	elem  reflect.Type            // what T points to, nil when T is no pointer
+	plain func(T) ([]byte, error) // set where bytes travel as they are: a codec is given a pointer, which costs an allocation
+	back  func([]byte) (T, error) // its inverse
 }
 
 func formOf[T any](c Codec) (form[T], error) {
 	t := reflect.TypeFor[T]()
 	f := form[T]{codec: c}
+	if c == Raw {
+		f.plain, _ = any(plainBytes).(func(T) ([]byte, error))
+		f.back, _ = any(plainBytes).(func([]byte) (T, error))
+	}
 	if t.Kind() == reflect.Pointer {
 		f.elem = t.Elem()
 	}
 	return f, checkType(c, t)
 }
 
+func plainBytes(b []byte) ([]byte, error) { return append([]byte{}, b...), nil }
+
 func (f *form[T]) encode(v T) ([]byte, error) {
+	if f.plain != nil {
+		return f.plain(v)
+	}
+	return f.marshal(v)
+}
+
+// marshal is apart from encode because its v is on the heap.
+func (f *form[T]) marshal(v T) ([]byte, error) {
 	if f.elem != nil {
 		return f.codec.Marshal(v)
 	}
 	return f.codec.Marshal(&v)
 }
 
-func (f *form[T]) decode(data []byte) (v T, err error) {
+func (f *form[T]) decode(data []byte) (T, error) {
+	if f.back != nil {
+		return f.back(data)
+	}
+	return f.unmarshal(data)
+}
+
+func (f *form[T]) unmarshal(data []byte) (v T, err error) {
 	if f.elem != nil {
 		v = reflect.New(f.elem).Interface().(T)
 		return v, f.codec.Unmarshal(data, v)

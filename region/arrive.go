@@ -179,7 +179,8 @@ func (h *host) start(r *resident) {
 	if r.cell == nil && !h.reload(r) {
 		return
 	}
-	r.run = &run{host: h, term: h.term, of: r, cell: r.cell, calls: r.mailbox.take(), every: h.def.SnapshotEvery()}
+	r.run = h.runs.next()
+	*r.run = run{host: h, term: h.term, of: r, cell: r.cell, calls: r.mailbox.take(), every: h.def.SnapshotEvery()}
 	for _, c := range r.run.calls {
 		c.run = r.run
 	}
@@ -200,6 +201,9 @@ func (h *host) ended(e *run) {
 		r.cell = nil
 		waiting := append(e.calls[e.done:], r.mailbox.take()...)
 		r.mailbox = queue[*call]{items: waiting}
+	} else {
+		r.mailbox.reuse(e.calls)
 	}
+	h.runs.over(e)
 	h.start(r)
 }

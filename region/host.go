@@ -34,6 +34,7 @@ type host struct {
 	storage  storage
 	tenure
 	cells   cells
+	runs    runs
 	outputs outputs
 	out     outgoing
 }

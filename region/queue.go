@@ -40,6 +40,15 @@ func (q *queue[T]) take() []T {
 	return all
 }
 
+// reuse gives an empty queue the memory of what was taken from it, unless it is much.
+func (q *queue[T]) reuse(taken []T) {
+	const most = 64
+	if q.items == nil && cap(taken) <= most {
+		clear(taken)
+		q.items = taken[:0]
+	}
+}
+
 // insert puts v before position i, counted from the front.
 func (q *queue[T]) insert(i int, v T) {
 	q.items = append(q.items, v)

@@ -18,14 +18,42 @@ type run struct {
 	of    *resident
 	cell  *entity.Cell
 	calls []*call
-	done  int  // of calls
-	over  bool // the last outcome was posted
-	every int  // records between snapshots, 0 for none
+	done  int // of calls
+	every int // records between snapshots, 0 for none
 }
 
-// do runs the handlers. It posts each outcome as it comes, so a slow handler holds up only those behind it.
+// runs keeps the runs that are over for the next ones. Owned by the host.
+type runs struct{ spare []*run }
+
+const maxSpareRuns = 64
+
+func (s *runs) next() *run {
+	n := len(s.spare)
+	if n == 0 {
+		return new(run)
+	}
+	r := s.spare[n-1]
+	s.spare = s.spare[:n-1]
+	return r
+}
+
+// over takes back a run whose end the host has dealt with: neither its goroutine nor its calls look at it any more.
+func (s *runs) over(r *run) {
+	if len(s.spare) < maxSpareRuns {
+		*r = run{}
+		s.spare = append(s.spare, r)
+	}
+}
+
+// do runs the handlers. It posts each outcome as it comes, so a slow handler holds up only those behind it. Once the last is
+// posted the run is the host's.
 func (r *run) do() {
-	defer r.finish()
+	over := false
+	defer func() {
+		if !over {
+			r.finish()
+		}
+	}()
 	for r.done < len(r.calls) && !r.cell.Spoiled() {
 		c := r.calls[r.done]
 		r.handle(c)
@@ -34,7 +62,7 @@ func (r *run) do() {
 			r.host.finished(c, nil)
 			continue
 		}
-		r.over = true
+		over = true
 		r.host.finished(c, r)
 		return
 	}
@@ -42,9 +70,6 @@ func (r *run) do() {
 
 // finish ends a run whose handler ended its goroutine instead of returning.
 func (r *run) finish() {
-	if r.over {
-		return
-	}
 	c := r.calls[r.done]
 	c.fault = shard.Errorf(shard.CodeFailed, "the handler of %s.%s ended its goroutine", c.env.Type, c.env.Command)
 	r.done++
