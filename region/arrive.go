@@ -179,7 +179,7 @@ func (h *host) start(r *resident) {
 	if r.cell == nil && !h.reload(r) {
 		return
 	}
-	r.run = h.runs.next()
+	r.run = h.cells.runs.next()
 	*r.run = run{host: h, term: h.term, of: r, cell: r.cell, calls: r.mailbox.take(), every: h.def.SnapshotEvery()}
 	for _, c := range r.run.calls {
 		c.run = r.run
@@ -204,6 +204,6 @@ func (h *host) ended(e *run) {
 	} else {
 		r.mailbox.reuse(e.calls)
 	}
-	h.runs.over(e)
+	h.cells.runs.over(e)
 	h.start(r)
 }

@@ -29,6 +29,7 @@ type cells struct {
 	newest    *resident
 	oldest    *resident
 	limit     int
+	runs      runs
 }
 
 func newCells(limit int) cells {

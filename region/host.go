@@ -34,7 +34,6 @@ type host struct {
 	storage  storage
 	tenure
 	cells   cells
-	runs    runs
 	outputs outputs
 	out     outgoing
 }
