@@ -68,7 +68,12 @@ func (t Times) validate() error {
 	return nil
 }
 
+// Sample is what a node counted of a shard it leads.
+type Sample = plan.Sample
+
 // Config is what a coordinator is made from. Directory and Port stay the caller's to close, after Close of the coordinator.
+//
+//lint:fields settings, and what it calls back
 type Config struct {
 	Node      shard.NodeID
 	Addr      string // where others reach Port; it must be the same string in everyone's Seeds
@@ -86,6 +91,7 @@ type Config struct {
 	OnView func(*shard.View)                                      // every newer map, in order, from one goroutine; must not block. May be nil
 	Seal   func(context.Context, []shard.SealItem) []shard.Sealed // this node's own copies; may be nil when it has none
 	Hosted func() []*wire.Hosted                                  // for Inspect; may be nil
+	Counts func() []Sample                                        // of the shards this node leads; may be nil
 }
 
 // withDefaults fills in what was left out.
@@ -99,6 +105,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Seal == nil {
 		c.Seal = func(context.Context, []shard.SealItem) []shard.Sealed { return nil }
+	}
+	if c.Counts == nil {
+		c.Counts = func() []plan.Sample { return nil }
 	}
 	if c.Hosted == nil {
 		c.Hosted = func() []*wire.Hosted { return nil }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
@@ -18,6 +20,7 @@ const (
 	reportsSent   = fsm.MaxItems    // in one call
 	reportTimeout = 2 * time.Second // a report that takes longer is repeated by its sender
 	reportGather  = 2 * time.Millisecond
+	countsEvery   = 5 * time.Second // how often a node tells the leader what its shards are asked
 )
 
 // reports carries what this node finds about its copies to the leader, in batches. The same report twice in a batch is one.
@@ -63,6 +66,8 @@ func (r *reports) take() []shard.Report {
 
 func (r *reports) run() {
 	ctx := r.c.life.ctx
+	counts := time.NewTicker(countsEvery)
+	defer counts.Stop()
 	for {
 		news := r.news.listen()
 		batch := r.take()
@@ -77,10 +82,63 @@ func (r *reports) run() {
 		select {
 		case <-ctx.Done():
 			return
+		case <-counts.C:
+			r.count(ctx)
 		case <-news:
 			pause(ctx, reportGather) // a host that starts reports on all its shards at once
 		}
 	}
+}
+
+// count tells the leader what this node's shards were asked. It is lost when there is none: the next count has it.
+func (r *reports) count(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	from := plan.Reporter{Directory: r.c.cfg.Directory.ID(), Session: r.c.Session()}
+	for samples := range slices.Chunk(r.c.cfg.Counts(), reportsSent) {
+		err := r.c.atLeader(ctx, leaderCall{
+			local: func(_ context.Context, v *voter) error { return v.takeCounts(from.Session, samples) },
+			remote: func(ctx context.Context, g wire.GroupClient) error {
+				_, err := g.Report(ctx, countRequest(from, samples))
+				return err
+			},
+		})
+		if err != nil {
+			r.c.log.Debug("what shards are asked was not taken", "error", err)
+		}
+	}
+}
+
+func countRequest(from plan.Reporter, samples []plan.Sample) *wire.ReportRequest {
+	req := &wire.ReportRequest{Directory: string(from.Directory), Session: uint64(from.Session)}
+	for _, s := range samples {
+		req.Loads = append(req.Loads, &wire.ShardLoad{
+			Type: string(s.Shard.Type), Shard: uint32(s.Shard.Number), Messages: s.Messages, Bytes: s.Bytes, Records: s.Records,
+		})
+	}
+	return req
+}
+
+func countsOf(req *wire.ReportRequest) []plan.Sample {
+	samples := make([]plan.Sample, len(req.Loads))
+	for i, l := range req.Loads {
+		id := shard.ID{Type: shard.TypeName(l.Type), Number: shard.Number(l.Shard)}
+		samples[i] = plan.Sample{Shard: id, Messages: l.Messages, Bytes: l.Bytes, Records: l.Records}
+	}
+	return samples
+}
+
+// takeCounts hands what shards are asked to the leader's loop. It stays in its memory: nothing of it goes into the log.
+func (v *voter) takeCounts(from shard.SessionID, samples []plan.Sample) error {
+	if len(samples) == 0 {
+		return nil
+	}
+	if !v.leading.isReady() {
+		return v.translate(raft.ErrNotLeader)
+	}
+	now, view := v.c.clock.now(), v.machine.state().View
+	v.leading.tell(func(d *plan.Driver) { d.Observe(now, view, from, samples) })
+	return nil
 }
 
 func (r *reports) send(ctx context.Context, batch []shard.Report) error {

@@ -80,14 +80,17 @@ func (s *service) Renew(ctx context.Context, req *wire.RenewRequest) (*wire.Rene
 // Report implements the Group service.
 func (s *service) Report(ctx context.Context, req *wire.ReportRequest) (*wire.ReportReply, error) {
 	v, err := s.c.seat()
-	if err == nil && len(req.Reports) > reportsSent {
-		err = shard.Errorf(shard.CodeOverloaded, "%d reports in one call, the most is %d", len(req.Reports), reportsSent)
+	if n := max(len(req.Reports), len(req.Loads)); err == nil && n > reportsSent {
+		err = shard.Errorf(shard.CodeOverloaded, "%d reports in one call, the most is %d", n, reportsSent)
 	}
 	var batch []shard.Report
 	if err == nil {
 		batch, err = reportsOf(req)
 	}
 	if err == nil {
+		err = v.takeCounts(shard.SessionID(req.Session), countsOf(req))
+	}
+	if err == nil && len(batch) > 0 {
 		from := plan.Reporter{Directory: shard.DirectoryID(req.Directory), Session: shard.SessionID(req.Session)}
 		err = v.takeReports(ctx, from, batch)
 	}

@@ -91,6 +91,7 @@ func (n *Node) connect(directory *coordinator.Directory) (err error) {
 	}
 	cfg.Seal = func(ctx context.Context, items []shard.SealItem) []shard.Sealed { return n.region.Seal(ctx, items) }
 	cfg.Hosted = n.hosted
+	cfg.Counts = n.counts
 	if n.coordinator, err = coordinator.New(cfg); err != nil {
 		return err
 	}
@@ -141,6 +142,14 @@ func (n *Node) hosted() []*wire.Hosted {
 			Type: string(h.Shard.Type), Shard: uint32(h.Shard.Number), Copy: uint64(h.Copy), Role: h.Role, Epoch: uint64(h.Epoch),
 			Last: uint64(h.Last), Durable: uint64(h.Durable), Confirmed: uint64(h.Confirmed), Waiting: h.Waiting,
 		})
+	}
+	return all
+}
+
+func (n *Node) counts() []coordinator.Sample {
+	var all []coordinator.Sample
+	for _, c := range n.region.Counts() {
+		all = append(all, coordinator.Sample{Shard: c.Shard, Messages: c.Messages, Bytes: c.Bytes, Records: c.Records})
 	}
 	return all
 }

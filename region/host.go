@@ -147,6 +147,7 @@ func (h *host) drain(b *batch) {
 	h.collect(b, now)
 	if len(b.calls) > 0 {
 		h.storage.crowded = h.region.cfg.Journal.Backlog() >= journal.MaxQueuedBytes
+		h.pulse.tally(b.calls, h.storage.last)
 	}
 	for _, c := range b.calls {
 		if !h.hold(c) {

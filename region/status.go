@@ -138,7 +138,8 @@ func (h *host) level() bool {
 type pulse struct {
 	report atomic.Pointer[shard.Report]
 	asleep atomic.Bool
-	calm   int // batches of nothing but ticks in a row; owned by the host
+	count  struct{ messages, bytes, records atomic.Uint64 } // since the host began; added to once a batch
+	calm   int                                              // batches of nothing but ticks in a row; owned by the host
 }
 
 // calmTicks is after how many uneventful ticks a host that waits for nothing is left alone.

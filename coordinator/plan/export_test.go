@@ -15,3 +15,6 @@ func (p *Planner) Plan(v *shard.View, loads Loads) int {
 
 // Moves are those of the last plan.
 func (p *Planner) Moves() []Move { return p.l.moves(len(p.l.planned)) }
+
+// Measured is what the driver knows of loads.
+func (d *Driver) Measured() Loads { return d.meter.measured() }

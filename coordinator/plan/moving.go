@@ -84,7 +84,7 @@ func (b *batch) move() {
 	for name, t := range b.view.Types { //lint:maporder any one answers the question
 		changed = changed || m.types[name] != t
 	}
-	changed = changed || len(b.in.Loads) > 0 && b.in.Now >= m.planned+b.d.Times.Weigh
+	changed = changed || len(b.d.meter.last) > 0 && b.in.Now >= m.planned+b.d.Times.Weigh
 	if urgent || changed && b.in.Now >= m.planned+b.d.Times.Replan {
 		b.replan()
 	}
@@ -143,7 +143,7 @@ func (b *batch) replan() {
 	m := &b.d.moving
 	l := &m.layout
 	l.follow(b.view, func(member shard.Member) bool { return m.standings[member.ID].gone })
-	l.loads = b.in.Loads
+	l.loads = b.d.meter.measured()
 	l.plan()
 	m.agenda = m.agenda[:0]
 	for _, move := range l.moves(maxAgenda) {

@@ -67,7 +67,6 @@ type Input struct {
 	// yet, and that renewal's number. For one stored before this process started it is the start of the process.
 	Renewed     func(shard.SessionID) (at time.Duration, number uint64)
 	LeaderSince time.Duration // when this voter became the leader
-	Loads       Loads         // what shards are asked, as far as it is known
 }
 
 // Step is one thing to do: propose Command, or send Seal to Node. One with neither is a skip: its notes say why nothing is
@@ -91,6 +90,7 @@ type Driver struct {
 	fresh  map[shard.TypeName]*fresh
 	expiry map[shard.SessionID]time.Duration // when Expire was proposed last
 	moving moving
+	meter  meter
 }
 
 // memory is what the driver remembers of one shard. What belongs to an epoch is forgotten with it; left and led outlive

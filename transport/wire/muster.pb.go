@@ -983,6 +983,7 @@ type ReportRequest struct {
 	Directory     string                 `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"` // the reporter's
 	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`    // the reporter's
 	Reports       []*Report              `protobuf:"bytes,3,rep,name=reports,proto3" json:"reports,omitempty"`
+	Loads         []*ShardLoad           `protobuf:"bytes,4,rep,name=loads,proto3" json:"loads,omitempty"` // now and then: what the reporter's primaries counted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1038,6 +1039,90 @@ func (x *ReportRequest) GetReports() []*Report {
 	return nil
 }
 
+func (x *ReportRequest) GetLoads() []*ShardLoad {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
+}
+
+// ShardLoad is what a primary counted since its process began.
+type ShardLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	Messages      uint64                 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`     // of the messages
+	Records       uint64                 `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"` // in the log
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardLoad) Reset() {
+	*x = ShardLoad{}
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardLoad) ProtoMessage() {}
+
+func (x *ShardLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardLoad.ProtoReflect.Descriptor instead.
+func (*ShardLoad) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ShardLoad) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ShardLoad) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ShardLoad) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *ShardLoad) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ShardLoad) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
 type ReportReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fault         *Fault                 `protobuf:"bytes,1,opt,name=fault,proto3" json:"fault,omitempty"`
@@ -1047,7 +1132,7 @@ type ReportReply struct {
 
 func (x *ReportReply) Reset() {
 	*x = ReportReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1144,7 @@ func (x *ReportReply) String() string {
 func (*ReportReply) ProtoMessage() {}
 
 func (x *ReportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1157,7 @@ func (x *ReportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
 func (*ReportReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportReply) GetFault() *Fault {
@@ -1092,7 +1177,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1189,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1202,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchRequest) GetFrom() uint64 {
@@ -1149,7 +1234,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1246,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1259,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchEvent) GetIndex() uint64 {
@@ -1240,7 +1325,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1337,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1350,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1322,7 +1407,7 @@ type ArriveReply struct {
 
 func (x *ArriveReply) Reset() {
 	*x = ArriveReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1419,7 @@ func (x *ArriveReply) String() string {
 func (*ArriveReply) ProtoMessage() {}
 
 func (x *ArriveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1432,7 @@ func (x *ArriveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveReply.ProtoReflect.Descriptor instead.
 func (*ArriveReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ArriveReply) GetGeneration() uint64 {
@@ -1387,7 +1472,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1484,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1497,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InspectRequest) GetLinearizable() bool {
@@ -1441,7 +1526,7 @@ type InspectReply struct {
 
 func (x *InspectReply) Reset() {
 	*x = InspectReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1538,7 @@ func (x *InspectReply) String() string {
 func (*InspectReply) ProtoMessage() {}
 
 func (x *InspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1551,7 @@ func (x *InspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectReply.ProtoReflect.Descriptor instead.
 func (*InspectReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InspectReply) GetWhole() []byte {
@@ -1564,7 +1649,7 @@ type Hosted struct {
 
 func (x *Hosted) Reset() {
 	*x = Hosted{}
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1661,7 @@ func (x *Hosted) String() string {
 func (*Hosted) ProtoMessage() {}
 
 func (x *Hosted) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1674,7 @@ func (x *Hosted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hosted.ProtoReflect.Descriptor instead.
 func (*Hosted) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Hosted) GetType() string {
@@ -1673,7 +1758,7 @@ type AdministerRequest struct {
 
 func (x *AdministerRequest) Reset() {
 	*x = AdministerRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1770,7 @@ func (x *AdministerRequest) String() string {
 func (*AdministerRequest) ProtoMessage() {}
 
 func (x *AdministerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1783,7 @@ func (x *AdministerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdministerRequest.ProtoReflect.Descriptor instead.
 func (*AdministerRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdministerRequest) GetOrder() Order {
@@ -1784,7 +1869,7 @@ type AdministerReply struct {
 
 func (x *AdministerReply) Reset() {
 	*x = AdministerReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1881,7 @@ func (x *AdministerReply) String() string {
 func (*AdministerReply) ProtoMessage() {}
 
 func (x *AdministerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1894,7 @@ func (x *AdministerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdministerReply.ProtoReflect.Descriptor instead.
 func (*AdministerReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AdministerReply) GetStage() string {
@@ -1858,7 +1943,7 @@ type ConsultRequest struct {
 
 func (x *ConsultRequest) Reset() {
 	*x = ConsultRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1955,7 @@ func (x *ConsultRequest) String() string {
 func (*ConsultRequest) ProtoMessage() {}
 
 func (x *ConsultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +1968,7 @@ func (x *ConsultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsultRequest.ProtoReflect.Descriptor instead.
 func (*ConsultRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConsultRequest) GetQuestion() Question {
@@ -1921,7 +2006,7 @@ type ConsultReply struct {
 
 func (x *ConsultReply) Reset() {
 	*x = ConsultReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2018,7 @@ func (x *ConsultReply) String() string {
 func (*ConsultReply) ProtoMessage() {}
 
 func (x *ConsultReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2031,7 @@ func (x *ConsultReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsultReply.ProtoReflect.Descriptor instead.
 func (*ConsultReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConsultReply) GetHistory() []byte {
@@ -2013,7 +2098,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2110,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2123,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Evidence) GetEpoch() uint64 {
@@ -2151,7 +2236,7 @@ type Witness struct {
 
 func (x *Witness) Reset() {
 	*x = Witness{}
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2248,7 @@ func (x *Witness) String() string {
 func (*Witness) ProtoMessage() {}
 
 func (x *Witness) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2261,7 @@ func (x *Witness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Witness.ProtoReflect.Descriptor instead.
 func (*Witness) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Witness) GetCopy() uint64 {
@@ -2269,7 +2354,7 @@ type RaftPeer struct {
 
 func (x *RaftPeer) Reset() {
 	*x = RaftPeer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2366,7 @@ func (x *RaftPeer) String() string {
 func (*RaftPeer) ProtoMessage() {}
 
 func (x *RaftPeer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2379,7 @@ func (x *RaftPeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftPeer.ProtoReflect.Descriptor instead.
 func (*RaftPeer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RaftPeer) GetNode() string {
@@ -2344,7 +2429,7 @@ type PlanLine struct {
 
 func (x *PlanLine) Reset() {
 	*x = PlanLine{}
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2356,7 +2441,7 @@ func (x *PlanLine) String() string {
 func (*PlanLine) ProtoMessage() {}
 
 func (x *PlanLine) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2369,7 +2454,7 @@ func (x *PlanLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanLine.ProtoReflect.Descriptor instead.
 func (*PlanLine) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PlanLine) GetStep() string {
@@ -2413,7 +2498,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2510,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2523,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Envelope) GetCall() uint64 {
@@ -2534,7 +2619,7 @@ type EnvelopeFrame struct {
 
 func (x *EnvelopeFrame) Reset() {
 	*x = EnvelopeFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2631,7 @@ func (x *EnvelopeFrame) String() string {
 func (*EnvelopeFrame) ProtoMessage() {}
 
 func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2644,7 @@ func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeFrame.ProtoReflect.Descriptor instead.
 func (*EnvelopeFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EnvelopeFrame) GetEnvelopes() []*Envelope {
@@ -2580,7 +2665,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2677,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2690,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Answer) GetCall() uint64 {
@@ -2638,7 +2723,7 @@ type AnswerFrame struct {
 
 func (x *AnswerFrame) Reset() {
 	*x = AnswerFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2735,7 @@ func (x *AnswerFrame) String() string {
 func (*AnswerFrame) ProtoMessage() {}
 
 func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2748,7 @@ func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFrame.ProtoReflect.Descriptor instead.
 func (*AnswerFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AnswerFrame) GetAnswers() []*Answer {
@@ -2683,7 +2768,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +2780,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +2793,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -2744,7 +2829,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2756,7 +2841,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2769,7 +2854,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Append) GetType() string {
@@ -2858,7 +2943,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +2955,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +2968,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -2907,7 +2992,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3004,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3017,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Ack) GetType() string {
@@ -2994,7 +3079,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3091,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3104,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Nack) GetType() string {
@@ -3095,7 +3180,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3192,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3205,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -3149,7 +3234,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3246,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3259,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SealItem) GetType() string {
@@ -3214,7 +3299,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3311,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3324,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -3267,7 +3352,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3279,7 +3364,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3292,7 +3377,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Sealed) GetType() string {
@@ -3374,7 +3459,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +3471,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +3484,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -3423,7 +3508,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[44]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3435,7 +3520,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[44]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,7 +3533,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{44}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AskRequest) GetType() string {
@@ -3504,7 +3589,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[45]
+	mi := &file_transport_wire_muster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3601,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[45]
+	mi := &file_transport_wire_muster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3614,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{45}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -3617,11 +3702,18 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06detail\x18\a \x01(\tR\x06detail\x12\x16\n" +
-	"\x06copies\x18\b \x03(\x04R\x06copies\"t\n" +
+	"\x06copies\x18\b \x03(\x04R\x06copies\"\xa0\x01\n" +
 	"\rReportRequest\x12\x1c\n" +
 	"\tdirectory\x18\x01 \x01(\tR\tdirectory\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12+\n" +
-	"\areports\x18\x03 \x03(\v2\x11.muster.v1.ReportR\areports\"5\n" +
+	"\areports\x18\x03 \x03(\v2\x11.muster.v1.ReportR\areports\x12*\n" +
+	"\x05loads\x18\x04 \x03(\v2\x14.muster.v1.ShardLoadR\x05loads\"\x81\x01\n" +
+	"\tShardLoad\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x1a\n" +
+	"\bmessages\x18\x03 \x01(\x04R\bmessages\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x18\n" +
+	"\arecords\x18\x05 \x01(\x04R\arecords\"5\n" +
 	"\vReportReply\x12&\n" +
 	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\"6\n" +
 	"\fWatchRequest\x12\x12\n" +
@@ -3902,7 +3994,7 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 }
 
 var file_transport_wire_muster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_transport_wire_muster_proto_goTypes = []any{
 	(Order)(0),                // 0: muster.v1.Order
 	(Question)(0),             // 1: muster.v1.Question
@@ -3920,38 +4012,39 @@ var file_transport_wire_muster_proto_goTypes = []any{
 	(*RenewReply)(nil),        // 13: muster.v1.RenewReply
 	(*Report)(nil),            // 14: muster.v1.Report
 	(*ReportRequest)(nil),     // 15: muster.v1.ReportRequest
-	(*ReportReply)(nil),       // 16: muster.v1.ReportReply
-	(*WatchRequest)(nil),      // 17: muster.v1.WatchRequest
-	(*WatchEvent)(nil),        // 18: muster.v1.WatchEvent
-	(*ArriveRequest)(nil),     // 19: muster.v1.ArriveRequest
-	(*ArriveReply)(nil),       // 20: muster.v1.ArriveReply
-	(*InspectRequest)(nil),    // 21: muster.v1.InspectRequest
-	(*InspectReply)(nil),      // 22: muster.v1.InspectReply
-	(*Hosted)(nil),            // 23: muster.v1.Hosted
-	(*AdministerRequest)(nil), // 24: muster.v1.AdministerRequest
-	(*AdministerReply)(nil),   // 25: muster.v1.AdministerReply
-	(*ConsultRequest)(nil),    // 26: muster.v1.ConsultRequest
-	(*ConsultReply)(nil),      // 27: muster.v1.ConsultReply
-	(*Evidence)(nil),          // 28: muster.v1.Evidence
-	(*Witness)(nil),           // 29: muster.v1.Witness
-	(*RaftPeer)(nil),          // 30: muster.v1.RaftPeer
-	(*PlanLine)(nil),          // 31: muster.v1.PlanLine
-	(*Envelope)(nil),          // 32: muster.v1.Envelope
-	(*EnvelopeFrame)(nil),     // 33: muster.v1.EnvelopeFrame
-	(*Answer)(nil),            // 34: muster.v1.Answer
-	(*AnswerFrame)(nil),       // 35: muster.v1.AnswerFrame
-	(*EpochStart)(nil),        // 36: muster.v1.EpochStart
-	(*Append)(nil),            // 37: muster.v1.Append
-	(*AppendFrame)(nil),       // 38: muster.v1.AppendFrame
-	(*Ack)(nil),               // 39: muster.v1.Ack
-	(*Nack)(nil),              // 40: muster.v1.Nack
-	(*AckFrame)(nil),          // 41: muster.v1.AckFrame
-	(*SealItem)(nil),          // 42: muster.v1.SealItem
-	(*SealRequest)(nil),       // 43: muster.v1.SealRequest
-	(*Sealed)(nil),            // 44: muster.v1.Sealed
-	(*SealReply)(nil),         // 45: muster.v1.SealReply
-	(*AskRequest)(nil),        // 46: muster.v1.AskRequest
-	(*AskReply)(nil),          // 47: muster.v1.AskReply
+	(*ShardLoad)(nil),         // 16: muster.v1.ShardLoad
+	(*ReportReply)(nil),       // 17: muster.v1.ReportReply
+	(*WatchRequest)(nil),      // 18: muster.v1.WatchRequest
+	(*WatchEvent)(nil),        // 19: muster.v1.WatchEvent
+	(*ArriveRequest)(nil),     // 20: muster.v1.ArriveRequest
+	(*ArriveReply)(nil),       // 21: muster.v1.ArriveReply
+	(*InspectRequest)(nil),    // 22: muster.v1.InspectRequest
+	(*InspectReply)(nil),      // 23: muster.v1.InspectReply
+	(*Hosted)(nil),            // 24: muster.v1.Hosted
+	(*AdministerRequest)(nil), // 25: muster.v1.AdministerRequest
+	(*AdministerReply)(nil),   // 26: muster.v1.AdministerReply
+	(*ConsultRequest)(nil),    // 27: muster.v1.ConsultRequest
+	(*ConsultReply)(nil),      // 28: muster.v1.ConsultReply
+	(*Evidence)(nil),          // 29: muster.v1.Evidence
+	(*Witness)(nil),           // 30: muster.v1.Witness
+	(*RaftPeer)(nil),          // 31: muster.v1.RaftPeer
+	(*PlanLine)(nil),          // 32: muster.v1.PlanLine
+	(*Envelope)(nil),          // 33: muster.v1.Envelope
+	(*EnvelopeFrame)(nil),     // 34: muster.v1.EnvelopeFrame
+	(*Answer)(nil),            // 35: muster.v1.Answer
+	(*AnswerFrame)(nil),       // 36: muster.v1.AnswerFrame
+	(*EpochStart)(nil),        // 37: muster.v1.EpochStart
+	(*Append)(nil),            // 38: muster.v1.Append
+	(*AppendFrame)(nil),       // 39: muster.v1.AppendFrame
+	(*Ack)(nil),               // 40: muster.v1.Ack
+	(*Nack)(nil),              // 41: muster.v1.Nack
+	(*AckFrame)(nil),          // 42: muster.v1.AckFrame
+	(*SealItem)(nil),          // 43: muster.v1.SealItem
+	(*SealRequest)(nil),       // 44: muster.v1.SealRequest
+	(*Sealed)(nil),            // 45: muster.v1.Sealed
+	(*SealReply)(nil),         // 46: muster.v1.SealReply
+	(*AskRequest)(nil),        // 47: muster.v1.AskRequest
+	(*AskReply)(nil),          // 48: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
 	5,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
@@ -3960,65 +4053,66 @@ var file_transport_wire_muster_proto_depIdxs = []int32{
 	2,  // 3: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
 	2,  // 4: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
 	14, // 5: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
-	2,  // 6: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
-	2,  // 7: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
-	23, // 8: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
-	2,  // 9: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
-	0,  // 10: muster.v1.AdministerRequest.order:type_name -> muster.v1.Order
-	2,  // 11: muster.v1.AdministerReply.fault:type_name -> muster.v1.Fault
-	1,  // 12: muster.v1.ConsultRequest.question:type_name -> muster.v1.Question
-	30, // 13: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
-	31, // 14: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
-	2,  // 15: muster.v1.ConsultReply.fault:type_name -> muster.v1.Fault
-	28, // 16: muster.v1.ConsultReply.evidence:type_name -> muster.v1.Evidence
-	29, // 17: muster.v1.Evidence.witnesses:type_name -> muster.v1.Witness
-	32, // 18: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
-	2,  // 19: muster.v1.Answer.fault:type_name -> muster.v1.Fault
-	34, // 20: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	37, // 21: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	36, // 22: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	39, // 23: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	40, // 24: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	42, // 25: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	36, // 26: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
-	2,  // 27: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	44, // 28: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
-	2,  // 29: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	3,  // 30: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	6,  // 31: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	8,  // 32: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
-	10, // 33: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	12, // 34: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	15, // 35: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
-	17, // 36: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	19, // 37: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	21, // 38: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	24, // 39: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
-	26, // 40: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
-	33, // 41: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	38, // 42: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	43, // 43: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	46, // 44: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	4,  // 45: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	7,  // 46: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	9,  // 47: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
-	11, // 48: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	13, // 49: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	16, // 50: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
-	18, // 51: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	20, // 52: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	22, // 53: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	25, // 54: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
-	27, // 55: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
-	35, // 56: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	41, // 57: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	45, // 58: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	47, // 59: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	45, // [45:60] is the sub-list for method output_type
-	30, // [30:45] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	16, // 6: muster.v1.ReportRequest.loads:type_name -> muster.v1.ShardLoad
+	2,  // 7: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
+	2,  // 8: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
+	24, // 9: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
+	2,  // 10: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
+	0,  // 11: muster.v1.AdministerRequest.order:type_name -> muster.v1.Order
+	2,  // 12: muster.v1.AdministerReply.fault:type_name -> muster.v1.Fault
+	1,  // 13: muster.v1.ConsultRequest.question:type_name -> muster.v1.Question
+	31, // 14: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
+	32, // 15: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
+	2,  // 16: muster.v1.ConsultReply.fault:type_name -> muster.v1.Fault
+	29, // 17: muster.v1.ConsultReply.evidence:type_name -> muster.v1.Evidence
+	30, // 18: muster.v1.Evidence.witnesses:type_name -> muster.v1.Witness
+	33, // 19: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
+	2,  // 20: muster.v1.Answer.fault:type_name -> muster.v1.Fault
+	35, // 21: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
+	38, // 22: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	37, // 23: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	40, // 24: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	41, // 25: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	43, // 26: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	37, // 27: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	2,  // 28: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
+	45, // 29: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	2,  // 30: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
+	3,  // 31: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	6,  // 32: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	8,  // 33: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
+	10, // 34: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	12, // 35: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	15, // 36: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	18, // 37: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	20, // 38: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	22, // 39: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	25, // 40: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
+	27, // 41: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
+	34, // 42: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	39, // 43: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	44, // 44: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	47, // 45: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	4,  // 46: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	7,  // 47: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	9,  // 48: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
+	11, // 49: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	13, // 50: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	17, // 51: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	19, // 52: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	21, // 53: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	23, // 54: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	26, // 55: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
+	28, // 56: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
+	36, // 57: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	42, // 58: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	46, // 59: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	48, // 60: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	46, // [46:61] is the sub-list for method output_type
+	31, // [31:46] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_transport_wire_muster_proto_init() }
@@ -4032,7 +4126,7 @@ func file_transport_wire_muster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
