@@ -32,6 +32,12 @@ var rows = []struct {
 	{[]string{"P4", "P5"}, (*bench).asks},
 	{[]string{"P6"}, (*bench).tells},
 	{[]string{"P7"}, (*bench).local},
+	{[]string{"P8"}, (*bench).idle},
+	{[]string{"P9"}, (*bench).failover},
+	{[]string{"P10"}, (*bench).replay},
+	{[]string{"P11"}, (*bench).barrier},
+	{[]string{"P12"}, (*bench).plan},
+	{[]string{"P15"}, (*bench).growth},
 }
 
 func (b *bench) wanted(row string) bool { return len(b.rows) == 0 || slices.Contains(b.rows, row) }

@@ -45,12 +45,16 @@ type kindSettings struct {
 	Replicas int    `json:"replicas"`
 	MinAcks  int    `json:"min_acks"`
 	Volatile bool   `json:"volatile"`
+	Whole    bool   `json:"whole"` // no snapshots: an entity is brought back from all its events
 }
 
 // newKind defines a type that answers a command with the command's tag and the number of commands so far. A durable one
 // records the whole command as its event.
 func newKind(s kindSettings) *kind {
 	options := []entity.Option{entity.Shards(s.Shards), entity.Encoding(entity.Raw), entity.SnapshotEncoding(entity.Binary)}
+	if s.Whole {
+		options = append(options, entity.SnapshotEvery(0))
+	}
 	if s.Volatile {
 		options = append(options, entity.Volatile())
 	} else {

@@ -86,7 +86,7 @@ func (m *member) do(r load.Request) (any, error) {
 		defer cancel()
 		return nil, m.node.Shutdown(ctx)
 	}
-	return nil, fmt.Errorf("nothing is called %q", r.Do)
+	return m.control(r)
 }
 
 // ready waits until every shard is served.

@@ -80,6 +80,14 @@ func freeAddrs(n int) ([]string, error) {
 	return addrs, nil
 }
 
+// restart starts a member again that was killed. It does not wait for anything.
+func (g *group) restart(i int) (err error) {
+	g.members[i].Kill()
+	s := g.all[i]
+	g.members[i], err = s.started(filepath.Dir(s.Dir))
+	return err
+}
+
 func (g *group) processes() []*load.Process {
 	if g.caller == nil {
 		return g.members

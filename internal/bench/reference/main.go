@@ -45,6 +45,7 @@ var (
 		"grains":   newGrains,
 		"actors":   newActors,
 		"told":     newTold,
+		"scan":     newScan,
 		"dragon1":  func(dir string) (reference, error) { return newDragon(dir, 1) },
 		"dragon48": func(dir string) (reference, error) { return newDragon(dir, 48) },
 	}
