@@ -9,20 +9,6 @@ import (
 	"muster/shard"
 )
 
-// A snapshot is an Install with the log that the staged records stand for.
-type snapshot struct {
-	replication.Install
-	stands journal
-}
-
-// replaced returns the journal that a write changes: the node's own, or what an Install makes of it.
-func (n *node) replaced(own journal, w *replication.Write) journal {
-	if w.Install.LSN != 0 {
-		return n.stage[:w.Install.LSN]
-	}
-	return own
-}
-
 // A log starts only where everything before is confirmed and durable here, and further on each time.
 func TestStart(t *testing.T) {
 	c := serving(t)

@@ -33,6 +33,9 @@ func (c *Copy) Serves() bool { return c.serving() }
 // Changing reports whether another C was proposed and is not decided.
 func (c *Copy) Changing() bool { return c.leading != nil && c.leading.change != nil }
 
+// Base is the LSN after which the copy's log starts.
+func (c *Copy) Base() shard.LSN { return c.log.base.LSN }
+
 // Confirmed is the LSN the copy knows to be confirmed.
 func (c *Copy) Confirmed() shard.LSN { return c.log.confirmed }
 

@@ -33,7 +33,7 @@ func (w *world) key() [2]uint64 {
 	b = w.past.fingerprint(b)
 	l := w.left
 	b = append(b, byte(l.writes), byte(l.crashes), byte(l.wipes), byte(l.suspects), byte(l.reads), byte(l.ticks))
-	b = append(b, byte(l.rots), byte(l.learners), byte(l.drops), byte(l.changes), byte(l.wishes))
+	b = append(b, byte(l.rots), byte(l.learners), byte(l.drops), byte(l.changes), byte(l.wishes), byte(l.starts))
 	w.r.scratch = b
 	return w.r.hash(b)
 }
@@ -66,18 +66,21 @@ func (p *past) fingerprint(b []byte) []byte {
 }
 
 func (n *node) fingerprint(b []byte) []byte {
-	b = append(b, byte(n.session), byte(n.wiped), byte(n.life), byte(n.id), byte(n.disk.promised), byte(n.disk.confirmed))
+	b = append(b, byte(n.session), byte(n.wiped), byte(n.life), byte(n.id), byte(n.disk.promised), byte(n.disk.confirmed), byte(n.disk.base))
 	b = n.disk.log.fingerprint(b)
 	if n.copy == nil {
 		return append(b, 0)
 	}
 	b = n.log.fingerprint(n.copy.Fingerprint(append(b, 1)))
 	for _, w := range n.queue {
-		b = append(b, byte(w.Promise), byte(w.Truncate), byte(w.Confirmed))
+		b = append(b, byte(w.Promise), byte(w.Install.LSN), byte(w.Truncate), byte(w.Confirmed))
 		b = journal(nil).with(&replication.Write{Records: w.Records}).fingerprint(b)
 	}
 	for _, g := range n.maps {
 		b = binary.AppendUvarint(append(b, 'm'), uint64(g.id))
+	}
+	if n.stage != nil {
+		b = n.stage.fingerprint(append(b, 'i'))
 	}
 	if n.seen != nil {
 		p := n.seen.place
@@ -112,6 +115,9 @@ func encode(b []byte, m any) []byte {
 		for _, r := range m.Records {
 			add('r', uint64(r.Epoch), uint64(r.Kind), uint64(r.Seq))
 		}
+	case snapshot:
+		add('i', uint64(m.Epoch), uint64(m.From), uint64(m.To), uint64(m.Base.Epoch), uint64(m.Base.LSN))
+		b = m.stands.fingerprint(b)
 	case replication.Ack:
 		add('a', uint64(m.Epoch), uint64(m.Copy), uint64(m.LSN), m.Round)
 	case replication.Nack:

@@ -42,6 +42,7 @@ var searches = []config{
 		may: budget{writes: 1, learners: 1, changes: 1, rots: 1}},
 	{name: "whims", members: 2, spares: 1, learner: learner{node: 3}, quorum: 2, epochs: 1, instant: true, whims: true,
 		may: budget{writes: 1, changes: 2}},
+	{name: "early", members: 2, spares: 1, quorum: 2, epochs: 1, instant: true, whims: true, may: budget{learners: 1, changes: 1}},
 	{name: "two-changes", members: 3, spares: 1, learner: learner{4, 3}, quorum: 2, epochs: 1, instant: true, whims: true,
 		may: budget{writes: 1, changes: 2}},
 	{name: "twice", members: 2, spares: 1, quorum: 2, epochs: 1, instant: true,
@@ -53,6 +54,14 @@ var searches = []config{
 	{name: "hand-off-alone", members: 2, quorum: 1, epochs: 2, may: budget{writes: 1, wishes: 1, reads: 1}},
 	{name: "hand-off-back", members: 2, quorum: 1, epochs: 4, instant: true, late: true, may: budget{writes: 1, wishes: 2}},
 	{name: "hand-off-crash", members: 2, quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, wishes: 1, crashes: 1}},
+
+	// Logs start later; who lacks what stood before gets the shard snapshot.
+	{name: "shorten", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, starts: 1}},
+	{name: "shorten-crash", members: 2, quorum: 2, epochs: 3, late: true, may: budget{writes: 1, crashes: 1, starts: 1}},
+	{name: "learn-by-snapshot", members: 2, spares: 1, quorum: 2, epochs: 2,
+		may: budget{writes: 1, learners: 1, changes: 1, starts: 1}},
+	{name: "late-snapshot", members: 3, quorum: 2, epochs: 1, instant: true, may: budget{writes: 2, starts: 1}},
+	{name: "tail-and-snapshot", members: 3, quorum: 2, epochs: 2, tail: 1, may: budget{suspects: 1, starts: 1}},
 }
 
 // The large searches take minutes and gigabytes each.
@@ -63,6 +72,13 @@ var largeSearches = []config{
 	{name: "large-failovers", members: 3, quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, suspects: 2}},
 	{name: "large-two-writes", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 2, suspects: 1}},
 	{name: "large-crash", members: 3, quorum: 2, epochs: 3, may: budget{writes: 2, crashes: 1}},
+	{name: "large-mint", members: 2, spares: 1, quorum: 2, epochs: 1, instant: true,
+		may: budget{writes: 1, learners: 1, changes: 1, rots: 1, wishes: 1}},
+	{name: "large-replace", members: 3, spares: 1, learner: learner{4, 2}, quorum: 2, epochs: 2, instant: true,
+		may: budget{writes: 1, changes: 1, suspects: 1, reads: 1}},
+	{name: "large-hand-off", members: 3, quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, wishes: 1, suspects: 1}},
+	{name: "large-snapshot", members: 3, quorum: 2, epochs: 2, tail: 1, instant: true,
+		may: budget{writes: 1, suspects: 1, starts: 1}},
 }
 
 // TestExplore visits every state of the searches and checks the invariants in each.
@@ -84,7 +100,7 @@ var everything = budget{writes: 6, crashes: 3, wipes: 1, suspects: 4, reads: 2, 
 
 // The walks in which shards move.
 var moving = budget{
-	writes: 6, crashes: 2, wipes: 1, suspects: 2, reads: 2, ticks: 3, rots: 1, learners: 4, drops: 1, changes: 5, wishes: 3,
+	writes: 6, crashes: 2, wipes: 1, suspects: 2, reads: 2, ticks: 3, rots: 1, learners: 4, drops: 1, changes: 5, wishes: 3, starts: 3,
 }
 
 var randomWalks = []config{

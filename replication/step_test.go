@@ -29,6 +29,7 @@ const (
 	reconfigure             // a primary asks for another C
 	stepDown                // a primary gives up its lead, as the map wishes
 	rot                     // the data of a copy are found damaged
+	shorten                 // a log starts later: what its first records came to is put apart
 	crash                   // the process is gone; what was not synced is lost
 	restart                 // the node comes back on its directory
 	wipe                    // the node comes back without its directory
@@ -42,7 +43,8 @@ const (
 )
 
 var verbs = [...]string{
-	"deliver", "sync", "see the map at", "propose at", "read at", "tick", "ask for another C at", "step down at", "rot at", "crash",
+	"deliver", "sync", "see the map at", "propose at", "read at", "tick", "ask for another C at", "step down at", "rot at", "shorten the log of",
+	"crash",
 	"restart", "wipe", "suspect", "elect from", "activate", "mint a learner on", "drop the learner", "wish to lead", "apply",
 }
 
@@ -88,6 +90,8 @@ func (w *world) can(what verb, n *node) bool {
 		return n.copy != nil && n.copy.Serves() && n.seen.place.HandTo != 0
 	case rot:
 		return w.left.rots > 0 && n.copy != nil
+	case shorten:
+		return w.left.starts > 0 && n.copy != nil && n.copy.Base() < shard.LSN(len(n.log))
 	case crash:
 		return w.left.crashes > 0 && n.up && n.id != 0
 	case restart:
@@ -152,6 +156,8 @@ func (w *world) receiver(m any) (int, bool) {
 	var n *node
 	switch m := m.(type) {
 	case replication.Append:
+		i, n = w.home(m.To)
+	case snapshot:
 		i, n = w.home(m.To)
 	case sealItem:
 		i, n = w.home(m.Copy)
@@ -231,6 +237,8 @@ func (w *world) take(s step) bool {
 	case rot:
 		w.left.rots--
 		w.rot(n)
+	case shorten:
+		return w.shorten(n)
 	case crash:
 		w.left.crashes--
 		n.crash()
@@ -242,6 +250,8 @@ func (w *world) receive(n *node, m any) {
 	switch m := m.(type) {
 	case replication.Append:
 		w.carry(n, n.copy.Append(m))
+	case snapshot:
+		w.install(n, m)
 	case replication.Ack:
 		w.carry(n, n.copy.Ack(m))
 	case replication.Nack:

@@ -131,7 +131,9 @@ func (n *node) crash() {
 }
 
 // close stops hosting the copy.
-func (n *node) close() { n.copy, n.log, n.queue, n.seen, n.read = nil, nil, nil, nil, nil }
+func (n *node) close() {
+	n.copy, n.log, n.queue, n.stage, n.seen, n.read = nil, nil, nil, nil, nil, nil
+}
 
 func (n *node) start() {
 	n.up = true
@@ -167,6 +169,7 @@ type budget struct {
 	learners, drops                                int8 // that the group mints, and gives up
 	changes                                        int8 // of C that primaries propose
 	wishes                                         int8 // that another member leads
+	starts                                         int8 // records that are put apart at the start of a log
 }
 
 // A world is one state of everything: the group, the nodes, what the network may still deliver, and what has happened.
@@ -257,13 +260,19 @@ func (w *world) carry(n *node, e replication.Effects) {
 	}
 	if e.Write != nil {
 		n.queue = append(n.queue, e.Write)
-		n.log = n.log.with(e.Write)
+		n.log = n.replaced(n.log, e.Write).with(e.Write)
 		w.past.wrote(n)
 	}
 	for _, o := range e.Appends {
 		m := o.Append
+		if base := n.copy.Base(); m.Prev.LSN < base {
+			w.past.fail("I7: copy %d sends what follows %s, its log starts after %d", n.id, m.Prev, base)
+		}
 		m.Records = n.log.records(m.Prev.LSN, o.Through)
 		w.send(m)
+	}
+	for _, m := range e.Installs {
+		w.send(snapshot{m, n.log[:m.Base.LSN]})
 	}
 	for _, a := range e.Acks {
 		w.past.acked(n, a)
@@ -339,6 +348,9 @@ func (w *world) matters(m any) bool {
 	p := w.group.place
 	switch m := m.(type) {
 	case replication.Append:
+		_, n := w.home(m.To)
+		return n != nil && (m.Epoch >= n.disk.promised || w.mayHear(m.Epoch))
+	case snapshot:
 		_, n := w.home(m.To)
 		return n != nil && (m.Epoch >= n.disk.promised || w.mayHear(m.Epoch))
 	case report:
