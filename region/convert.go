@@ -25,6 +25,42 @@ func appendOf(m *wire.Append) (replication.Append, error) {
 	}, err
 }
 
+func keyMessage(k replication.Key) *wire.ApartKey {
+	return &wire.ApartKey{Kind: uint32(k.Kind), Entity: string(k.Entity), Session: uint64(k.Session)}
+}
+
+func keyOf(m *wire.ApartKey) replication.Key {
+	return replication.Key{
+		Kind: replication.Kind(m.GetKind()), Entity: shard.EntityID(m.GetEntity()), Session: shard.SessionID(m.GetSession()),
+	}
+}
+
+// partMessage is a part of a shard snapshot: an append whose records stand for those up to Prev.
+func partMessage(m *replication.Install, after replication.Key, last bool) *wire.Append {
+	return &wire.Append{
+		Type: string(m.Shard.Type), Shard: uint32(m.Shard.Number), Epoch: uint64(m.Epoch), From: uint64(m.From), To: uint64(m.To),
+		PrevEpoch: uint64(m.Base.Epoch), PrevLsn: uint64(m.Base.LSN), Part: &wire.Part{After: keyMessage(after), Last: last},
+	}
+}
+
+func partOf(a *replication.Append, m *wire.Part, from *ackStream) *part {
+	return &part{
+		of:    replication.Install{Shard: a.Shard, Epoch: a.Epoch, From: a.From, To: a.To, Base: a.Prev},
+		after: keyOf(m.After), last: m.Last, records: a.Records, from: from,
+	}
+}
+
+func stagedMessage(m *replication.Install, last replication.Key, gap bool) *wire.Ack {
+	return &wire.Ack{
+		Type: string(m.Shard.Type), Shard: uint32(m.Shard.Number), Copy: uint64(m.To), Epoch: uint64(m.Epoch), Lsn: uint64(m.Base.LSN),
+		Staged: &wire.Staged{Last: keyMessage(last), Gap: gap},
+	}
+}
+
+func stagedOf(a *replication.Ack, m *wire.Staged) *staged {
+	return &staged{copy: a.Copy, epoch: a.Epoch, base: a.LSN, last: keyOf(m.Last), gap: m.Gap}
+}
+
 func ackMessage(a replication.Ack) *wire.Ack {
 	return &wire.Ack{
 		Type: string(a.Shard.Type), Shard: uint32(a.Shard.Number), Copy: uint64(a.Copy),

@@ -18,6 +18,7 @@ type copies struct {
 	hosts    table[shard.CopyID, *host]
 	session  shard.SessionID // this process's when the last map was followed; owned by Update
 	reading  chan struct{}   // a place for each log that is read at once
+	upkeep   chan struct{}   // the place of the one step of a compaction that runs at a time
 	reported time.Duration   // when reports were last repeated; owned by the beat
 	roused   time.Duration   // when every host was last given a tick; owned by the beat
 	pauses   pauses
@@ -42,7 +43,7 @@ type holding struct {
 }
 
 func (c *copies) init(r *Region) {
-	c.region, c.reading = r, make(chan struct{}, runtime.GOMAXPROCS(0))
+	c.region, c.reading, c.upkeep = r, make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, 1)
 	c.mu.byShard = map[shard.ID][]shard.CopyID{}
 	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}
 	c.mu.Lock()

@@ -1,6 +1,7 @@
 package region_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -98,12 +99,16 @@ func newGroup(t testing.TB, size int, types ...entity.Definition) *group {
 	return g
 }
 
+// shortLog is so short that every test of some length runs over compactions, on primaries and replicas.
+const shortLog = 40
+
 // start begins a new life of the node: a new session, on the same directory.
 func (n *node) start() {
 	g, t := n.group, n.group.t
 	t.Helper()
 	var err error
 	n.options.Directory = n.directory
+	n.limits.Log = cmp.Or(n.limits.Log, shortLog)
 	if n.journal, err = journal.Open(filepath.Join(n.dir, "journal"), n.options); err != nil {
 		t.Fatal(err)
 	}

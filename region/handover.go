@@ -17,6 +17,9 @@ type handing struct {
 
 // restless reports whether time matters to the host beyond what the protocol does with it.
 func (h *host) restless() bool {
+	if h.storage.compaction.busy || h.storage.compaction.goal > h.storage.base {
+		return true
+	}
 	if h.term == nil {
 		return h.given != nil && !h.given.Taken
 	}

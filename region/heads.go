@@ -7,19 +7,24 @@ import (
 	"muster/shard"
 )
 
-// heads notes, for each entity of a shard, where in the log its state is: its newest confirmed snapshot and the records
-// since. Kept by primaries and replicas alike, so that a new primary can load any entity at once. Owned by the host.
+// heads notes, for each entity of a shard that has records in the log, where its state is: its newest confirmed snapshot and
+// the records since. Kept by primaries and replicas alike, so that a new primary can load any entity at once. An entity that
+// is only apart from the log has no head, so what is kept here grows with the log and not with the entities. Owned by the host.
 //
 // Only records with events are noted. Each of them advances the entity's sequence number by one, so a record's number
 // follows from its place in the list.
 type heads struct {
 	entities  map[shard.EntityID]*head
 	snapshots queue[snapshotAt] // logged but not confirmed, by LSN
+	bases     queue[snapshotAt] // those that were an entity's newest when they were confirmed, by LSN
+	live      queue[liveRecord] // records with events, by LSN; those at the front that a snapshot covers are left out
+	apart     shard.LSN         // bases up to here are apart from the log, too
 }
 
 type head struct {
-	base  shard.LSN // newest confirmed snapshot, 0 for none
-	seq   shard.Seq // the sequence number that base holds
+	id    shard.EntityID
+	base  shard.LSN // newest confirmed snapshot in the log, 0 for none
+	seq   shard.Seq // the sequence number that base holds; without a base, what is apart holds that at least
 	after []shard.LSN
 }
 
@@ -29,38 +34,52 @@ type snapshotAt struct {
 	seq    shard.Seq
 }
 
+// A liveRecord is a record and its entity's head.
+type liveRecord struct {
+	lsn shard.LSN
+	of  *head
+}
+
+// covered reports whether a snapshot holds what the record did.
+func (r liveRecord) covered() bool { return len(r.of.after) == 0 || r.of.after[0] > r.lsn }
+
 func newHeads() heads { return heads{entities: map[shard.EntityID]*head{}} }
 
 // last is the entity's newest sequence number.
 func (h *head) last() shard.Seq { return h.seq + shard.Seq(len(h.after)) }
 
-// note takes a record into account that was appended to the log.
+// note takes a record into account that was appended to the log. An entity that is met first at a later number than 1 has
+// the rest apart.
 func (h *heads) note(r *replication.Record) {
 	switch r.Kind {
 	case replication.KindCommand:
 		e := h.entities[r.Entity]
 		if e == nil {
-			e = &head{}
+			e = &head{id: r.Entity, seq: max(r.Seq, 1) - 1}
 			h.entities[r.Entity] = e
 		}
 		if r.Seq > e.last() {
 			e.after = append(e.after, r.LSN)
+			h.live.push(liveRecord{r.LSN, e})
 		}
 	case replication.KindSnapshot:
 		h.snapshots.push(snapshotAt{r.Entity, r.LSN, r.Seq})
 	}
 }
 
-// confirm makes the snapshots up to lsn the ones to load from.
+// confirm makes the snapshots up to lsn the ones to load from. One of an entity that has no records before it in the log tells
+// nothing: what is apart is whole by itself, and the snapshot may well be older, for it is logged after its state was left
+// behind.
 func (h *heads) confirm(lsn shard.LSN) {
 	for h.snapshots.len() > 0 && h.snapshots.front().lsn <= lsn {
 		s := h.snapshots.pop()
 		e := h.entities[s.entity]
-		if e == nil || s.seq <= e.seq || s.seq > e.last() {
-			continue // an older one, or of records this log does not have: not usable
+		if e == nil || s.seq < e.seq || s.seq == e.seq && e.base > 0 || s.seq > e.last() {
+			continue
 		}
 		e.after = slices.Clone(e.after[s.seq-e.seq:])
 		e.base, e.seq = s.lsn, s.seq
+		h.bases.push(s)
 	}
 }
 
@@ -69,21 +88,87 @@ func (h *heads) truncate(lsn shard.LSN) {
 	for entity, e := range h.entities {
 		i, _ := slices.BinarySearch(e.after, lsn)
 		e.after = e.after[:i]
-		if e.last() == 0 {
+		if e.base == 0 && len(e.after) == 0 {
 			delete(h.entities, entity)
 		}
 	}
-	kept := slices.DeleteFunc(h.snapshots.take(), func(s snapshotAt) bool { return s.lsn >= lsn })
-	h.snapshots = queue[snapshotAt]{items: kept}
+	h.snapshots.filter(func(s snapshotAt) bool { return s.lsn < lsn })
+	h.live.filter(func(r liveRecord) bool { return r.lsn < lsn })
 }
 
-// path returns what to read to load the entity, nil when it has no records.
+// wants reports whether a snapshot of an entity up to seq is news.
+func (h *heads) wants(entity shard.EntityID, seq shard.Seq) bool {
+	e := h.entities[entity]
+	return e != nil && seq > e.seq && seq <= e.last()
+}
+
+// logged reports whether a snapshot of the entity up to seq or later waits for its confirmation.
+func (h *heads) logged(entity shard.EntityID, seq shard.Seq) bool {
+	return slices.ContainsFunc(h.snapshots.all(), func(s snapshotAt) bool { return s.entity == entity && s.seq >= seq })
+}
+
+// covered returns the last LSN up to limit that the log can do without, once the snapshots up to there are apart.
+func (h *heads) covered(limit shard.LSN) shard.LSN {
+	for h.live.len() > 0 && h.live.front().lsn <= limit {
+		if r := h.live.front(); !r.covered() {
+			return r.lsn - 1
+		}
+		h.live.pop()
+	}
+	return limit
+}
+
+// cold lists the entities whose records hold the log's start back the longest, up to limit and at most that many.
+func (h *heads) cold(limit shard.LSN, most int) (ids []shard.EntityID) {
+	seen := map[*head]bool{}
+	for _, r := range h.live.all() {
+		if r.lsn > limit || len(ids) == most {
+			break
+		}
+		if !r.covered() && !seen[r.of] {
+			seen[r.of] = true
+			ids = append(ids, r.of.id)
+		}
+	}
+	return ids
+}
+
+// newest lists the snapshots up to lsn that entities are loaded from and that are not apart yet, by LSN.
+func (h *heads) newest(lsn shard.LSN) (lsns []shard.LSN) {
+	for _, s := range h.bases.all() {
+		if s.lsn > lsn {
+			break
+		}
+		if e := h.entities[s.entity]; s.lsn > h.apart && e != nil && e.base == s.lsn {
+			lsns = append(lsns, s.lsn)
+		}
+	}
+	return lsns
+}
+
+// cut forgets what stood up to lsn: the log starts after it, and every snapshot from there is apart.
+func (h *heads) cut(lsn shard.LSN) {
+	h.covered(lsn)
+	for h.bases.len() > 0 && h.bases.front().lsn <= lsn {
+		s := h.bases.pop()
+		e := h.entities[s.entity]
+		if e == nil || e.base != s.lsn {
+			continue
+		}
+		e.base = 0
+		if len(e.after) == 0 {
+			delete(h.entities, s.entity)
+		}
+	}
+}
+
+// path returns what to read of the log to load the entity, nil when it has no records there.
 func (h *heads) path(entity shard.EntityID) *path {
 	e := h.entities[entity]
 	if e == nil {
 		return nil
 	}
-	return &path{base: e.base, seq: e.seq, after: slices.Clone(e.after)}
+	return &path{base: e.base, seq: e.seq, after: slices.Clone(e.after), apart: e.base == 0 && e.seq > 0}
 }
 
 // A path is what an entity's state is made from.
@@ -91,6 +176,7 @@ type path struct {
 	base  shard.LSN
 	seq   shard.Seq
 	after []shard.LSN
+	apart bool // the snapshot to begin with is apart from the log, if there is one
 }
 
 // end is the newest record of the path.
@@ -99,4 +185,13 @@ func (p *path) end() shard.LSN {
 		return p.after[n-1]
 	}
 	return p.base
+}
+
+// until shortens the path to the records up to lsn.
+func (p *path) until(lsn shard.LSN) {
+	n, found := slices.BinarySearch(p.after, lsn)
+	if found {
+		n++
+	}
+	p.after = p.after[:n]
 }

@@ -44,10 +44,7 @@ func newHost(r *Region, s journal.CopyState) *host {
 		log:      r.log.With("shard", s.Shard.String(), "copy", s.State.Copy),
 		protocol: replication.Open(s.Shard, s.State),
 		cells:    newCells(r.limits.Cells),
-		storage: storage{
-			journal: r.cfg.Journal, copy: s.State.Copy, heads: newHeads(), requests: newRequests(), tail: tail{limit: r.limits.Tail},
-			last: s.State.Last.LSN, durable: s.State.Last.LSN, confirmed: s.State.Confirmed,
-		},
+		storage:  newStorage(r, s.State),
 	}
 	if h.def != nil {
 		h.spec = h.def.Spec()
@@ -166,6 +163,11 @@ func (h *host) drain(b *batch) {
 	if h.handOver(now) {
 		h.flush()
 	}
+	for _, s := range b.steps {
+		s.finish(h, now)
+	}
+	h.compact(now)
+	h.flush()
 	for _, q := range b.queries {
 		q <- h.status()
 	}
@@ -175,7 +177,7 @@ func (h *host) drain(b *batch) {
 // converse feeds what other copies said to the protocol.
 func (h *host) converse(b *batch) {
 	for _, a := range b.appends {
-		h.out.upstream(a)
+		h.out.upstream(a.m.Epoch, a.from)
 		h.do(h.protocol.Append(a.m))
 	}
 	for _, a := range b.acks {
@@ -192,7 +194,10 @@ func (h *host) durable(d durable) {
 		h.region.fail(d.err)
 		return
 	}
-	h.storage.synced(d.ticket)
+	if err := h.storage.synced(d.ticket); err != nil {
+		h.region.damaged(h, err)
+		return
+	}
 	h.do(h.protocol.Durable(d.ticket))
 }
 
@@ -202,14 +207,16 @@ func (h *host) seal(s sealing) {
 	h.do(h.protocol.Seal(s.epoch))
 }
 
-// do takes one step's effects. What concerns this copy alone happens now, the rest is merged and carried out by flush.
+// do takes one step's effects. What ends or changes the term happens now, the rest is merged and carried out by flush. What is
+// confirmed counts at once for a primary: entities are loaded from what is. To a replica it may come with a write that cuts
+// the log, and counts for the log as that makes it.
 func (h *host) do(e replication.Effects) {
 	if e.Deposed {
-		h.out.effects.Appends = nil // void: they speak for an epoch that is not led any more
+		h.out.effects.Appends, h.out.effects.Installs = nil, nil // void: they speak for an epoch that is not led any more
 		h.depose(h.elsewhere())
 	}
 	h.out.effects.Merge(e)
-	if e.Confirmed > 0 {
+	if h.term != nil {
 		h.storage.confirm(e.Confirmed)
 	}
 	if e.Established && h.term != nil {
@@ -227,5 +234,6 @@ func (h *host) tick(now time.Duration) {
 	h.expire(now)
 	h.desire()
 	h.recant(now)
+	h.storage.compaction.measure(h, now)
 	h.storage.requests.forget(h.region.view.Load(), now)
 }

@@ -36,6 +36,7 @@ type batch struct {
 	acks      []replication.Ack
 	nacks     []replication.Nack
 	seals     []sealing
+	steps     []step // of the log's upkeep
 	queries   []chan<- Hosted
 	ticks     int
 }
@@ -148,7 +149,7 @@ func (in *inbox) close() {
 func (b *batch) isEmpty() bool {
 	return b.placement == nil && b.ticks == 0 &&
 		len(b.calls)+len(b.finished)+len(b.ended)+len(b.loaded)+len(b.durable) == 0 &&
-		len(b.appends)+len(b.acks)+len(b.nacks)+len(b.seals)+len(b.queries) == 0
+		len(b.appends)+len(b.acks)+len(b.nacks)+len(b.seals)+len(b.steps)+len(b.queries) == 0
 }
 
 // reset empties the batch and keeps its memory.
@@ -160,10 +161,12 @@ func (b *batch) reset() {
 	clear(b.appends)
 	clear(b.nacks)
 	clear(b.seals)
+	clear(b.steps)
 	clear(b.queries)
 	*b = batch{
 		calls: b.calls[:0], finished: b.finished[:0], ended: b.ended[:0], loaded: b.loaded[:0], durable: b.durable[:0],
 		appends: b.appends[:0], acks: b.acks[:0], nacks: b.nacks[:0], seals: b.seals[:0], queries: b.queries[:0],
+		steps: b.steps[:0],
 	}
 }
 
@@ -188,6 +191,7 @@ func (in *inbox) merge(b *batch) *batch {
 	b.acks = append(b.acks, more.acks...)
 	b.nacks = append(b.nacks, more.nacks...)
 	b.seals = append(b.seals, more.seals...)
+	b.steps = append(b.steps, more.steps...)
 	b.queries = append(b.queries, more.queries...)
 	b.ticks += more.ticks
 	more.reset()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"muster/journal"
 	"muster/shard"
 )
 
@@ -17,6 +18,8 @@ type Limits struct {
 	Cells         int           // entities of one shard kept in memory; idle ones beyond it are dropped and reloaded; 16,384
 	VolatileCells int           // entities of one volatile shard, which cannot be reloaded; 1,048,576
 	Handlers      int           // handlers running at once; 1,024
+	Log           int           // records of a shard's log; beyond it the older ones are put apart; 65,536
+	LogBytes      int           // the same in bytes, about; 32 MiB
 	Tail          int           // bytes of newest records each led shard keeps for its replicas; 1 MiB
 	Snapshot      int           // bytes of an entity's snapshot; larger ones are not taken; 3 MiB
 	Timeout       time.Duration // deadline of an Ask or Tell whose context has none; 30 s
@@ -35,9 +38,18 @@ const (
 	backoffLeast  = 50 * time.Millisecond
 	backoffMost   = time.Second
 	retryPause    = 5 * time.Millisecond
-	lastAsks      = 2 * time.Second        // how long a region that closes lets what was asked through it find the next owner
-	unownedPause  = 100 * time.Millisecond // how long an envelope waits for a newer map before it is routed anew
-	maxKeptReply  = 4 << 10                // bytes of a reply without a record that is kept for a duplicate
+	lastAsks      = 2 * time.Second          // how long a region that closes lets what was asked through it find the next owner
+	unownedPause  = 100 * time.Millisecond   // how long an envelope waits for a newer map before it is routed anew
+	maxKeptReply  = 4 << 10                  // bytes of a reply without a record that is kept for a duplicate
+	maxSpan       = 256 << 20                // bytes of the journal's file that a copy may hold back with a few old records
+	maxCold       = 64                       // entities whose snapshots are taken in one step, for the log's sake
+	maxColdBytes  = 1 << 20                  // their states; what is beyond waits for the next step
+	compactAgain  = time.Second              // after a step of a compaction that led to nothing
+	compactFailed = 10 * time.Second         // after one that failed
+	maxUpkeep     = 4 << 20                  // bytes waiting for the journal beyond which no compaction goes on
+	partBytes     = journal.MaxKeepBytes / 2 // bytes of records in one part of a shard snapshot
+	partsInFlight = 2                        // parts sent to a peer and not answered
+	fillPatience  = 10 * time.Second         // how long a peer may do nothing about a snapshot before the log's start moves on
 )
 
 func (l Limits) withDefaults() Limits {
@@ -49,6 +61,8 @@ func (l Limits) withDefaults() Limits {
 	l.Cells = cmp.Or(l.Cells, 16_384)
 	l.VolatileCells = cmp.Or(l.VolatileCells, 1<<20)
 	l.Handlers = cmp.Or(l.Handlers, 1024)
+	l.Log = cmp.Or(l.Log, 65_536)
+	l.LogBytes = cmp.Or(l.LogBytes, 32<<20)
 	l.Tail = cmp.Or(l.Tail, 1<<20)
 	l.Snapshot = cmp.Or(l.Snapshot, 3<<20)
 	l.Timeout = cmp.Or(l.Timeout, 30*time.Second)

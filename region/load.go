@@ -1,6 +1,7 @@
 package region
 
 import (
+	"errors"
 	"fmt"
 
 	"muster/entity"
@@ -9,20 +10,21 @@ import (
 	"muster/shard"
 )
 
-// A load makes an entity's cell from its newest confirmed snapshot and the records since, all durable on this copy.
-// What it finds may not be confirmed yet: answers that saw it wait for that.
+// A load makes an entity's cell from its newest confirmed snapshot, in the log or apart from it, and the records since, all
+// durable on this copy. What it finds may not be confirmed yet: answers that saw it wait for that.
 type load struct {
 	host *host
 	term *term
 	of   *resident
 	path *path
+	base shard.Seq // of the snapshot it began with
 	cell *entity.Cell
 	err  error
 }
 
 // reload makes the entity's cell, and reports whether it is there. Otherwise its mailbox waits for the load.
 func (h *host) reload(r *resident) bool {
-	p := h.storage.heads.path(r.id)
+	p := h.storage.path(r.id)
 	if p == nil {
 		r.cell = h.def.NewCell(r.id)
 		return true
@@ -58,7 +60,11 @@ func (h *host) loaded(l *load) {
 	r := l.of
 	r.loading = false
 	if l.err == nil {
-		r.cell, r.snapped = l.cell, l.path.seq
+		r.cell, r.snapped = l.cell, l.base
+		h.start(r)
+		return
+	}
+	if errors.Is(l.err, journal.ErrCompacted) { // the log was shortened since the path was made
 		h.start(r)
 		return
 	}
@@ -78,15 +84,29 @@ func (l *load) do() {
 	l.err = l.replay(l.host.region.cfg.Journal)
 }
 
+// restore begins with the entity's newest snapshot, if it has one. One that is apart from the log may be of records that the
+// log still has.
+func (l *load) restore(j *journal.Journal) error {
+	var r replication.Record
+	var found bool
+	var err error
+	switch {
+	case l.path.base > 0:
+		r, err = readOne(j, l.host.copy, l.path.base)
+		found = true
+	case l.path.apart:
+		r, found, err = j.Entity(l.host.copy, l.of.id)
+	}
+	if err != nil || !found {
+		return err
+	}
+	l.base = r.Seq
+	return l.cell.Restore(r.Seq, r.Body)
+}
+
 func (l *load) replay(j *journal.Journal) error {
-	if l.path.base > 0 {
-		r, err := readOne(j, l.host.copy, l.path.base)
-		if err != nil {
-			return err
-		}
-		if err := l.cell.Restore(r.Seq, r.Body); err != nil {
-			return err
-		}
+	if err := l.restore(j); err != nil {
+		return err
 	}
 	for first := 0; first < len(l.path.after); {
 		n, err := l.span(j, l.path.after[first:])
@@ -115,6 +135,9 @@ func (l *load) span(j *journal.Journal, lsns []shard.LSN) (int, error) {
 			return i, nil
 		}
 		r := &records[lsn-lsns[0]]
+		if r.Seq <= l.cell.Seq() {
+			continue
+		}
 		if err := l.cell.Replay(r.Seq, r.Body); err != nil {
 			return 0, fmt.Errorf("record %d: %w", lsn, err)
 		}
@@ -122,10 +145,10 @@ func (l *load) span(j *journal.Journal, lsns []shard.LSN) (int, error) {
 	return n, nil
 }
 
-func readOne(j *journal.Journal, copy shard.CopyID, lsn shard.LSN) (*replication.Record, error) {
+func readOne(j *journal.Journal, copy shard.CopyID, lsn shard.LSN) (replication.Record, error) {
 	records, err := j.Read(copy, lsn, lsn, maxFrame)
 	if err != nil {
-		return nil, err
+		return replication.Record{}, err
 	}
-	return &records[0], nil
+	return records[0], nil
 }

@@ -159,6 +159,9 @@ func (h *host) snapshots(now time.Duration) {
 	t := h.term
 	for t.snapshots.len() > 0 && t.snapshots.front().at <= h.storage.confirmed {
 		s := t.snapshots.pop()
+		if !h.storage.heads.wants(s.entity, s.seq) {
+			continue // one was taken for the log's sake meanwhile, and is confirmed
+		}
 		t.proposal.calls = append(t.proposal.calls, nil)
 		t.proposal.records = append(t.proposal.records, replication.Record{
 			Kind: replication.KindSnapshot, Entity: s.entity, Seq: s.seq, Body: s.state,

@@ -23,14 +23,14 @@ type source struct {
 }
 
 // upstream notes where an append came from. Acks are cumulative, so only the newest stream of an epoch matters.
-func (o *outgoing) upstream(a arrived) {
+func (o *outgoing) upstream(epoch shard.Epoch, from *ackStream) {
 	for i := range o.sources {
-		if o.sources[i].epoch == a.m.Epoch {
-			o.sources[i].from = a.from
+		if o.sources[i].epoch == epoch {
+			o.sources[i].from = from
 			return
 		}
 	}
-	o.sources = append(o.sources, source{a.m.Epoch, a.from})
+	o.sources = append(o.sources, source{epoch, from})
 }
 
 func (o *outgoing) source(e shard.Epoch) *ackStream {
@@ -63,11 +63,15 @@ func (h *host) flush() {
 	if e.Write != nil {
 		h.write(e.Write)
 	}
+	h.storage.confirm(e.Confirmed)
 	var s span
 	for i := range e.Appends {
 		if err := h.replicate(&e.Appends[i], &s); err != nil {
 			h.log.Warn("cannot send records", "to", e.Appends[i].To, "error", err)
 		}
+	}
+	for _, m := range e.Installs {
+		h.fill(m)
 	}
 	for _, a := range e.Acks {
 		if from := h.out.source(a.Epoch); from != nil {

@@ -24,6 +24,11 @@ func (r *Region) appended(m *wire.Append, from *ackStream) {
 		}})
 		return
 	}
+	if m.Part != nil {
+		p := partOf(&a, m.Part, from)
+		h.inbox.put(func(b *batch) { b.steps = append(b.steps, p) })
+		return
+	}
 	h.inbox.put(func(b *batch) { b.appends = append(b.appends, arrived{a, from}) })
 }
 
@@ -42,7 +47,12 @@ func (r *Region) hear(s grpc.ClientStream) error {
 func (r *Region) acked(f *wire.AckFrame) {
 	for _, m := range f.Acks {
 		a := ackOf(m)
-		if h, ok := r.owner(a.Shard).(*host); ok {
+		h, ok := r.owner(a.Shard).(*host)
+		switch {
+		case !ok:
+		case m.Staged != nil:
+			h.inbox.put(func(b *batch) { b.steps = append(b.steps, stagedOf(&a, m.Staged)) })
+		default:
 			h.inbox.put(func(b *batch) { b.acks = append(b.acks, a) })
 		}
 	}

@@ -14,19 +14,25 @@ import (
 //
 // A command that left no record is remembered in memory only, for as long as this copy leads: a late twin of it could
 // only arrive in the same epoch, and a new primary cannot have executed it.
+//
+// What the log no longer has a record of is remembered apart from it, see remembered.
 type requests struct {
 	sessions map[shard.SessionID]*window
+	gone     []replication.Key // sessions that are forgotten here and not yet apart from the log
 }
 
 // A window holds the numbers of one session at or above its floor, rising.
 type window struct {
 	floor uint64
 	open  queue[request]
+	last  shard.LSN     // its newest record
+	apart shard.LSN     // what its records up to here came to is apart from the log
 	seen  *shard.View   // the map that last showed the session live
 	over  time.Duration // on the region's clock, when the session was first seen to be over; 0 while it lives
 }
 
-// A request is running (call set), recorded (at set), or answered without a record (kept set).
+// A request is running (call set), recorded (at set), or answered without a record (kept set). One whose record the log has
+// no more, or will soon do without, is recorded and has its answer kept.
 type request struct {
 	number uint64
 	at     shard.LSN
@@ -34,7 +40,7 @@ type request struct {
 	kept   *kept
 }
 
-// kept is an answer without a record.
+// kept is an answer that no record has to be read for.
 type kept struct {
 	digest uint64
 	reply  []byte
@@ -42,7 +48,7 @@ type kept struct {
 	lost   bool // the reply was too large to keep
 }
 
-func newRequests() requests { return requests{map[shard.SessionID]*window{}} }
+func newRequests() requests { return requests{sessions: map[shard.SessionID]*window{}} }
 
 func (r *requests) window(id shard.SessionID) *window {
 	w := r.sessions[id]
@@ -59,6 +65,7 @@ func (r *requests) note(rec *replication.Record) {
 		return
 	}
 	w := r.window(rec.Request.Session)
+	w.last = rec.LSN
 	w.raise(rec.Floor)
 	if rec.Request.Number >= w.floor {
 		w.put(request{number: rec.Request.Number, at: rec.LSN})
@@ -68,6 +75,7 @@ func (r *requests) note(rec *replication.Record) {
 // truncate forgets the records from lsn on.
 func (r *requests) truncate(lsn shard.LSN) {
 	for _, w := range r.sessions {
+		w.last = min(w.last, lsn-1)
 		w.open.filter(func(q request) bool { return q.at < lsn })
 	}
 }
@@ -88,6 +96,9 @@ func (r *requests) forget(v *shard.View, now time.Duration) {
 			w.over = now
 		case now-w.over > sessionMemory:
 			delete(r.sessions, id)
+			if w.apart > 0 {
+				r.gone = append(r.gone, replication.Key{Kind: replication.KindRequests, Session: id})
+			}
 		}
 	}
 }

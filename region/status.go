@@ -16,6 +16,7 @@ type Hosted struct {
 	Copy      shard.CopyID // 0 for a volatile shard
 	Role      string       // replica, learner, establishing, primary, owner, damaged, missing, lost, aside
 	Epoch     shard.Epoch
+	Base      shard.LSN // the log starts after it
 	Last      shard.LSN
 	Durable   shard.LSN
 	Confirmed shard.LSN
@@ -87,7 +88,7 @@ func (h *host) status() Hosted {
 	s := h.protocol.Status()
 	out := Hosted{
 		Shard: h.id, Copy: h.copy, Role: "replica", Epoch: s.Promised,
-		Last: s.Last.LSN, Durable: s.Durable, Confirmed: s.Confirmed, Entities: len(h.cells.residents), Waiting: h.awaited(),
+		Base: s.Base, Last: s.Last.LSN, Durable: s.Durable, Confirmed: s.Confirmed, Entities: len(h.cells.residents), Waiting: h.awaited(),
 	}
 	switch {
 	case h.term != nil && h.term.serving:

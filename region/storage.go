@@ -11,16 +11,20 @@ import (
 // storage is what a host knows of its copy's log beside the protocol: where each entity's records are, which requests
 // left which record, the newest records' bytes, and what may be read back. Owned by the host.
 type storage struct {
-	journal   *journal.Journal
-	copy      shard.CopyID
-	tail      tail
-	heads     heads
-	requests  requests
-	unsynced  queue[unsynced]
-	last      shard.LSN
-	durable   shard.LSN // the journal can read back up to here
-	confirmed shard.LSN
-	crowded   bool // the journal has more to write than it should, as of this batch
+	journal    *journal.Journal
+	copy       shard.CopyID
+	tail       tail
+	heads      heads
+	requests   requests
+	unsynced   queue[unsynced]
+	base       shard.LSN // the log starts after it
+	last       shard.LSN
+	durable    shard.LSN // the journal can read back up to here
+	confirmed  shard.LSN
+	length     length
+	compaction compaction
+	crowded    bool               // the journal has more to write than it should, as of this batch
+	installed  replication.Ticket // the write of a shard snapshot whose requests are not read yet, 0 for none
 }
 
 // unsynced is a write under way and where the log ends with it.
@@ -29,15 +33,28 @@ type unsynced struct {
 	last   shard.LSN
 }
 
-// rebuild reads the whole log once.
+func newStorage(r *Region, s replication.State) storage {
+	return storage{
+		journal: r.cfg.Journal, copy: s.Copy, heads: newHeads(), requests: newRequests(), tail: tail{limit: r.limits.Tail},
+		base: s.Base.LSN, last: s.Last.LSN, durable: s.Last.LSN, confirmed: s.Confirmed,
+	}
+}
+
+// rebuild reads the whole log once, and the requests whose records it has no more.
 func (s *storage) rebuild() error {
 	if s.last == 0 {
 		return nil
+	}
+	if s.base > 0 {
+		if err := s.remember(); err != nil {
+			return err
+		}
 	}
 	err := s.journal.Scan(s.copy, func(r *replication.Record) error {
 		s.heads.note(r)
 		s.requests.note(r)
 		s.heads.confirm(min(s.confirmed, r.LSN))
+		s.length.add(r)
 		return nil
 	})
 	if err != nil {
@@ -46,8 +63,32 @@ func (s *storage) rebuild() error {
 	return nil
 }
 
+// remember reads the requests that are apart from the log.
+func (s *storage) remember() error {
+	after := replication.Key{Kind: replication.KindRequests}
+	for more := true; more; {
+		records, rest, err := s.journal.Apart(s.copy, after, maxFrame)
+		if err != nil {
+			return fmt.Errorf("read the requests of copy %d: %w", s.copy, err)
+		}
+		for i := range records {
+			after = records[i].Key()
+			m, err := rememberedOf(&records[i])
+			if err != nil {
+				return fmt.Errorf("read the requests of session %d of copy %d: %w", after.Session, s.copy, err)
+			}
+			s.requests.restore(m, s.base)
+		}
+		more = rest
+	}
+	return nil
+}
+
 // note takes a write into account that goes to the journal. Only a primary keeps the bytes.
 func (s *storage) note(w *replication.Write, leading bool) {
+	if w.Install.LSN > 0 {
+		s.install(w.Install.LSN, w.Ticket)
+	}
 	if w.Truncate > 0 {
 		s.truncate(w.Truncate)
 	}
@@ -55,9 +96,36 @@ func (s *storage) note(w *replication.Write, leading bool) {
 	s.unsynced.push(unsynced{w.Ticket, s.last})
 }
 
+// install forgets the log: a shard snapshot takes its place, with the write of that ticket.
+func (s *storage) install(base shard.LSN, ticket replication.Ticket) {
+	s.heads, s.requests, s.length = newHeads(), newRequests(), length{}
+	s.tail.reset()
+	s.base, s.last, s.durable, s.installed = base, base, 0, ticket
+	for i := range s.unsynced.all() {
+		s.unsynced.all()[i].last = 0
+	}
+}
+
+// cut forgets what the log has no more: it starts after lsn.
+func (s *storage) cut(lsn shard.LSN) {
+	s.base = lsn
+	s.heads.cut(lsn)
+	s.length.cut(lsn)
+}
+
+// path returns what to read to load the entity, nil when there is nothing.
+func (s *storage) path(entity shard.EntityID) *path {
+	p := s.heads.path(entity)
+	if p == nil && s.base > 0 {
+		return &path{apart: true}
+	}
+	return p
+}
+
 func (s *storage) truncate(lsn shard.LSN) {
 	s.heads.truncate(lsn)
 	s.requests.truncate(lsn)
+	s.length.truncate(lsn)
 	s.tail.reset()
 	s.last = lsn - 1
 	s.durable = min(s.durable, s.last)
@@ -74,6 +142,7 @@ func (s *storage) add(records []replication.Record, leading bool) {
 	for i := range records {
 		s.heads.note(&records[i])
 		s.requests.note(&records[i])
+		s.length.add(&records[i])
 	}
 	s.last = records[len(records)-1].LSN
 	if leading {
@@ -105,11 +174,16 @@ func (s *storage) keep(records []replication.Record) {
 }
 
 // synced takes into account that the write of that ticket, and those before it, are durable.
-func (s *storage) synced(ticket replication.Ticket) {
+func (s *storage) synced(ticket replication.Ticket) error {
 	for s.unsynced.len() > 0 && s.unsynced.front().ticket <= ticket {
 		s.durable = s.unsynced.pop().last
 	}
 	s.tail.trim(s.durable)
+	if s.installed == 0 || s.installed > ticket {
+		return nil
+	}
+	s.installed = 0
+	return s.remember()
 }
 
 // confirm advances what is known to be confirmed.

@@ -29,7 +29,8 @@ type term struct {
 	snapshots   queue[snapshot]
 	stuck       []*resident // entities to load once their records are durable
 	handing     handing
-	wants       bool // another C is due: time matters
+	transfers   map[shard.CopyID]*transfer // shard snapshots on their way to peers
+	wants       bool                       // another C is due: time matters
 }
 
 // A snapshot is an entity's state that is proposed once the record it was taken after is confirmed.
@@ -67,7 +68,7 @@ func (h *host) lead(p *shard.Placement) {
 	}
 	h.depose(h.elsewhere())
 	life, end := context.WithCancel(h.region.life)
-	h.term = &term{epoch: p.Epoch, placement: p, peers: nodesOf(p), life: life, end: end}
+	h.term = &term{epoch: p.Epoch, placement: p, peers: nodesOf(p), life: life, end: end, transfers: map[shard.CopyID]*transfer{}}
 	effects, err := h.protocol.Lead(h.leadership(p))
 	if err != nil {
 		h.log.Warn("cannot lead", "epoch", p.Epoch, "error", err)

@@ -2823,6 +2823,7 @@ type Append struct {
 	Confirmed     uint64                 `protobuf:"varint,9,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
 	Version       uint64                 `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"`
 	Round         uint64                 `protobuf:"varint,11,opt,name=round,proto3" json:"round,omitempty"`
+	Part          *Part                  `protobuf:"bytes,12,opt,name=part,proto3" json:"part,omitempty"` // set: records are a part of the shard snapshot up to prev, not of the log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2934,6 +2935,127 @@ func (x *Append) GetRound() uint64 {
 	return 0
 }
 
+func (x *Append) GetPart() *Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+// A part of a shard snapshot holds what follows a key, in the order of keys.
+type Part struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         *ApartKey              `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	Last          bool                   `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"` // nothing follows
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Part) ProtoMessage() {}
+
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Part) GetAfter() *ApartKey {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Part) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+// A name of what a copy keeps apart from its log.
+type ApartKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // 0: before all others
+	Entity        string                 `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
+	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApartKey) Reset() {
+	*x = ApartKey{}
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApartKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApartKey) ProtoMessage() {}
+
+func (x *ApartKey) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApartKey.ProtoReflect.Descriptor instead.
+func (*ApartKey) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ApartKey) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *ApartKey) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *ApartKey) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
 type AppendFrame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Appends       []*Append              `protobuf:"bytes,1,rep,name=appends,proto3" json:"appends,omitempty"`
@@ -2943,7 +3065,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3077,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3090,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -2986,13 +3108,14 @@ type Ack struct {
 	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Lsn           uint64                 `protobuf:"varint,5,opt,name=lsn,proto3" json:"lsn,omitempty"`
 	Round         uint64                 `protobuf:"varint,6,opt,name=round,proto3" json:"round,omitempty"`
+	Staged        *Staged                `protobuf:"bytes,7,opt,name=staged,proto3" json:"staged,omitempty"` // set: an answer to a part, lsn is the snapshot's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3127,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3140,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Ack) GetType() string {
@@ -3062,6 +3185,65 @@ func (x *Ack) GetRound() uint64 {
 	return 0
 }
 
+func (x *Ack) GetStaged() *Staged {
+	if x != nil {
+		return x.Staged
+	}
+	return nil
+}
+
+type Staged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Last          *ApartKey              `protobuf:"bytes,1,opt,name=last,proto3" json:"last,omitempty"` // everything up to this key is durable there
+	Gap           bool                   `protobuf:"varint,2,opt,name=gap,proto3" json:"gap,omitempty"`  // the part was not: it does not follow
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Staged) Reset() {
+	*x = Staged{}
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Staged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Staged) ProtoMessage() {}
+
+func (x *Staged) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Staged.ProtoReflect.Descriptor instead.
+func (*Staged) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Staged) GetLast() *ApartKey {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *Staged) GetGap() bool {
+	if x != nil {
+		return x.Gap
+	}
+	return false
+}
+
 type Nack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
@@ -3079,7 +3261,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3273,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3286,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Nack) GetType() string {
@@ -3180,7 +3362,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3192,7 +3374,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3205,7 +3387,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -3234,7 +3416,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3246,7 +3428,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3259,7 +3441,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SealItem) GetType() string {
@@ -3299,7 +3481,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3493,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3506,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -3352,7 +3534,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3546,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3559,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Sealed) GetType() string {
@@ -3459,7 +3641,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[44]
+	mi := &file_transport_wire_muster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3471,7 +3653,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[44]
+	mi := &file_transport_wire_muster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3484,7 +3666,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{44}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -3508,7 +3690,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[45]
+	mi := &file_transport_wire_muster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3702,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[45]
+	mi := &file_transport_wire_muster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3715,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{45}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AskRequest) GetType() string {
@@ -3589,7 +3771,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[46]
+	mi := &file_transport_wire_muster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +3783,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[46]
+	mi := &file_transport_wire_muster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,7 +3796,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{46}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -3867,7 +4049,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\n" +
 	"EpochStart\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05first\x18\x02 \x01(\x04R\x05first\"\x8e\x02\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\"\xb3\x02\n" +
 	"\x06Append\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
@@ -3881,16 +4063,28 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\tconfirmed\x18\t \x01(\x04R\tconfirmed\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\x04R\aversion\x12\x14\n" +
-	"\x05round\x18\v \x01(\x04R\x05round\":\n" +
+	"\x05round\x18\v \x01(\x04R\x05round\x12#\n" +
+	"\x04part\x18\f \x01(\v2\x0f.muster.v1.PartR\x04part\"E\n" +
+	"\x04Part\x12)\n" +
+	"\x05after\x18\x01 \x01(\v2\x13.muster.v1.ApartKeyR\x05after\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"P\n" +
+	"\bApartKey\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
+	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x18\n" +
+	"\asession\x18\x03 \x01(\x04R\asession\":\n" +
 	"\vAppendFrame\x12+\n" +
-	"\aappends\x18\x01 \x03(\v2\x11.muster.v1.AppendR\aappends\"\x81\x01\n" +
+	"\aappends\x18\x01 \x03(\v2\x11.muster.v1.AppendR\aappends\"\xac\x01\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
 	"\x04copy\x18\x03 \x01(\x04R\x04copy\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03lsn\x18\x05 \x01(\x04R\x03lsn\x12\x14\n" +
-	"\x05round\x18\x06 \x01(\x04R\x05round\"\xf3\x01\n" +
+	"\x05round\x18\x06 \x01(\x04R\x05round\x12)\n" +
+	"\x06staged\x18\a \x01(\v2\x11.muster.v1.StagedR\x06staged\"C\n" +
+	"\x06Staged\x12'\n" +
+	"\x04last\x18\x01 \x01(\v2\x13.muster.v1.ApartKeyR\x04last\x12\x10\n" +
+	"\x03gap\x18\x02 \x01(\bR\x03gap\"\xf3\x01\n" +
 	"\x04Nack\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
@@ -3994,7 +4188,7 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 }
 
 var file_transport_wire_muster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_transport_wire_muster_proto_goTypes = []any{
 	(Order)(0),                // 0: muster.v1.Order
 	(Question)(0),             // 1: muster.v1.Question
@@ -4035,16 +4229,19 @@ var file_transport_wire_muster_proto_goTypes = []any{
 	(*AnswerFrame)(nil),       // 36: muster.v1.AnswerFrame
 	(*EpochStart)(nil),        // 37: muster.v1.EpochStart
 	(*Append)(nil),            // 38: muster.v1.Append
-	(*AppendFrame)(nil),       // 39: muster.v1.AppendFrame
-	(*Ack)(nil),               // 40: muster.v1.Ack
-	(*Nack)(nil),              // 41: muster.v1.Nack
-	(*AckFrame)(nil),          // 42: muster.v1.AckFrame
-	(*SealItem)(nil),          // 43: muster.v1.SealItem
-	(*SealRequest)(nil),       // 44: muster.v1.SealRequest
-	(*Sealed)(nil),            // 45: muster.v1.Sealed
-	(*SealReply)(nil),         // 46: muster.v1.SealReply
-	(*AskRequest)(nil),        // 47: muster.v1.AskRequest
-	(*AskReply)(nil),          // 48: muster.v1.AskReply
+	(*Part)(nil),              // 39: muster.v1.Part
+	(*ApartKey)(nil),          // 40: muster.v1.ApartKey
+	(*AppendFrame)(nil),       // 41: muster.v1.AppendFrame
+	(*Ack)(nil),               // 42: muster.v1.Ack
+	(*Staged)(nil),            // 43: muster.v1.Staged
+	(*Nack)(nil),              // 44: muster.v1.Nack
+	(*AckFrame)(nil),          // 45: muster.v1.AckFrame
+	(*SealItem)(nil),          // 46: muster.v1.SealItem
+	(*SealRequest)(nil),       // 47: muster.v1.SealRequest
+	(*Sealed)(nil),            // 48: muster.v1.Sealed
+	(*SealReply)(nil),         // 49: muster.v1.SealReply
+	(*AskRequest)(nil),        // 50: muster.v1.AskRequest
+	(*AskReply)(nil),          // 51: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
 	5,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
@@ -4069,50 +4266,54 @@ var file_transport_wire_muster_proto_depIdxs = []int32{
 	33, // 19: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
 	2,  // 20: muster.v1.Answer.fault:type_name -> muster.v1.Fault
 	35, // 21: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	38, // 22: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	37, // 23: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	40, // 24: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	41, // 25: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	43, // 26: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	37, // 27: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
-	2,  // 28: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	45, // 29: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
-	2,  // 30: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	3,  // 31: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	6,  // 32: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	8,  // 33: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
-	10, // 34: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	12, // 35: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	15, // 36: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
-	18, // 37: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	20, // 38: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	22, // 39: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	25, // 40: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
-	27, // 41: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
-	34, // 42: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	39, // 43: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	44, // 44: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	47, // 45: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	4,  // 46: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	7,  // 47: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	9,  // 48: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
-	11, // 49: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	13, // 50: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	17, // 51: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
-	19, // 52: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	21, // 53: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	23, // 54: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	26, // 55: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
-	28, // 56: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
-	36, // 57: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	42, // 58: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	46, // 59: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	48, // 60: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	46, // [46:61] is the sub-list for method output_type
-	31, // [31:46] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	39, // 22: muster.v1.Append.part:type_name -> muster.v1.Part
+	40, // 23: muster.v1.Part.after:type_name -> muster.v1.ApartKey
+	38, // 24: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	43, // 25: muster.v1.Ack.staged:type_name -> muster.v1.Staged
+	40, // 26: muster.v1.Staged.last:type_name -> muster.v1.ApartKey
+	37, // 27: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	42, // 28: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	44, // 29: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	46, // 30: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	37, // 31: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	2,  // 32: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
+	48, // 33: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	2,  // 34: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
+	3,  // 35: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	6,  // 36: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	8,  // 37: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
+	10, // 38: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	12, // 39: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	15, // 40: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	18, // 41: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	20, // 42: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	22, // 43: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	25, // 44: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
+	27, // 45: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
+	34, // 46: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	41, // 47: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	47, // 48: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	50, // 49: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	4,  // 50: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	7,  // 51: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	9,  // 52: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
+	11, // 53: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	13, // 54: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	17, // 55: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	19, // 56: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	21, // 57: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	23, // 58: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	26, // 59: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
+	28, // 60: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
+	36, // 61: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	45, // 62: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	49, // 63: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	51, // 64: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	50, // [50:65] is the sub-list for method output_type
+	35, // [35:50] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_transport_wire_muster_proto_init() }
@@ -4126,7 +4327,7 @@ func file_transport_wire_muster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   47,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -1,0 +1,90 @@
+package region
+
+import (
+	"errors"
+	"time"
+
+	"muster/replication"
+	"muster/shard"
+)
+
+// coldStep takes snapshots of entities that were not written for long, so that the log need not hold their records. It
+// makes cells of its own from what is confirmed, and so has nothing to do with those in memory.
+type coldStep struct {
+	host  *host
+	term  *term
+	loads []*load
+	taken []snapshot
+	err   error // of the first entity that it could not help
+}
+
+// cool begins to take snapshots of the entities that hold the log's start back the longest.
+func (h *host) cool() {
+	s := &coldStep{host: h, term: h.term}
+	for _, id := range h.storage.heads.cold(h.storage.compaction.goal, maxCold) {
+		p := h.storage.path(id)
+		p.until(h.storage.confirmed)
+		s.loads = append(s.loads, &load{host: h, term: h.term, of: &resident{id: id}, path: p})
+	}
+	h.begin(s)
+}
+
+func (s *coldStep) do() {
+	defer s.host.over(s)
+	size := 0
+	for _, l := range s.loads {
+		s.err = errors.New("a fold ended its goroutine") // unless it returns
+		state, err := l.state()
+		s.err = nil
+		if err != nil {
+			s.host.log.Warn("no snapshot of an entity could be taken, its records stay in the log", "entity", l.of.id, "error", err)
+			s.err = err
+			return
+		}
+		s.taken = append(s.taken, snapshot{entity: l.of.id, at: l.path.end(), seq: l.cell.Seq(), state: state})
+		if size += len(state); size >= maxColdBytes {
+			return
+		}
+	}
+}
+
+// state is the entity's state at the end of the path.
+func (l *load) state() ([]byte, error) {
+	l.cell = l.host.def.NewCell(l.of.id)
+	if err := l.replay(l.host.region.cfg.Journal); err != nil {
+		return nil, err
+	}
+	b, err := l.cell.Snapshot()
+	if limit := l.host.region.limits.Snapshot; err == nil && len(b) > limit {
+		err = shard.Errorf(shard.CodeFailed, "the snapshot has %d bytes, more than Snapshot allows: %d", len(b), limit)
+	}
+	return b, err
+}
+
+// finish proposes the snapshots. Whatever could not be helped stays where it is, and so does the log's start there.
+func (s *coldStep) finish(h *host, now time.Duration) {
+	k := &h.storage.compaction
+	k.busy = false
+	if s.err != nil || len(s.taken) == 0 {
+		k.stuck = true
+	}
+	if s.term != h.term || !h.mayPropose() || len(s.taken) == 0 {
+		return
+	}
+	p := &h.term.proposal
+	for _, taken := range s.taken {
+		if heads := &h.storage.heads; !heads.wants(taken.entity, taken.seq) || heads.logged(taken.entity, taken.seq) {
+			continue // the entity's handlers have taken one meanwhile
+		}
+		if r := h.cells.residents[taken.entity]; r != nil {
+			r.snapped = max(r.snapped, taken.seq)
+		}
+		p.calls = append(p.calls, nil)
+		p.records = append(p.records, replication.Record{
+			Kind: replication.KindSnapshot, Entity: taken.entity, Seq: taken.seq, Body: taken.state,
+		})
+	}
+	h.propose(now)
+	h.flush()
+	k.again, k.await = 0, h.storage.last
+}
