@@ -77,7 +77,7 @@ func New(cfg Config) (*Region, error) {
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = boottime
+		cfg.Clock = new(leaseClock).now
 	}
 	r := &Region{
 		cfg: cfg, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
