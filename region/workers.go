@@ -1,0 +1,129 @@
+package region
+
+import "sync"
+
+// maxParked is how many workers without a task wait for one. Their stacks have grown to what handlers take: making a
+// goroutine and growing its stack was a third of what it cost to answer an ask.
+const maxParked = 64
+
+// workers runs handlers and loads, each on a goroutine that does nothing else meanwhile, at most limit at once; what comes on
+// top waits in line. Safe for concurrent use.
+//
+// A task that comes wakes a worker only if none is on its way to the line already, and a worker that leaves the line with
+// tasks in it wakes the next before it begins its own. So short tasks in a burst share a few workers, and one that blocks
+// holds up nobody: while there is something in line, somebody is on the way.
+//
+// Invariant: with something in line, a worker is on its way, or limit of them run.
+type workers struct {
+	limit int
+	wait  sync.WaitGroup
+	mu    struct {
+		sync.Mutex
+		running int // on their way included
+		coming  int // on their way to the line: 0 or 1
+		line    queue[task]
+		parked  []chan struct{} // closed by close, the last one parked first to go
+		closed  bool
+	}
+}
+
+// A task is a run or a load.
+type task interface{ do() }
+
+// start runs a task. One that comes after close finds its shard over and only answers its calls; nobody waits for it.
+func (w *workers) start(t task) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.closed {
+		go t.do()
+		return
+	}
+	w.mu.line.push(t)
+	w.rouse()
+}
+
+// rouse sends for a worker if there is something in line that nobody is coming for. The caller holds the lock.
+func (w *workers) rouse() {
+	if w.mu.line.len() == 0 || w.mu.coming > 0 || w.mu.running == w.limit {
+		return
+	}
+	w.mu.running++
+	w.mu.coming++
+	if n := len(w.mu.parked); n > 0 {
+		w.mu.parked[n-1] <- struct{}{}
+		w.mu.parked = w.mu.parked[:n-1]
+		return
+	}
+	w.wait.Add(1)
+	go w.work()
+}
+
+// close makes the tasks that run now the last ones that wait counts.
+func (w *workers) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.closed = true
+	for _, p := range w.mu.parked {
+		close(p)
+	}
+	w.mu.parked = nil
+}
+
+func (w *workers) work() {
+	defer w.wait.Done()
+	wake := make(chan struct{}, 1)
+	for came := true; ; came = true {
+		for t := w.next(came); t != nil; t = w.next(false) {
+			w.do(t)
+		}
+		if !w.park(wake) {
+			return
+		}
+		if _, more := <-wake; !more {
+			return
+		}
+	}
+}
+
+// do runs one task. A handler that ends its goroutine takes the worker with it; others may have to be done.
+func (w *workers) do(t task) {
+	over := false
+	defer func() {
+		if over {
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.mu.running--
+		w.rouse()
+	}()
+	t.do()
+	over = true
+}
+
+// next takes what waits in line, nil when nothing does; came says that the worker was sent for.
+func (w *workers) next(came bool) task {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if came {
+		w.mu.coming--
+	}
+	if w.mu.line.len() == 0 {
+		w.mu.running--
+		return nil
+	}
+	t := w.mu.line.pop()
+	w.rouse()
+	return t
+}
+
+// park puts a worker without a task aside; false when there are enough of them.
+func (w *workers) park(wake chan struct{}) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.closed || len(w.mu.parked) == maxParked {
+		return false
+	}
+	w.mu.parked = append(w.mu.parked, wake)
+	return true
+}
