@@ -201,7 +201,7 @@ func (d *Driver) Explain(in Input, id shard.ID) []Line {
 func (d *Driver) explainAgenda(in Input, id shard.ID) []Line {
 	var lines []Line
 	b := &batch{in: in, d: d, view: in.State.View}
-	spent := newSpending(d.moving.flights)
+	spent := b.spent()
 	for _, f := range d.moving.flights {
 		if f.Shard == id {
 			lines = append(lines, Line{f.Reason, fmt.Sprintf("under way since %s: %s", in.Now-f.since, f.Move)})

@@ -111,6 +111,8 @@ func (b *batch) pointless(f *flight, p *shard.Placement, l shard.Learner) Reason
 		return CopyBack
 	case !member && len(p.Copies) >= want:
 		return Surplus
+	case member && c.ID == p.Primary && len(p.Copies) > 1 && !p.Wished():
+		return LeadsNow // it was elected, or handed the lead, meanwhile, and a primary is replaced by nobody
 	case down && b.in.Now >= since+b.d.Times.Place:
 		return LearnerGone
 	case b.view.Members[f.To].Draining:

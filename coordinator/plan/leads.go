@@ -133,7 +133,7 @@ func (p *pull) offer(at int32) int32 {
 			continue
 		}
 		for _, h := range p.of(i) {
-			if p.seen[h.site].search == p.search || !p.host[h.site] {
+			if p.seen[h.site].search == p.search || !p.host[h.site] || !p.leadable(i, h.site) {
 				continue
 			}
 			p.seen[h.site] = step{p.search, i, at}
@@ -152,7 +152,7 @@ func (p *pull) fromRich(to int32) bool {
 	for k := p.next[to]; int(k) < len(rows)+len(more); k++ {
 		i := pick(rows, more, k)
 		p.next[to] = k + 1
-		if s := p.lead[i]; s != to && s != nowhere && p.leads[s] > p.high && !p.stays(i) && p.at(i, to) != nil {
+		if s := p.lead[i]; s != to && s != nowhere && p.leads[s] > p.high && !p.stays(i) && p.leadable(i, to) {
 			p.handTo(i, to, leadsUneven)
 			return true
 		}
@@ -175,7 +175,7 @@ func (p *pull) look(at int32) int32 {
 	for k := range int32(len(rows) + len(more)) {
 		i := pick(rows, more, k)
 		s := p.lead[i]
-		if s == at || s == nowhere || p.seen[s].search == p.search || p.stays(i) || p.at(i, at) == nil {
+		if s == at || s == nowhere || p.seen[s].search == p.search || p.stays(i) || !p.leadable(i, at) {
 			continue
 		}
 		p.seen[s] = step{p.search, i, at}
@@ -188,6 +188,13 @@ func (p *pull) look(at int32) int32 {
 		}
 	}
 	return best
+}
+
+// leadable reports whether the site has a copy that the lead of the row could go to. A row that must be handed over anyway goes to
+// a copy that there is: one that is yet to be made would wait for the old primary to go, and that one for it.
+func (p *pull) leadable(i, at int32) bool {
+	h := p.at(i, at)
+	return h != nil && (h.ready || p.passed[i] == 0)
 }
 
 // group lists what each site leads of a volatile type, which any host could lead.

@@ -199,7 +199,7 @@ func (b *batch) mayReturn(id shard.ID) shard.NodeID {
 // begin proposes what the budget allows, in the order of the agenda.
 func (b *batch) begin() {
 	m := &b.d.moving
-	spent := newSpending(m.flights)
+	spent := b.spent()
 	left, late := m.agenda[:0], map[Reason]bool{}
 	for i, e := range m.agenda {
 		if spent.all(b.d.Budget) {
@@ -317,10 +317,15 @@ type spending struct {
 	busy             map[shard.ID]bool // shards of which a move is under way, or is next
 }
 
-func newSpending(flights []flight) *spending {
+// spent counts the moves under way. Those of a shard that nobody leads cost nothing, since nobody fills a copy of it; and it
+// may stay without a primary for as long as copies are away, while others need repair.
+func (b *batch) spent() *spending {
 	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}}
-	for _, f := range flights {
-		s.add(f.Move)
+	for _, f := range b.d.moving.flights {
+		s.busy[f.Shard] = true
+		if p := b.view.Placement(f.Shard); p != nil && p.Status == shard.Active {
+			s.add(f.Move)
+		}
 	}
 	return s
 }

@@ -69,6 +69,7 @@ var reasonOf = [...]Reason{
 const (
 	CopyBack       Reason = "copy-back"       // the copy that was to be replaced is there again
 	Surplus        Reason = "surplus"         // C has all its copies without the learner
+	LeadsNow       Reason = "leads-now"       // the copy that was to be replaced leads the shard by now
 	LearnerGone    Reason = "learner-gone"    // the learner's node is down
 	LearnerStuck   Reason = "learner-stuck"   // the learner's node does not create it
 	HandoffStalled Reason = "handoff-stalled" // the primary could not hand over in time

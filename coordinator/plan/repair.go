@@ -69,7 +69,7 @@ func (t *table) complement(i int32) {
 func (t *table) complete() {
 	for _, i := range t.passing {
 		p := t.placement(i)
-		if to := t.heir(i); to != nowhere && to != t.lead[i] {
+		if to := t.successor(p); to != nowhere {
 			t.handTo(i, to, copyMoved)
 		} else {
 			t.note(Note{Reason: AwaitHeir, Shard: p.Shard, Epoch: p.Epoch, Node: p.Node, Copy: p.Primary})
@@ -161,7 +161,7 @@ func (t *table) pins() {
 	for _, i := range t.pinned {
 		p := t.placement(i)
 		s := t.find(p.Pinned)
-		if s == nowhere || s == t.lead[i] || t.lead[i] == nowhere || t.alone && !t.movesAlone(i) {
+		if s == nowhere || s == t.lead[i] || t.lead[i] == nowhere || t.host[s] && t.alone && !t.movesAlone(i) {
 			continue
 		}
 		if !t.host[s] || !t.pin(i, s) {
@@ -186,8 +186,21 @@ func (t *table) pin(i, s int32) bool {
 		}
 		t.relocate(i, from, s, isPinned)
 	}
+	if h := t.at(i, s); t.passed[i] != 0 && !t.spec.Volatile && (h == nil || !h.ready) {
+		return true // it has to be handed over now, so to a copy that there is; the pin is for the next plan
+	}
 	t.handTo(i, s, isPinned)
 	return true
+}
+
+// successor returns the site of the copy that is to lead in place of the only one, nowhere while it cannot.
+func (t *table) successor(p *shard.Placement) int32 {
+	for _, c := range p.Copies {
+		if s := t.find(c.Node); c.ID != p.Retiring && c.State == shard.CopyReady && s != nowhere && t.sites[s].up {
+			return s
+		}
+	}
+	return nowhere
 }
 
 // isPinnedTo reports whether an operator wants the row's primary on the site.

@@ -133,7 +133,7 @@ func (t *table) house(i int32, p *shard.Placement) {
 			t.state[i] |= odd
 			continue
 		}
-		t.settle(i, home{s, nowhere, c.State == shard.CopyReady})
+		t.settle(i, home{s, nowhere, c.State == shard.CopyReady && p.Retiring == 0}) // on its way already: nothing else is planned for it
 	}
 	for _, l := range p.Learners {
 		if s := t.find(l.Copy.Node); s != nowhere && !t.sites[s].gone {
@@ -155,9 +155,14 @@ func isReplaced(p *shard.Placement, id shard.CopyID) bool {
 }
 
 // leader is the site that leads the shard, or will: of one that is recovering, where it was if it can be there again.
+//
+// One whose elected copies do not come to serve is led nowhere: it may be tried here and there for as long as copies are away,
+// and what is evenly led must not follow it about.
 func (t *table) leader(i int32, p *shard.Placement) int32 {
 	node := p.Node
 	switch {
+	case p.Stalled != 0 && p.Status != shard.Active:
+		return nowhere
 	case p.Wished():
 		node = p.HandNode
 	case t.alone && len(p.Learners) == 1 && p.Primary != 0 && p.Learners[0].Replaces == p.Primary:
