@@ -156,7 +156,7 @@ func outcome(t *testing.T, path, what string, whole map[shard.CopyID]journal.Cop
 }
 
 // compacted makes a journal of copies whose logs start late, that keep records apart and have a snapshot staged, and closes it.
-func compacted(t *testing.T) (string, *world) {
+func compacted(t testing.TB) (string, *world) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal.db")
 	w := newWorld(5, 1, 3)

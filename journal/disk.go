@@ -125,7 +125,7 @@ func (d *disk) open(path string, o Options) error {
 			return fmt.Errorf("journal %s: %w", path, err)
 		}
 	}
-	if err := checkPages(d.file); err != nil {
+	if err := d.guard(func() error { return checkPages(d.file) }); err != nil {
 		if errors.Is(err, ErrWrongFile) {
 			return fmt.Errorf("%s is %w", path, err)
 		}

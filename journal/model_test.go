@@ -96,7 +96,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-func (w *world) restart(t *testing.T, path string) {
+func (w *world) restart(t testing.TB, path string) {
 	t.Helper()
 	if w.j != nil {
 		must(t, w.settle())

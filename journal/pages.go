@@ -7,10 +7,11 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"syscall"
 )
 
-// What bbolt 1.5 (file format 2) puts into a page. Read here with plain reads and without trust, because bbolt maps the
-// file and follows it blindly: an offset beyond the end kills the process. The layout is bbolt's internal/common.
+// What bbolt 1.5 (file format 2) puts into a page. Read here without trust, because bbolt follows it blindly: an offset beyond the
+// end of the file kills the process. The layout is bbolt's internal/common.
 const (
 	pageSize    = 4096
 	boltMagic   = 0xED0CDAED
@@ -36,7 +37,7 @@ type meta struct {
 
 // checker walks the pages of one committed state.
 type checker struct {
-	file *os.File
+	data []byte // the file; nothing here is written to
 	high uint64 // pages from here on do not exist
 	seen []bool
 }
@@ -58,7 +59,12 @@ func checkPages(f *os.File) error {
 	if m.freelist != noFreelist {
 		return fmt.Errorf("%w: a bbolt file of another program", ErrWrongFile)
 	}
-	c := &checker{file: f, high: m.high, seen: make([]bool, m.high)}
+	data, err := syscall.Mmap(int(f.Fd()), 0, int(m.high)*pageSize, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map: %w", err)
+	}
+	defer syscall.Munmap(data)
+	c := &checker{data: data, high: m.high, seen: make([]bool, m.high)}
 	_, err = c.page(m.root, span{}, 0)
 	return err
 }
@@ -124,18 +130,15 @@ func (c *checker) page(id uint64, keys span, depth int) ([]byte, error) {
 	return last, nil
 }
 
-// load reads a page with its overflow and claims it, so that no page is met twice.
+// load returns a page with its overflow and claims it, so that no page is met twice.
 func (c *checker) load(id uint64, depth int) ([]byte, error) {
 	if id < 2 || id >= c.high || depth > maxDepth {
 		return nil, fmt.Errorf("a page refers to page %d of %d, %d deep", id, c.high, depth)
 	}
-	var head [pageHeader]byte
-	if _, err := c.file.ReadAt(head[:], int64(id)*pageSize); err != nil {
-		return nil, fmt.Errorf("page %d: %w", id, err)
-	}
+	head := c.data[id*pageSize:]
 	more := uint64(order.Uint32(head[12:]))
-	if order.Uint64(head[:]) != id || more >= c.high-id {
-		return nil, fmt.Errorf("page %d calls itself %d with %d more", id, order.Uint64(head[:]), more)
+	if order.Uint64(head) != id || more >= c.high-id {
+		return nil, fmt.Errorf("page %d calls itself %d with %d more", id, order.Uint64(head), more)
 	}
 	for i := id; i <= id+more; i++ {
 		if c.seen[i] {
@@ -143,11 +146,7 @@ func (c *checker) load(id uint64, depth int) ([]byte, error) {
 		}
 		c.seen[i] = true
 	}
-	b := make([]byte, (more+1)*pageSize)
-	if _, err := c.file.ReadAt(b, int64(id)*pageSize); err != nil {
-		return nil, fmt.Errorf("page %d: %w", id, err)
-	}
-	return b, nil
+	return head[:(more+1)*pageSize], nil
 }
 
 // span is where keys may lie: from low on, below high. nil is no bound.

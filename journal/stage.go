@@ -75,6 +75,7 @@ func (j *Journal) stage(b *buckets, ch *change, v *copyValue) error {
 		j.space.drop(v.staging.generation)
 		v.staging = staging{generation: j.space.newGeneration(), base: ch.base, source: ch.source}
 	}
+	b.apart.FillPercent = 0.95 // chunks come in key order, so a page that was filled is not met again
 	return ch.apart.store(b.apart, v.staging.generation, &v.staging.apart)
 }
 
