@@ -215,22 +215,38 @@ func (b *ballot) change() (step VoterStep, due bool) {
 	return VoterStep{}, false
 }
 
-// gone is the voter to replace next: one that cannot come back before one that might.
+// gone is the voter to replace next: one that a member could replace before one that has to wait for a member, then one that
+// cannot come back before one that might.
 func (b *ballot) gone() (gone Seat, why Reason) {
+	able := false
 	for _, s := range b.voters() {
-		m, held := b.holder(s)
-		since, down := b.e.down[s]
-		switch {
-		case s.Node == b.Leader && held:
-		case m.ID == "":
-			return s, VoterRemoved
-		case !held:
-			return s, VoterWiped
-		case down && b.Now >= since+b.e.Replace && !m.Maintenance && why == "":
-			gone, why = s, VoterDown
+		reason := b.fate(s)
+		if reason == "" {
+			continue
+		}
+		_, found := b.candidate(s)
+		if why == "" || cmp.Or(first(found, able), first(reason != VoterDown, why != VoterDown)) < 0 {
+			gone, why, able = s, reason, found
 		}
 	}
 	return gone, why
+}
+
+// fate says why the voter should be replaced, "" when it should stay.
+func (b *ballot) fate(s Seat) Reason {
+	m, held := b.holder(s)
+	since, down := b.e.down[s]
+	switch {
+	case s.Node == b.Leader && held:
+		return ""
+	case m.ID == "":
+		return VoterRemoved
+	case !held:
+		return VoterWiped
+	case down && b.Now >= since+b.e.Replace && !m.Maintenance:
+		return VoterDown
+	}
+	return ""
 }
 
 // newcomer decides about a server without a vote.
