@@ -8,7 +8,7 @@ TIMEOUT ?= 5m
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## compile everything; the muster command goes to bin/
@@ -52,10 +52,18 @@ BENCH := bin/bench
 REFERENCE := bin/bench-reference
 
 .PHONY: bench
-bench: ## Muster beside its limits and beside others, and the goals; ROWS=P1,P4 some rows, QUICK=1 soon, OUT=file for the result, PROFILE=dir for profiles
+bench: ## Muster beside its limits and beside others, and the goals; ROWS=P1,P4 some rows, QUICK=1 soon, OUT=file for the result, PROFILE=dir for profiles, BASELINE=file to compare with
 	@$(GO) build -o $(BENCH) ./internal/bench
 	@$(GO) build -C internal/bench/reference -o $(CURDIR)/$(REFERENCE) .
-	@$(BENCH) run -reference $(REFERENCE) -rows "$(ROWS)" $(if $(QUICK),-quick) $(if $(PROFILE),-profile $(abspath $(PROFILE))) -o $(or $(OUT),bin/bench.json)
+	@$(BENCH) run -reference $(REFERENCE) -rows "$(ROWS)" $(if $(QUICK),-quick) $(if $(BASELINE),-baseline $(BASELINE)) $(if $(PROFILE),-profile $(abspath $(PROFILE))) -o $(or $(OUT),bin/bench.json)
+
+.PHONY: bench-compare
+bench-compare: ## how two results of make bench differ: OLD=file NEW=file
+	$(GO) run ./internal/bench compare $(OLD) $(or $(NEW),bin/bench.json)
+
+.PHONY: bench-docs
+bench-docs: ## docs/performance.md, from the result that is kept in docs/bench
+	$(GO) run ./internal/bench docs docs/bench/result.json > docs/performance.md
 
 .PHONY: microbench
 microbench: ## the benchmarks of single packages

@@ -10,6 +10,6 @@ func verbs() []verb {
 		planVerb, rebalanceVerb, whatIfVerb,
 		cordonVerb, uncordonVerb, maintenanceVerb, drainVerb, pauseVerb, pinVerb, moveVerb, removeVerb, raftVerb,
 		recoverVerb, asideVerb, degradeVerb, journalVerb,
-		versionVerb,
+		benchVerb, versionVerb,
 	}
 }

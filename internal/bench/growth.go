@@ -23,10 +23,8 @@ func (b *bench) growth() error {
 	large.Entities, wide.Kind = 1_000_000, many.Name
 	least, shards, entities := g.ask("16 shards, 1,000 entities", small), g.ask(number(float64(many.Shards))+" shards, 1,000 entities", wide), g.ask("16 shards, 1,000,000 entities", large)
 	f := bout{bench: b, row: "P15", callers: []int{1024}, systems: []system{least, shards, entities}, durable: true}.run()
-	for s, w := range map[*ours]work{shards: wide, entities: large} {
-		if err := g.audit(w); err != nil {
-			f.void(s.title, err)
-		}
+	if err := g.audit(wide); err != nil { // a million others would take a minute to read
+		f.void(shards.title, err)
 	}
 	at := callersOf(1024)
 	b.compare("P15", atLeast(0.9, fmt.Sprintf("events/s with 16 shards: %s shards, %s", number(float64(many.Shards)), at)), mRate, f.find(shards.title, at), f.find(least.title, at))

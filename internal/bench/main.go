@@ -37,11 +37,13 @@ func exit(err error) {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: bench run [flags]")
+		return errors.New("usage: bench run [flags]; bench docs RESULT; bench compare OLD NEW")
 	}
 	switch verb, args := args[0], args[1:]; verb {
 	case "run":
 		return runBench(args)
+	case "docs", "compare":
+		return report(verb, args)
 	default:
 		return fmt.Errorf("nothing is called %q", verb)
 	}
@@ -54,6 +56,7 @@ func runBench(args []string) error {
 	reference := flags.String("reference", "bin/bench-reference", "the program of the references")
 	dir := flags.String("dir", os.TempDir(), "where data goes; it must be on a disk")
 	profiles := flags.String("profile", "", "a directory for CPU profiles of Muster's processes in each measured run")
+	baseline := flags.String("baseline", "", "an older result to compare with")
 	out := flags.String("o", "bin/bench.json", "where the result goes")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -79,7 +82,10 @@ func runBench(args []string) error {
 		os.RemoveAll(own)
 		os.Exit(130)
 	})
-	return b.all(*out)
+	if err := b.all(*out); err != nil || *baseline == "" {
+		return err
+	}
+	return report("compare", []string{*baseline, *out})
 }
 
 // all measures, prints the tables and writes the result.

@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	},
 	"collections": {"entity", "shard"},
 	"cmd/node": {
-		"node", "client", "collections", "entity", "journal", "fsm", "barrier", "coordinator/plan", "shard",
+		"node", "client", "collections", "entity", "journal", "fsm", "barrier", "coordinator/plan", "shard", "internal/load",
 	},
 }
 
