@@ -42,9 +42,10 @@ func (c *BeginRecovery) apply(d *draft) Verdict {
 	})
 }
 
-// recover raises the epoch and takes the primary away. One that was elected and never served is remembered as stalled.
+// recover raises the epoch and takes the primary away. One that was elected and never served, or that asks for it itself, is
+// remembered as stalled.
 func (d *draft) recover(p shard.Placement, cause shard.Cause) {
-	if p.Status == shard.Establishing {
+	if p.Status == shard.Establishing || cause == shard.CauseAsked {
 		p.Stalled = p.Primary
 	}
 	if cause == shard.CauseLeft && p.Session == p.ActiveSession {

@@ -55,5 +55,15 @@ func (h *host) desire() {
 	}
 }
 
+// deserted asks for another primary when this one is deserted, and reports whether it is.
+func (h *host) deserted() bool {
+	t := h.term
+	if t == nil || !t.serving || !h.protocol.Deserted(t.placement, replication.Patience(h.registered().AckTimeout), h.region.view.Load().Up) {
+		return false
+	}
+	h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: t.epoch})
+	return true
+}
+
 // registered is the type's configuration, which the node need not define itself to hold a copy.
 func (h *host) registered() shard.Spec { return h.region.view.Load().Types[h.id.Type].Spec }

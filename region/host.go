@@ -232,7 +232,9 @@ func (h *host) tick(now time.Duration) {
 		h.term.handing.Tick(h.storage.last)
 	}
 	h.expire(now)
-	h.desire()
+	if !h.deserted() {
+		h.desire()
+	}
 	h.recant(now)
 	h.storage.compaction.measure(h, now)
 	h.storage.requests.forget(h.region.view.Load(), now)

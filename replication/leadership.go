@@ -47,6 +47,30 @@ func (c *Copy) Due(p *shard.Placement, patience int) []shard.CopyID {
 	return wanted
 }
 
+// Deserted reports whether too few members of C answer this primary for ack_timeout, half of patience, though the map says that
+// enough of the others are up to elect one of themselves and to confirm without it. It should ask for another then: a node that
+// is cut off from its peers and not from the control group would keep its shards, and confirm nothing, for as long as that lasts.
+func (c *Copy) Deserted(p *shard.Placement, patience int, up func(shard.NodeID) bool) bool {
+	if !c.serving() {
+		return false
+	}
+	answering, others := 1, 0
+	for i := range c.leading.peers {
+		peer := &c.leading.peers[i]
+		member, ok := p.Copy(peer.copy)
+		if !ok {
+			continue
+		}
+		if peer.silent < patience/2 {
+			answering++
+		}
+		if member.State == shard.CopyReady && up(member.Node) {
+			others++
+		}
+	}
+	return answering < p.WriteQuorum && others >= max(p.WriteQuorum, p.RecoveryQuorum())
+}
+
 // leaves reports whether a member of C is to go at once: the map has given up its data, or it was the shard's only copy and
 // another leads now.
 func leaves(p *shard.Placement, id shard.CopyID) bool {

@@ -195,7 +195,8 @@ type Placement struct {
 	ActiveSession SessionID `cbor:"14,keyasint,omitempty"`
 	ActiveNode    NodeID    `cbor:"15,keyasint,omitempty"`
 
-	// The copy that was elected last without activating: it loses ties in the next election.
+	// The copy that was elected last without activating, or that asked for another primary: it is elected again only when the
+	// others do not suffice.
 	Stalled CopyID `cbor:"16,keyasint,omitempty"`
 
 	Learners []Learner `cbor:"17,keyasint,omitempty"` // by id

@@ -34,6 +34,7 @@ type Times struct {
 	Grace     time.Duration // a new leader lets sessions renew with it for so long before it ends the first
 	SealAgain time.Duration // a copy that has not answered is asked again
 	Gather    time.Duration // once enough copies answered, the others get so long to show a better log
+	Reluctant time.Duration // the same before a copy is elected that could not go on a moment ago
 	Establish time.Duration // an elected copy that is not ready to serve by then gives way
 	Place     time.Duration // a new type, or a forming shard, waits so long for all the nodes it wants
 	Settle    time.Duration // a new type waits so long for voters that are down though enough others are up
@@ -53,7 +54,7 @@ type Times struct {
 func DefaultTimes() Times {
 	return Times{
 		Lease: 2 * time.Second, Autonomy: shard.Autonomy, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
-		Gather: 50 * time.Millisecond, Establish: 5 * time.Second, Place: 10 * time.Second, Settle: time.Second,
+		Gather: 50 * time.Millisecond, Reluctant: time.Second, Establish: 5 * time.Second, Place: 10 * time.Second, Settle: time.Second,
 		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Weigh: time.Minute, Cooldown: 30 * time.Second,
 		HandOver: 5 * time.Second, Create: 10 * time.Second, Again: 5 * time.Second,
 	}

@@ -75,7 +75,11 @@ func (b *batch) ofRecovering(spec shard.Spec, p *shard.Placement, m *memory) {
 	if m.enough == 0 {
 		m.enough = b.in.Now
 	}
-	if wait := m.enough + b.d.Times.Gather - b.in.Now; len(c.awaited) > 0 && wait > 0 {
+	gather := b.d.Times.Gather
+	if c.winner == p.Stalled {
+		gather = b.d.Times.Reluctant
+	}
+	if wait := m.enough + gather - b.in.Now; len(c.awaited) > 0 && wait > 0 {
 		b.skip(Note{Reason: AwaitOthers, Shard: p.Shard, Epoch: p.Epoch, Waiting: c.awaited, Wait: wait})
 		return
 	}
@@ -128,6 +132,9 @@ type canvass struct {
 // each confirmed record is in one of those logs, and so in the winner's. The answer of a more advanced log on a node that
 // has died since cannot be counted, for what it holds may be what was confirmed. The copy that led the last active epoch
 // holds everything confirmed, so with its answer no other is needed.
+//
+// A copy that stalled is passed over when that can be: one that reaches too few others may have the longest log of all, filled
+// with what it could not get confirmed, and would be elected again and again.
 func (b *batch) canvass(p *shard.Placement, m *memory) canvass {
 	c := canvass{note: Note{Reason: AwaitCopies, Shard: p.Shard, Epoch: p.Epoch, Want: p.RecoveryQuorum()}}
 	answers := make([]candidate, 0, len(p.Copies))
@@ -159,14 +166,23 @@ func (b *batch) canvass(p *shard.Placement, m *memory) canvass {
 }
 
 func (c *canvass) choose(p *shard.Placement, answers []candidate) {
-	best := slices.IndexFunc(answers, func(a candidate) bool { return a.live })
+	fit := slices.DeleteFunc(slices.Clone(answers), func(a candidate) bool { return a.stalled })
+	if c.among(p, fit, answers); c.winner == 0 && len(fit) < len(answers) {
+		c.among(p, answers, answers)
+	}
+}
+
+// among elects the best of those that are fit, if the answers it may count suffice.
+func (c *canvass) among(p *shard.Placement, fit, answers []candidate) {
+	best := slices.IndexFunc(fit, func(a candidate) bool { return a.live })
 	if best < 0 {
 		return
 	}
+	w := fit[best]
 	sole := false
 	var counted []shard.CopyID
 	for _, a := range answers {
-		if a.last.Compare(answers[best].last) <= 0 {
+		if a.last.Compare(w.last) <= 0 {
 			counted = append(counted, a.copy)
 			sole = sole || (a.copy == p.ActivePrimary && a.copy != 0)
 		}
@@ -178,7 +194,6 @@ func (c *canvass) choose(p *shard.Placement, answers []candidate) {
 		return
 	}
 	slices.Sort(counted)
-	w := answers[best]
 	c.winner, c.session, c.last, c.counted = w.copy, w.session, w.last, counted
 }
 
