@@ -3,7 +3,7 @@ package coordinator
 import (
 	"context"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"muster/fsm"
@@ -16,6 +16,7 @@ const (
 	mostHops    = 3                      // not-leader answers followed for one request
 	leaderPause = 50 * time.Millisecond  // before asking again when nobody was known to lead
 	repeatPause = 100 * time.Millisecond // before a command is repeated whose outcome is unknown
+	passOver    = 2 * time.Second        // a node that did not answer is asked last for so long
 )
 
 // leaderCall is one request for the leader: local when this node leads, remote otherwise.
@@ -81,16 +82,48 @@ func (c *Coordinator) try(ctx context.Context, hint string, call leaderCall) err
 		return shard.Errorf(shard.CodeNoLeader, "no node is known to lead the group")
 	}
 	err := call.remote(ctx, wire.NewGroupClient(c.cfg.Port.Peer(addr)))
-	if err != nil {
-		c.contacts.failed()
+	if fault := transport.Typed(err); fault != nil {
+		c.contacts.failed(addr, fault.Code != shard.CodeNotLeader && fault.Code != shard.CodeNoLeader)
 	}
 	return err
 }
 
-// contacts rotates through the nodes that may know the leader.
-type contacts struct{ turn atomic.Uint32 }
+// contacts rotates through the nodes that may know the leader. One that did not answer is passed over for a while: a node that is
+// stopped answers nobody and refuses nobody, and each try at it costs a good part of a lease. Safe for concurrent use.
+type contacts struct {
+	mu struct {
+		sync.Mutex
+		turn   int
+		silent map[string]time.Time // until when an address is passed over
+	}
+}
 
-func (k *contacts) failed() { k.turn.Add(1) }
+// failed notes that an address was of no use, and whether it was silent.
+func (k *contacts) failed(addr string, silent bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.turn++
+	if !silent {
+		return
+	}
+	if k.mu.silent == nil || len(k.mu.silent) > fsm.MaxVoters {
+		k.mu.silent = map[string]time.Time{}
+	}
+	k.mu.silent[addr] = time.Now().Add(passOver)
+}
+
+// pick returns the address whose turn it is.
+func (k *contacts) pick(addrs []string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	for i := range addrs {
+		if addr := addrs[(k.mu.turn+i)%len(addrs)]; !now.Before(k.mu.silent[addr]) {
+			return addr
+		}
+	}
+	return addrs[k.mu.turn%len(addrs)]
+}
 
 // contact is another node that may be a voter, another one after each failure; "" when none is known. Seeds come before what
 // the directory remembers, so that a node started with the seeds of another group hears so.
@@ -106,7 +139,7 @@ func (c *Coordinator) contact() string {
 	if len(others) == 0 {
 		return ""
 	}
-	return others[int(c.contacts.turn.Load())%len(others)]
+	return c.contacts.pick(others)
 }
 
 // voterAddrs are the addresses of the voters in the map, sorted.
@@ -173,7 +206,9 @@ func (c *Coordinator) proposeSurely(ctx context.Context, command fsm.Command) (f
 	unknown := false
 	for {
 		attempt, cancel := context.WithTimeout(ctx, c.cfg.Times.Propose)
+		stop := c.abandonLeader(cancel)
 		verdicts, index, err := c.Propose(attempt, command)
+		stop()
 		cancel()
 		if err == nil {
 			return verdicts[0], index, nil

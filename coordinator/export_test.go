@@ -115,3 +115,12 @@ func Servers(c *Coordinator) []string {
 	slices.Sort(all)
 	return all
 }
+
+// Contacts is whom to ask when no leader is known.
+type Contacts struct{ contacts }
+
+// Pick returns the address whose turn it is.
+func (k *Contacts) Pick(addrs []string) string { return k.pick(addrs) }
+
+// Failed notes that an address was of no use.
+func (k *Contacts) Failed(addr string, silent bool) { k.failed(addr, silent) }

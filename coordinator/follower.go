@@ -119,7 +119,7 @@ func (f *follower) avoided(addr string) bool { return time.Now().Before(f.avoidi
 func (f *follower) avoid(addr string) {
 	clear(f.avoiding)
 	f.avoiding[addr] = time.Now().Add(avoidFor)
-	f.c.contacts.failed()
+	f.c.contacts.failed(addr, true)
 	f.mu.Lock()
 	if f.mu.leader.addr == addr {
 		f.mu.leader = leaderKnown{term: f.mu.leader.term}

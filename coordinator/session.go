@@ -268,12 +268,10 @@ func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (index shard.Ind
 	return index, next, err
 }
 
-// abandonLeader calls cancel when another node is known to lead than now: an answer of the old one is not worth waiting for.
+// abandonLeader calls cancel when another node is known to lead than now: an answer of the old one, or of a node that was
+// only asked because none was known, is not worth waiting for.
 func (c *Coordinator) abandonLeader(cancel context.CancelFunc) (stop func()) {
 	node, _, _ := c.Leader()
-	if node == "" {
-		return func() {}
-	}
 	quit := make(chan struct{})
 	c.life.Go(func() {
 		for {

@@ -181,3 +181,39 @@ func TestRepair(t *testing.T) {
 		})
 	}
 }
+
+// Whoever did not answer is asked last; whoever only does not lead just waits its turn. When nobody answers, all are tried.
+func TestContacts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := []string{"a", "b", "c"}
+		var k coordinator.Contacts
+		pick := func() string { return k.Pick(all) }
+		k.Failed("a", true)
+		if got := pick(); got != "b" {
+			t.Errorf("after a was silent: %s", got)
+		}
+		k.Failed("b", false)
+		if got := pick(); got != "c" {
+			t.Errorf("after b did not lead: %s", got)
+		}
+		k.Failed("c", true)
+		if got := pick(); got != "b" {
+			t.Errorf("after a and c were silent: %s", got)
+		}
+		k.Failed("b", true)
+		seen := map[string]bool{}
+		for range all {
+			seen[pick()] = true
+			k.Failed(pick(), true)
+		}
+		if len(seen) != len(all) {
+			t.Errorf("when nobody answers only %v are asked", seen)
+		}
+		<-time.After(3 * time.Second)
+		first := pick()
+		k.Failed(first, false)
+		if got := pick(); got == first {
+			t.Errorf("silence is not forgotten: %s again", got)
+		}
+	})
+}

@@ -31,6 +31,7 @@ type configuration struct {
 type council struct {
 	l        *leading
 	decides  *plan.Electorate
+	deaf     plan.Deafness
 	began    configuration // of the newest snapshot when the leadership began
 	caughtUp map[shard.DirectoryID]bool
 	calling  map[shard.DirectoryID]bool
@@ -103,6 +104,10 @@ func (k *council) round(work *life) {
 	}
 	steps, lines := k.decides.Next(in), k.decides.Explain(in)
 	k.l.seated.Store(&lines)
+	if k.deaf.Next(in.Now, c.cfg.Times.Lease, in.View, seats) {
+		c.log.Warn("this node leads the group and hears from too few voters: it gives up the lead")
+		work.Go(func() { c.transfer(work.ctx) })
+	}
 	said := map[string]bool{}
 	for _, s := range steps {
 		line := s.String()
