@@ -4,8 +4,14 @@
 // (see RunNode). A driver in the test's process is a member of the group that hosts nothing: it has a session of its own, so a
 // command that it retries across a failover takes effect once, and that is one of the things checked.
 //
-//	make chaos              ten kills, a kill of everybody, stopped replicas
-//	make chaos ROUNDS=100   the long run
+// What is hurt: processes are killed, one and all; stopped and continued; cut off from some and not from others; their data
+// directories are removed; their disks hang, fill up and fail; shards are moved all the time; nodes are drained. What is checked: every
+// answer and every read against the books at the end, and that the run was worth it: enough was confirmed before, and the fault
+// was there.
+//
+//	go test ./internal/chaos                  each scenario once, in seconds
+//	make chaos                                ten rounds of each, and five minutes of moves
+//	make chaos ROUNDS=100 RUN=TestPartitions  one of them, for long
 package chaos
 
 import (

@@ -12,57 +12,113 @@ import (
 	"muster/shard"
 )
 
+// volume is how many entries a client makes before it goes on in the next volumes of its books: a reply holds a whole book.
+const volume = 400
+
 // A Load is a number of clients that enter ids into books, each waiting for one answer before it asks again.
 //
 // One goroutine a client; mu guards what they write down together.
 type Load struct {
-	to     entity.Sender
-	limit  time.Duration // of one command
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	mu     struct {
+	Plan
+	to      entity.Sender
+	quit    chan struct{}
+	done    sync.WaitGroup
+	readers *readers
+	mu      struct {
 		sync.Mutex
 		entries []Entry
 		served  [Shards][]time.Time // when each shard last confirmed, in order
+		open    []string            // the books in use, two for each client
 	}
 }
 
-// Start begins the load: clients × 4 books, each book used by two clients. Every shard has books.
-func Start(to entity.Sender, clients int, limit time.Duration) *Load {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &Load{to: to, limit: limit, cancel: cancel}
-	names := bookNames(clients * 2)
-	for c := range clients {
-		mine := []string{names[2*c], names[2*c+1], names[(2*c+2)%len(names)], names[(2*c+3)%len(names)]}
-		l.done.Go(func() { l.client(ctx, c, mine) })
+// Plan is what a Load does. Clients is needed.
+type Plan struct {
+	Clients int
+	Limit   time.Duration // of one command; 30 s
+	Rate    int           // entries per second of all clients; 0: as many as there are answers
+}
+
+// Start begins the load. Each client uses four books, each of them with another client. Every shard has books.
+func Start(to entity.Sender, p Plan) *Load {
+	if p.Limit == 0 {
+		p.Limit = 30 * time.Second
+	}
+	l := &Load{Plan: p, to: to, quit: make(chan struct{})}
+	l.readers = &readers{load: l}
+	l.mu.open = make([]string, 2*p.Clients)
+	for c := range p.Clients {
+		l.turn(c, 0)
+	}
+	for c := range p.Clients {
+		l.done.Go(func() { l.client(c) })
 	}
 	return l
 }
 
-// bookNames returns n names that fall on all shards evenly.
-func bookNames(n int) []string {
-	var names []string
-	for i := 0; len(names) < n; i++ {
-		name := fmt.Sprintf("book-%d", i)
-		if shard.Of(shard.EntityID(name), Shards) == shard.Number(len(names)%Shards) {
-			names = append(names, name)
+// title is the name of a volume of the nth book. Books fall on all shards evenly.
+func title(n, volume int) string {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("book-%d.%d.%d", n, volume, i)
+		if shard.Of(shard.EntityID(name), Shards) == shard.Number(n%Shards) {
+			return name
 		}
 	}
-	return names
 }
 
-func (l *Load) client(ctx context.Context, c int, names []string) {
-	for i := 0; ctx.Err() == nil; i++ {
-		e := Entry{Book: names[i%len(names)], ID: fmt.Sprintf("c%d-%d", c, i), Client: c}
-		bounded, cancel := context.WithTimeout(ctx, l.limit)
-		place, err := EnterBook.Ask(bounded, l.to, shard.EntityID(e.Book), Enter{ID: e.ID})
-		cancel()
-		e.Place, e.Fate = place, fate(err)
-		if err != nil {
-			e.Problem = err.Error()
-		}
-		l.note(e)
+// turn opens a volume of the client's own two books.
+func (l *Load) turn(c, volume int) {
+	own := [2]string{title(2*c, volume), title(2*c+1, volume)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	copy(l.mu.open[2*c:], own[:])
+}
+
+// book is where the client's ith entry goes: two books are its own, two the next client's.
+func (l *Load) book(c, i int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.open[(2*c+i%4)%len(l.mu.open)]
+}
+
+func (l *Load) client(c int) {
+	var pace <-chan time.Time
+	if l.Rate > 0 {
+		tick := time.NewTicker(time.Duration(l.Clients) * time.Second / time.Duration(l.Rate))
+		defer tick.Stop()
+		pace = tick.C
 	}
+	for i := 0; ; i++ {
+		select {
+		case <-l.quit:
+			return
+		default:
+		}
+		if i%volume == volume-1 {
+			l.turn(c, i/volume+1)
+		}
+		l.enter(Entry{Book: l.book(c, i), ID: fmt.Sprintf("c%d-%d", c, i), Client: c})
+		if pace == nil {
+			continue
+		}
+		select {
+		case <-pace:
+		case <-l.quit:
+			return
+		}
+	}
+}
+
+func (l *Load) enter(e Entry) {
+	ctx, cancel := context.WithTimeout(context.Background(), l.Limit)
+	defer cancel()
+	e.Began = time.Now()
+	place, err := EnterBook.Ask(ctx, l.to, shard.EntityID(e.Book), Enter{ID: e.ID})
+	e.Ended, e.Place, e.Fate = time.Now(), place, fate(err)
+	if err != nil {
+		e.Problem = err.Error()
+	}
+	l.note(e)
 }
 
 func fate(err error) Fate {
@@ -83,7 +139,7 @@ func (l *Load) note(e Entry) {
 	l.mu.entries = append(l.mu.entries, e)
 	if e.Fate == Confirmed {
 		n := shard.Of(shard.EntityID(e.Book), Shards)
-		l.mu.served[n] = append(l.mu.served[n], time.Now())
+		l.mu.served[n] = append(l.mu.served[n], e.Ended)
 	}
 }
 
@@ -116,11 +172,26 @@ func (l *Load) Outage(from, to time.Time) (longest time.Duration, back bool) {
 	return longest, back
 }
 
-// Stop ends the load and returns what the clients were told.
-func (l *Load) Stop() []Entry {
-	l.cancel()
+// Latencies returns how long the confirmed entries into the given shards took that were asked for and answered between
+// the two moments, shortest first.
+func (l *Load) Latencies(from, to time.Time, of func(shard.Number) bool) []time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []time.Duration
+	for _, e := range l.mu.entries {
+		if e.Fate == Confirmed && e.Began.After(from) && e.Ended.Before(to) && of(shard.Of(shard.EntityID(e.Book), Shards)) {
+			all = append(all, e.Ended.Sub(e.Began))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Stop ends the load once every answer is there, and returns what the clients were told and what the readers saw.
+func (l *Load) Stop() ([]Entry, []Sight) {
+	close(l.quit)
 	l.done.Wait()
-	return l.mu.entries
+	return l.mu.entries, l.readers.stop()
 }
 
 // Books reads every book that entries names.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"muster/coordinator"
 	"muster/entity"
 	"muster/node"
 	"muster/shard"
@@ -24,9 +25,19 @@ const nodeVariable = "MUSTER_CHAOS_NODE"
 // A Process is one node of the group under test, in a process of its own.
 type Process struct {
 	ID, Addr, Dir string
-	Seeds         []string
-	cmd           *exec.Cmd
-	exited        chan error
+	Layout
+	Seeds  []string
+	cmd    *exec.Cmd
+	exited chan error
+}
+
+// Layout is what all nodes of a group have in common. Zero fields mean the product's defaults.
+type Layout struct {
+	Nodes   int
+	Voters  int           // the first nodes, which found the group; 0: all
+	Lease   time.Duration // of a session
+	Rebuild time.Duration // a node that is away for longer is replaced
+	Network string        // address of a Network that carries what the nodes dial
 }
 
 // RunNode turns this process into a node and does not return, when the environment says so. TestMain calls it first.
@@ -49,13 +60,11 @@ func runNode(settings string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	n, err := node.Start(ctx, node.Config{
-		ID: shard.NodeID(p.ID), Addr: p.Addr, Dir: p.Dir, Seeds: p.Seeds, Hosts: entity.Types(books),
-		Logger: hclog.New(&hclog.LoggerOptions{Name: p.ID, Level: hclog.Info, Output: os.Stderr}),
-	})
+	n, err := node.Start(ctx, p.config())
 	if err != nil {
 		return err
 	}
+	go p.measure(n)
 	select {
 	case <-ctx.Done():
 	case <-n.Failed():
@@ -64,6 +73,45 @@ func runNode(settings string) error {
 	bounded, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return n.Shutdown(bounded)
+}
+
+func (p *Process) config() node.Config {
+	c := node.Config{
+		ID: shard.NodeID(p.ID), Addr: p.Addr, Dir: p.Dir, Seeds: p.Seeds, Hosts: entity.Types(books),
+		Logger: hclog.New(&hclog.LoggerOptions{Name: p.ID, Level: hclog.Info, Output: os.Stderr}),
+		Tuning: node.Tuning{Times: coordinator.Times{Lease: p.Lease, Rebuild: p.Rebuild}},
+	}
+	if p.Network != "" {
+		c.Tuning.Dialer = Through(p.Network, p.ID)
+	}
+	return c
+}
+
+// measure writes what the node measured beside its log, again and again, since nothing asks a node that is killed.
+func (p *Process) measure(n *node.Node) {
+	for range time.Tick(200 * time.Millisecond) {
+		b, err := json.Marshal(n.HandOffs())
+		if err == nil {
+			err = os.WriteFile(p.handOffs()+".new", b, 0o600)
+		}
+		if err == nil {
+			err = os.Rename(p.handOffs()+".new", p.handOffs())
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+}
+
+func (p *Process) handOffs() string { return filepath.Join(filepath.Dir(p.Dir), p.ID+".handoffs") }
+
+// HandOffs returns what this life of the process measured, as of a moment ago.
+func (p *Process) HandOffs() (h node.HandOffs, err error) {
+	b, err := os.ReadFile(p.handOffs())
+	if err != nil {
+		return h, err
+	}
+	return h, json.Unmarshal(b, &h)
 }
 
 // Start starts the process; what it logs is appended to a file in its directory.
@@ -114,27 +162,51 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return p.cmd.Process.Signal(s)
 }
 
-// Processes makes n nodes that found a group, with data below dir, not started yet.
-func Processes(dir string, n int) ([]*Process, error) {
+// Processes makes the nodes of a group, with data below dir, not started yet.
+func Processes(dir string, l Layout) ([]*Process, error) {
 	var ps []*Process
 	var seeds []string
-	for i := range n {
+	for i := range l.Nodes {
 		// This reserves a port; a moment later the node takes it over, and again after each kill. On a loopback address of this
 		// process's own, no outgoing connection takes the port in between.
-		l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.1:0", 1+os.Getpid()/250%250, 1+os.Getpid()%250))
+		held, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.1:0", 1+os.Getpid()/250%250, 1+os.Getpid()%250))
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
+		defer held.Close()
 		id := fmt.Sprintf("n%d", i+1)
-		ps = append(ps, &Process{ID: id, Addr: l.Addr().String(), Dir: filepath.Join(dir, id)})
-		seeds = append(seeds, l.Addr().String())
+		ps = append(ps, &Process{ID: id, Addr: held.Addr().String(), Dir: filepath.Join(dir, id), Layout: l})
+		if i < l.Voters || l.Voters == 0 {
+			seeds = append(seeds, held.Addr().String())
+		}
 	}
 	for _, p := range ps {
 		p.Seeds = seeds
 	}
 	return ps, nil
 }
+
+// Stop ends the process in good order and waits until it has.
+func (p *Process) Stop() error {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return p.Gone(15 * time.Second)
+}
+
+// Gone waits until a process that is expected to end by itself has ended, and returns how.
+func (p *Process) Gone(limit time.Duration) error {
+	select {
+	case err := <-p.exited:
+		p.cmd = nil
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("node %s goes on", p.ID)
+	}
+}
+
+// PID is the running process's.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Await waits until a process that was sent SIGKILL is gone.
 func (p *Process) Await() error {
