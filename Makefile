@@ -46,7 +46,7 @@ explore: ## every interleaving of small runs of the protocol, and mutants that m
 .PHONY: chaos
 chaos: ## real processes that are killed, stopped, cut off, wiped, moved under load; ROUNDS=10 FOR=5m SEED=7 RUN=TestKill
 	$(GO) test ./internal/chaos -count=1 -timeout 120m -v $(if $(RUN),-run '^$(RUN)$$') \
-		-args -chaos.rounds=$(or $(ROUNDS),10) -chaos.for=$(or $(FOR),5m) $(if $(SEED),-chaos.seed=$(SEED))
+		-args -chaos.every -chaos.rounds=$(or $(ROUNDS),10) -chaos.for=$(or $(FOR),5m) $(if $(SEED),-chaos.seed=$(SEED))
 
 # What make bench starts: the benchmark, and the references of their own module.
 BENCH := bin/bench

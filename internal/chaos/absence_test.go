@@ -19,6 +19,7 @@ const rebuild = 3 * time.Second // instead of a minute
 // A process is killed and stays away for longer than the rebuild delay: the third copies are made elsewhere. It comes back: the
 // copies it has left over are removed, it gets its share with no more new copies than that takes, and then nothing moves.
 func TestAbsence(t *testing.T) {
+	long(t)
 	g := form(t, chaos.Layout{Nodes: 4, Voters: 3, Rebuild: rebuild})
 	g.underLoad(chaos.Plan{Rate: writeRate / 2}, func() {
 		for round := range *rounds {
@@ -167,6 +168,7 @@ func (g *group) neighbour(p *chaos.Process) *chaos.Process {
 // A node is drained under load: it ends with no copy, no command fails on the way, and it may leave. When one more is down and
 // nobody could take the place of its copies, a drain is refused and names the shards that could not be written.
 func TestDrain(t *testing.T) {
+	long(t)
 	g := form(t, chaos.Layout{Nodes: 4, Voters: 3, Rebuild: rebuild})
 	g.load = chaos.Start(g.driver, chaos.Plan{Clients: clients, Rate: writeRate / 2})
 	g.eventually(10*time.Second, "100 entries are confirmed", func() bool { return g.load.Confirmed() >= 100 })
@@ -212,6 +214,7 @@ func (g *group) drain(ctx context.Context, c *client.Client, p *chaos.Process) {
 // One of five processes is stopped. The shards that have no copy there do not notice: the p99 of their confirmations is at most
 // twice what it was in the same run before.
 func TestFrozen(t *testing.T) {
+	long(t)
 	g := form(t, chaos.Layout{Nodes: 5, Voters: 3})
 	g.underLoad(chaos.Plan{Clients: 2 * clients, Rate: writeRate / 2}, func() {
 		for range *rounds {

@@ -20,6 +20,7 @@ const hungDisk = 10 * time.Second
 // system itself says so, to a process that knows nothing of the test. The node stops and says why, others take over within 10 s, no
 // caller hears more than is true, and the node comes back.
 func TestBlockedDisk(t *testing.T) {
+	long(t)
 	tracer, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("SKIPPED, AND WITH IT ALL TESTS OF REAL PROCESSES WITH A BAD DISK: there is no strace to inject faults with")

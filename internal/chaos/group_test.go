@@ -23,6 +23,7 @@ import (
 var (
 	rounds = flag.Int("chaos.rounds", 1, "how often each fault is repeated")
 	length = flag.Duration("chaos.for", 10*time.Second, "how long the scenarios run that have a length")
+	every  = flag.Bool("chaos.every", false, "also the scenarios that are too long for a run of all tests")
 	seed   = flag.Uint64("chaos.seed", uint64(time.Now().UnixNano()), "which process is hurt when; the schedule of the machine is not repeated")
 )
 
@@ -30,6 +31,14 @@ const (
 	clients = 16
 	serving = 5 * time.Second // each shard must confirm again within this after a kill
 )
+
+// long leaves a scenario to make chaos: all of them take four minutes.
+func long(t *testing.T) {
+	t.Helper()
+	if !*every {
+		t.Skip("SKIPPED, too long for a run of all tests: make chaos RUN=" + t.Name())
+	}
+}
 
 func TestMain(m *testing.M) {
 	chaos.RunNode()

@@ -84,6 +84,7 @@ func (g *group) partition(name string, cuts func(node, leader *chaos.Process, ot
 // The Raft leader, which leads shards too, is cut off from everyone, or loses its calls alone, so that it stays leader as far as
 // Raft can tell.
 func TestLeaderApart(t *testing.T) {
+	long(t)
 	g := formOn(t, chaos.Layout{Nodes: 5, Voters: 3})
 	ways := []struct {
 		name string
@@ -119,6 +120,7 @@ func (g *group) behead(name string, only chaos.Traffic) {
 // to it meanwhile. Half a lease is nothing; after longer ones others serve its shards, and none of the reads that waited in it
 // is stale.
 func TestStopped(t *testing.T) {
+	long(t)
 	const lease = time.Second
 	g := form(t, chaos.Layout{Nodes: 3, Lease: lease})
 	g.underLoad(chaos.Plan{}, func() {

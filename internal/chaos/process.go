@@ -17,6 +17,7 @@ import (
 	"muster/coordinator"
 	"muster/entity"
 	"muster/node"
+	"muster/region"
 	"muster/shard"
 )
 
@@ -39,6 +40,9 @@ type Layout struct {
 	Rebuild time.Duration // a node that is away for longer is replaced
 	Network string        // address of a Network that carries what the nodes dial
 }
+
+// logLength is the length of logs, in records: so short that they are shortened, and copies filled by snapshots, all the time.
+const logLength = 300
 
 // RunNode turns this process into a node and does not return, when the environment says so. TestMain calls it first.
 func RunNode() {
@@ -79,7 +83,10 @@ func (p *Process) config() node.Config {
 	c := node.Config{
 		ID: shard.NodeID(p.ID), Addr: p.Addr, Dir: p.Dir, Seeds: p.Seeds, Hosts: entity.Types(books),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: p.ID, Level: hclog.Info, Output: os.Stderr}),
-		Tuning: node.Tuning{Times: coordinator.Times{Lease: p.Lease, Rebuild: p.Rebuild}},
+		Tuning: node.Tuning{
+			Times:  coordinator.Times{Lease: p.Lease, Rebuild: p.Rebuild},
+			Region: region.Limits{Log: logLength},
+		},
 	}
 	if p.Network != "" {
 		c.Tuning.Dialer = Through(p.Network, p.ID)
