@@ -53,10 +53,10 @@ BENCH := bin/bench
 REFERENCE := bin/bench-reference
 
 .PHONY: bench
-bench: ## Muster beside its limits and beside others, and the goals; ROWS=P1,P4 some rows, QUICK=1 soon, OUT=file for the result, PROFILE=dir for profiles, BASELINE=file to compare with
+bench: ## Muster beside its limits and beside others, and the goals; ROWS=P1,P4 some rows, QUICK=1 soon, REPEATS=5, OUT=file for the result, PROFILE=dir for profiles, BASELINE=file to compare with
 	@$(GO) build -o $(BENCH) ./internal/bench
 	@$(GO) build -C internal/bench/reference -o $(CURDIR)/$(REFERENCE) .
-	@$(BENCH) run -reference $(REFERENCE) -rows "$(ROWS)" $(if $(QUICK),-quick) $(if $(BASELINE),-baseline $(BASELINE)) $(if $(PROFILE),-profile $(abspath $(PROFILE))) -o $(or $(OUT),bin/bench.json)
+	@$(BENCH) run -reference $(REFERENCE) -rows "$(ROWS)" $(if $(QUICK),-quick) $(if $(REPEATS),-repeats $(REPEATS)) $(if $(BASELINE),-baseline $(BASELINE)) $(if $(PROFILE),-profile $(abspath $(PROFILE))) -o $(or $(OUT),bin/bench.json)
 
 .PHONY: bench-compare
 bench-compare: ## how two results of make bench differ: OLD=file NEW=file

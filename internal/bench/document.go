@@ -28,7 +28,7 @@ on this machine and nothing about another.
 	}
 	t.write(w)
 	if r.Quick {
-		fmt.Fprintln(w, "\nThis was a quick run: few and short repeats, good for a direction and not for the record.")
+		fmt.Fprintln(w, "\nThis was a quick run: short repeats, good for a direction and not for the record.")
 	}
 	fmt.Fprint(w, "\n## The goals\n\n")
 	writeGoals(w, r.Goals)

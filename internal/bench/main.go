@@ -53,6 +53,7 @@ func runBench(args []string) error {
 	flags := flag.NewFlagSet("bench run", flag.ContinueOnError)
 	which := flags.String("rows", "", "the rows to measure, such as P1,P4; all when empty")
 	quick := flags.Bool("quick", false, "few and short runs: for working on something, not for the record")
+	repeats := flags.Int("repeats", 0, "how often each figure is taken; 0: 5 times, with -quick twice")
 	reference := flags.String("reference", "bin/bench-reference", "the program of the references")
 	dir := flags.String("dir", os.TempDir(), "where data goes; it must be on a disk")
 	profiles := flags.String("profile", "", "a directory for CPU profiles of Muster's processes in each measured run")
@@ -74,6 +75,9 @@ func runBench(args []string) error {
 	}
 	if *quick {
 		b.repeats, b.warm, b.length = 2, 200*time.Millisecond, 700*time.Millisecond
+	}
+	if *repeats > 0 {
+		b.repeats = *repeats
 	}
 	defer os.RemoveAll(own)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
