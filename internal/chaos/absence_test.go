@@ -239,7 +239,7 @@ func (g *group) freeze(p *chaos.Process) {
 	of := func(n shard.Number) bool { return apart[n] }
 	began := time.Now()
 	lasting(*length / 3)
-	g.must(p.Signal(syscall.SIGSTOP))
+	g.must(p.Freeze())
 	stopped := time.Now()
 	lasting(*length / 3)
 	before, during := g.load.Latencies(began, stopped, of), g.load.Latencies(stopped, time.Now(), of)

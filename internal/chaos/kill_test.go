@@ -66,7 +66,7 @@ func TestStoppedReplicas(t *testing.T) {
 	owner := state.View.Placement(where).Node
 	for _, p := range g.nodes {
 		if shard.NodeID(p.ID) != owner {
-			g.must(p.Signal(syscall.SIGSTOP))
+			g.must(p.Freeze())
 		}
 	}
 	began = time.Now()

@@ -136,7 +136,7 @@ func TestStopped(t *testing.T) {
 func (g *group) pause(p *chaos.Process, stop, lease time.Duration) {
 	g.t.Helper()
 	epochs := g.epochs(p)
-	g.must(p.Signal(syscall.SIGSTOP))
+	g.must(p.Freeze())
 	stopped := time.Now()
 	outage := time.Duration(0)
 	if stop > lease {

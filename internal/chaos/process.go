@@ -3,12 +3,16 @@ package chaos
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -161,7 +165,50 @@ func (p *Process) Kill() error {
 	return p.Await()
 }
 
-// Signal sends SIGSTOP, SIGCONT, SIGKILL or SIGTERM.
+// stopsWithin is how long a process may take to stop on a busy machine.
+const stopsWithin = 5 * time.Second
+
+// Freeze sends SIGSTOP and waits until every thread has stopped: the signal is one thread's to take first, and until it gets a
+// processor the others go on, and may still acknowledge what comes.
+func (p *Process) Freeze() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(stopsWithin); ; {
+		stopped, err := p.stopped()
+		if err != nil || stopped {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("node %s goes on %s after SIGSTOP", p.ID, stopsWithin)
+		}
+		runtime.Gosched()
+	}
+}
+
+// stopped reports whether the system shows every thread of the process as stopped.
+func (p *Process) stopped() (bool, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		return false, fmt.Errorf("node %s has no threads (%v)", p.ID, err)
+	}
+	for _, t := range threads {
+		b, err := os.ReadFile(t)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			return false, err
+		}
+		_, state, _ := strings.Cut(string(b), ") ") // behind the name, which may hold anything
+		if !strings.HasPrefix(state, "T") {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Signal sends SIGCONT, SIGKILL or SIGTERM; for SIGSTOP see Freeze.
 func (p *Process) Signal(s syscall.Signal) error {
 	if !p.Running() {
 		return fmt.Errorf("node %s exited by itself, see %s", p.ID, p.Log())
