@@ -29,14 +29,13 @@ const loadEntities = 5
 
 func startLoad(t *testing.T, c *counters, callers int, from ...*node) *load {
 	l := &load{t: t, c: c, from: from, done: make(chan struct{})}
-	ctx := ctxFor(t)
 	for i := range callers {
-		l.all.Go(func() { l.call(ctx, i) })
+		l.all.Go(func() { l.call(i) })
 	}
 	return l
 }
 
-func (l *load) call(ctx context.Context, i int) {
+func (l *load) call(i int) {
 	for k := 0; ; k++ {
 		select {
 		case <-l.done:
@@ -44,7 +43,7 @@ func (l *load) call(ctx context.Context, i int) {
 		default:
 		}
 		began := time.Now()
-		if _, err := l.c.add.Ask(ctx, l.from[(i+k)%len(l.from)].region, entity.ID(fmt.Sprintf("e%d", (i+k)%loadEntities)), 1); err != nil {
+		if err := l.add(l.from[(i+k)%len(l.from)], entity.ID(fmt.Sprintf("e%d", (i+k)%loadEntities))); err != nil {
 			l.t.Errorf("add: %v", err)
 			return
 		}
@@ -53,6 +52,14 @@ func (l *load) call(ctx context.Context, i int) {
 		l.took = append(l.took, time.Since(began))
 		l.mu.Unlock()
 	}
+}
+
+// add adds one. Each has a deadline of its own: the load lasts as long as the machine takes for the test.
+func (l *load) add(from *node, e entity.ID) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := l.c.add.Ask(ctx, from.region, e, 1)
+	return err
 }
 
 // p99 is that of the adds since it was last asked.
