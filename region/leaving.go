@@ -7,14 +7,10 @@ import (
 	"muster/shard"
 )
 
-// leaving is a reign's way to another node, as the placement wishes. There is nothing to carry over: calls are held, what
-// runs finishes, and then the entities are dropped. The lock of the shard guards it.
+// leaving is a reign's way to another node, and the calls that arrive in the pause. The lock of the shard guards it.
 type leaving struct {
-	paused bool
-	to     shard.NodeID
-	began  time.Duration
-	again  time.Duration // not before, on the region's clock
-	held   queue[*call]
+	replication.Leaving
+	held queue[*call]
 }
 
 // handOver takes the next step towards the wish of the placement, if there is one. The caller holds the lock.
@@ -24,21 +20,14 @@ func (v *volatile) handOver() {
 		return
 	}
 	l := &r.leaving
-	switch {
-	case !l.paused && (!p.Wished() || now < l.again):
-		return
-	case !l.paused:
-		l.paused, l.to, l.began = true, p.HandNode, now
-	case l.to != p.HandNode:
-		v.resume(r, now)
-		return
-	}
-	switch {
-	case r.busy == 0:
+	switch l.Next(now, p, r.busy) {
+	case replication.HandDown:
 		v.stepDown(r, p, now)
-	case now >= l.began+replication.HandOverPatience:
+	case replication.HandResume:
+		v.resume(r, now)
+	case replication.HandStalled:
 		v.region.copies.pauses.stalled.Add(1)
-		v.log.Warn("the shard could not be handed over in time, it goes on", "epoch", r.epoch, "to", l.to, "running", r.busy)
+		v.log.Warn("the shard could not be handed over in time, it goes on", "epoch", r.epoch, "to", l.To, "running", r.busy)
 		v.region.cfg.Directory.Report(shard.Report{Kind: shard.ReportStalledHandoff, Shard: v.id, Epoch: p.Epoch, Version: p.Version})
 		v.resume(r, now)
 	}
@@ -46,8 +35,8 @@ func (v *volatile) handOver() {
 
 // stepDown ends the reign for good: this process does not own the shard in this epoch again. The caller holds the lock.
 func (v *volatile) stepDown(r *reign, p *shard.Placement, now time.Duration) {
-	v.log.Info("hands over", "epoch", r.epoch, "to", r.leaving.to, "paused", now-r.leaving.began, "held", r.leaving.held.len())
-	v.mu.given = &replication.Given{Epoch: r.epoch, Node: r.leaving.to, Began: r.leaving.began, Since: now}
+	v.log.Info("hands over", "epoch", r.epoch, "to", r.leaving.To, "paused", now-r.leaving.Began, "held", r.leaving.held.len())
+	v.mu.given = &replication.Given{Epoch: r.epoch, Node: r.leaving.To, Began: r.leaving.Began, Since: now}
 	v.abdicate(v.moving())
 	v.tell(v.handedOver(p))
 }
@@ -55,7 +44,7 @@ func (v *volatile) stepDown(r *reign, p *shard.Placement, now time.Duration) {
 // resume ends a pause that came to nothing. What waits in mailboxes came first. The caller holds the lock.
 func (v *volatile) resume(r *reign, now time.Duration) {
 	held := r.leaving.held.take()
-	r.leaving = leaving{again: now + replication.HandOverAgain}
+	r.leaving.Resume(now)
 	for _, cell := range r.cells {
 		if !cell.busy && cell.mailbox.len() > 0 {
 			cell.busy = true

@@ -163,7 +163,7 @@ func (v *volatile) admit(c *call) (*volatileCell, *reign, *shard.Error) {
 	case c.epoch != r.epoch:
 		return nil, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: v.id, Epoch: r.epoch}
 	}
-	if r.leaving.paused {
+	if r.leaving.Paused {
 		r.leaving.held.push(c)
 		return nil, nil, nil
 	}
@@ -271,7 +271,7 @@ func (v *volatile) next(r *reign, cell *volatileCell) *call {
 	if cell.cell.Spoiled() {
 		cell.cell = v.def.NewCell(cell.cell.ID())
 	}
-	if cell.mailbox.len() == 0 || r.leaving.paused {
+	if cell.mailbox.len() == 0 || r.leaving.Paused {
 		cell.busy = false
 		r.busy--
 		v.handOver()
