@@ -1,10 +1,7 @@
 package simulation
 
 import (
-	"fmt"
-	"slices"
-	"time"
-
+	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
 )
@@ -15,6 +12,7 @@ type checker struct {
 	w      *world
 	shards map[shard.ID]*truth
 	copies map[shard.CopyID]*stored // every copy that was ever created, wiped ones too
+	meet   rendezvous
 }
 
 // truth is what the checker knows of a shard.
@@ -23,13 +21,17 @@ type truth struct {
 	leaders   map[shard.Epoch]*host
 	confirmed chain       // what was confirmed, by any primary
 	active    shard.Epoch // the newest epoch that serves
+	start     shard.LSN   // where its log ended when it began to
+	given     shard.Epoch // the newest epoch whose primary stepped down for good
 	epoch     shard.Epoch
 	version   shard.ConfigVersion
 	output    serving // of a volatile shard
+
+	reconfigured shard.ConfigVersion // the newest that a change of C made
 }
 
 func newChecker(w *world) *checker {
-	return &checker{w: w, shards: map[shard.ID]*truth{}, copies: map[shard.CopyID]*stored{}}
+	return &checker{w: w, shards: map[shard.ID]*truth{}, copies: map[shard.CopyID]*stored{}, meet: newRendezvous()}
 }
 
 func (c *checker) of(id shard.ID) *truth {
@@ -41,7 +43,15 @@ func (c *checker) of(id shard.ID) *truth {
 	return t
 }
 
-func (c *checker) created(n *node, s *stored) { c.copies[s.id] = s }
+func (c *checker) created(s *stored) { c.copies[s.id] = s }
+
+// removed judges a copy whose data go: nobody counts on them.
+func (c *checker) removed(id shard.CopyID) {
+	s := c.copies[id]
+	if found, named := route.Named(c.w.raft.state().View.Placement(s.shard), id); named && found.State != shard.CopyLost {
+		c.w.fail("I8: %s: copy %d is removed, it is %s and counts", s.shard, id, found.State)
+	}
+}
 
 // placed judges placements as they are committed. I2: epoch and version never go back. I9, I16 are Placement.Check's.
 func (c *checker) placed(changed []shard.Placement) {
@@ -61,8 +71,21 @@ func (c *checker) leads(h *host, epoch shard.Epoch) {
 	if other := t.leaders[epoch]; other != nil && other != h {
 		c.w.fail("I1: %s epoch %d is led by copies %d and %d", h.shard, epoch, other.id, h.id)
 	}
+	if epoch <= t.given {
+		c.w.fail("I1: %s epoch %d is led by copy %d, the primary of epoch %d stepped down for good", h.shard, epoch, h.id, t.given)
+	}
 	t.leaders[epoch] = h
 	c.w.log("%s: %s: leads epoch %d from %d", h.p.n.id, h.shard, epoch, h.log.end())
+}
+
+// givesUp judges a primary that steps down for good. I13: the copy that is to lead holds all there is, as the primary has it.
+func (c *checker) givesUp(h *host, to shard.CopyID) {
+	t := c.of(h.shard)
+	s := c.copies[to]
+	if end := h.log.end(); s == nil || s.log.end() < end || s.log.at(end) != h.log.at(end) || t.confirmed.end() != end {
+		c.w.fail("I13: %s epoch %d is handed over to copy %d, which does not hold all %d records", h.shard, h.term.epoch, to, end)
+	}
+	t.given = max(t.given, h.term.epoch)
 }
 
 // record judges a record as it is written. I3: one position, one history.
@@ -139,11 +162,11 @@ func (c *checker) seals(h *host, s shard.Sealed) {
 // activates judges a primary as it begins to serve. I4, I10: it holds everything that was confirmed, and nothing else there.
 func (c *checker) activates(h *host) {
 	t := c.of(h.shard)
-	epoch := h.led.epoch
+	epoch := h.term.epoch
 	if epoch <= t.active {
 		c.w.fail("I10: %s epoch %d serves after epoch %d", h.shard, epoch, t.active)
 	}
-	t.active = epoch
+	t.active, t.start = epoch, h.log.end()
 	end := t.confirmed.end()
 	if h.log.end() < end || h.log.at(end) != t.confirmed.at(end) {
 		c.w.fail("I4: %s epoch %d serves on %s without what was confirmed up to %d", h.shard, epoch, h.p.n.id, end)
@@ -160,7 +183,11 @@ func (c *checker) confirms(h *host, lsn shard.LSN) {
 	if lsn <= t.confirmed.end() {
 		return
 	}
-	if h.copy.Status().Role != replication.Primary {
+	status := h.copy.Status()
+	if status.Promised < t.active && lsn > t.start {
+		c.w.fail("I10: %s on %s confirms %d in epoch %d, epoch %d serves since %d", h.shard, h.p.n.id, lsn, status.Promised, t.active, t.start)
+	}
+	if status.Role != replication.Primary {
 		c.w.fail("I5: %s on %s is told that %d is confirmed, no primary confirmed it", h.shard, h.p.n.id, lsn)
 	}
 	p := c.w.raft.state().View.Placement(h.shard)
@@ -187,31 +214,3 @@ func (c *checker) volatileOutput(p *process, id shard.ID, epoch shard.Epoch) {
 	}
 	t.output = serving{epoch, p.n.id, c.w.now}
 }
-
-// awaited says what a shard still waits for that it must not wait for. I14.
-func (c *checker) awaited(p *shard.Placement) string {
-	intact := c.w.intact(p)
-	able := len(intact) >= p.RecoveryQuorum() ||
-		slices.ContainsFunc(intact, func(s *stored) bool { return s.id == p.ActivePrimary })
-	if p.Status != shard.Active {
-		if p.Status == shard.Forming || (able && len(intact) >= p.WriteQuorum) {
-			return fmt.Sprintf("%s is %s in epoch %d", p.Shard, p.Status, p.Epoch)
-		}
-		return ""
-	}
-	if owner := c.w.node(p.Node).process; owner == nil || owner.session.id != p.Session {
-		return fmt.Sprintf("%s: session %d, which serves it, is gone", p.Shard, p.Session)
-	}
-	for _, s := range intact {
-		if len(intact) >= p.WriteQuorum && (s.log.end() != intact[0].log.end() || s.log.at(s.log.end()) != intact[0].log.at(s.log.end())) {
-			return fmt.Sprintf("%s: copies %d and %d differ", p.Shard, s.id, intact[0].id)
-		}
-	}
-	if t := c.of(p.Shard); len(intact) >= p.WriteQuorum && len(intact) > 0 && intact[0].log.end() != t.confirmed.end() {
-		return fmt.Sprintf("%s: %d of %d records are confirmed", p.Shard, t.confirmed.end(), intact[0].log.end())
-	}
-	return ""
-}
-
-// settleTime is how long after the last fault everything must be well again.
-const settleTime = 40 * time.Second

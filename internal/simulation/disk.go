@@ -13,10 +13,13 @@ import (
 type disk struct {
 	directory shard.DirectoryID
 	session   shard.SessionID // the newest the node has stored
+	votes     bool            // it holds a Raft store
 	copies    []*stored       // by copy id
 	queue     []queued
 	busy      bool
+	ends      time.Duration // when the sync that is running does
 	slow      time.Duration // added to each sync
+	stalled   time.Duration // until when nothing is synced
 }
 
 // queued is a write that is not synced.
@@ -113,7 +116,8 @@ func (n *node) sync() {
 		return
 	}
 	d.busy = true
-	took := n.w.between(200*time.Microsecond, 3*time.Millisecond) + d.slow
+	took := n.w.between(200*time.Microsecond, 3*time.Millisecond) + d.slow + max(0, d.stalled-n.w.now)
+	d.ends = n.w.now + took
 	n.w.after(took, func() {
 		if n.disk != d || !d.busy {
 			return

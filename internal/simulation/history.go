@@ -34,7 +34,7 @@ type moment struct {
 // and nothing that began after it ended; and appends stand in the order of their times.
 func (w *world) judge() {
 	h := &history{w: w, lists: map[entityKey][]uint64{}, place: map[uint64]int{}, times: map[entityKey][]moment{}}
-	for _, id := range w.setup.shards() {
+	for _, id := range w.setup.ids {
 		h.load(id)
 	}
 	var ops []*operation
@@ -43,7 +43,7 @@ func (w *world) judge() {
 	}
 	slices.SortStableFunc(ops, func(a, b *operation) int { return int(a.ended - b.ended) })
 	for _, op := range ops {
-		if w.setup.volatile(op.shard) {
+		if w.setup.spec(op.shard.Type).Volatile {
 			continue
 		}
 		if op.read {

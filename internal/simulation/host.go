@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
 )
@@ -21,8 +22,24 @@ type host struct {
 	asked     []ask
 	holding   bool // held waits to be carried out
 	held      replication.Effects
-	led       led
-	serves    *service // nil while it does not serve
+	retired   bool
+	spec      shard.Spec
+	primacy
+}
+
+// primacy is what a copy has to do with leading its shard.
+type primacy struct {
+	term   *term              // nil unless this copy leads
+	given  *replication.Given // what this process stepped down from; nil for nothing
+	report *shard.Report      // repeated until the map shows its effect; nil for none
+	serves *service           // nil while it does not serve
+}
+
+// term is the time in which this copy leads one epoch.
+type term struct {
+	epoch     shard.Epoch
+	placement *shard.Placement // the newest of the epoch
+	handing   replication.Handing
 }
 
 // source is where the primary of an epoch sent from.
@@ -37,21 +54,13 @@ type ask struct {
 	answer func(shard.Sealed)
 }
 
-// led is what this process has led of the shard.
-type led struct {
-	epoch       shard.Epoch
-	version     shard.ConfigVersion
-	established bool
-	refused     bool // the copy could not lead the epoch it was elected for
-}
-
 func openHost(p *process, s *stored) *host {
 	state := s.state()
 	if err := state.Check(); err != nil {
 		p.n.w.fail("copy %d of %s on %s: %v", s.id, s.shard, p.n.id, err)
 	}
 	return &host{
-		p: p, shard: s.shard, id: s.id, copy: replication.Open(s.shard, state), stored: s,
+		p: p, shard: s.shard, id: s.id, copy: replication.Open(s.shard, state), stored: s, spec: p.n.w.setup.spec(s.shard.Type),
 		confirmed: state.Confirmed, log: chain{slices.Clone(s.log.records), slices.Clone(s.log.hashes)},
 	}
 }
@@ -64,62 +73,72 @@ func (p *process) host(id shard.CopyID) *host {
 	return p.hosts[i]
 }
 
-// create makes a copy that was minted for this directory.
-func (p *process) create(id shard.ID, c shard.CopyID) {
-	d := p.n.disk
-	if d.find(c) != nil {
-		return
+// place makes the copy what the map says it is.
+func (h *host) place(pl *shard.Placement) {
+	if h.report != nil && h.report.Epoch < pl.Epoch {
+		h.report = nil
 	}
-	s := &stored{shard: id, id: c}
-	p.n.write(func() {
-		if d.find(c) == nil {
-			d.copies = append(d.copies, s)
-			p.n.w.check.created(p.n, s)
-		}
-	}, func() {
-		if p.host(c) == nil {
-			p.hosts = append(p.hosts, openHost(p, d.find(c)))
-			p.update()
-		}
-	})
-}
-
-// shown tells the host what the map says of its shard.
-func (h *host) shown(pl *shard.Placement) {
-	own := pl.Primary == h.id && h.p.session.stored && pl.Session == h.p.session.id
-	switch {
-	case own && h.led.refused && h.led.epoch == pl.Epoch:
-	case own && pl.Status == shard.Establishing && h.led.epoch != pl.Epoch:
+	h.succeeded(pl)
+	switch route.PartOf(pl, h.id, h.p.adopted()) {
+	case route.Lead:
 		h.lead(pl)
-	case own && pl.Status == shard.Active && h.led.epoch == pl.Epoch:
-		if h.serves == nil && h.copy.Status().Role == replication.Establishing {
-			h.run(h.copy.Activate(pl.Version))
-			h.begin()
-		}
-	case own && pl.Status == shard.Establishing:
-	default:
+		h.configure(pl)
+	case route.Serve:
+		h.activate(pl)
+		h.configure(pl)
+	case route.Follow:
 		h.run(h.copy.Follow(pl.Epoch))
 	}
 }
 
 func (h *host) lead(pl *shard.Placement) {
-	var c []shard.CopyID
-	for _, x := range pl.Copies {
-		c = append(c, x.ID)
-	}
-	h.led = led{epoch: pl.Epoch, version: pl.Version}
-	e, err := h.copy.Lead(replication.Leadership{Epoch: pl.Epoch, Version: pl.Version, Copies: c, WriteQuorum: pl.WriteQuorum})
-	if err != nil {
-		h.p.n.w.log("%s: %s: cannot lead epoch %d: %v", h.p.n.id, h.shard, pl.Epoch, err)
-		h.led.refused = true
+	if h.term != nil && h.term.epoch >= pl.Epoch {
 		return
 	}
+	h.depose()
+	h.term = &term{epoch: pl.Epoch, placement: pl}
+	e, err := h.copy.Lead(replication.LeadershipOf(pl, h.spec))
+	if err != nil {
+		h.p.n.w.log("%s: %s: cannot lead epoch %d: %v", h.p.n.id, h.shard, pl.Epoch, err)
+		h.depose()
+		return
+	}
+	e.Deposed = false
 	h.p.n.w.check.leads(h, pl.Epoch)
 	h.run(e)
 }
 
+// activate begins to serve: everything the log holds counts, for the primary confirms it with its epoch-start record.
+func (h *host) activate(pl *shard.Placement) {
+	if h.term == nil || h.term.epoch != pl.Epoch || h.serves != nil {
+		return
+	}
+	h.run(h.copy.Activate(pl.Version))
+	if h.term == nil || h.copy.Status().Role != replication.Primary {
+		return
+	}
+	h.report = nil
+	h.p.n.w.check.activates(h)
+	h.serves = newService(h)
+}
+
+// depose ends the term, if there is one.
+func (h *host) depose() {
+	if h.term == nil {
+		return
+	}
+	h.term, h.report = nil, nil
+	if s := h.serves; s != nil {
+		h.serves = nil
+		s.end()
+	}
+}
+
 // run takes effects over: at once, or gathered with those of the calls that follow within moments.
 func (h *host) run(e replication.Effects) {
+	if h.retired {
+		return
+	}
 	w := h.p.n.w
 	if e.Write != nil {
 		h.remember(e.Write)
@@ -127,7 +146,7 @@ func (h *host) run(e replication.Effects) {
 	w.check.effects(h, &e)
 	if e.Deposed {
 		h.held.Appends = nil
-		h.end()
+		h.depose()
 	}
 	switch {
 	case h.holding:
@@ -176,22 +195,21 @@ func (h *host) carryOut(e replication.Effects) {
 	if h.serves != nil && (e.Confirmed != 0 || e.Round != 0) {
 		h.serves.release(e.Confirmed, e.Round)
 	}
-	if e.Established {
-		h.led.established = true
-		h.reportSelf()
+	if e.Established && h.term != nil {
+		h.tell(shard.Report{Kind: shard.ReportEstablished, Epoch: h.term.epoch, Version: h.copy.Status().Version})
 	}
+	h.handOver()
 }
 
 // sendAppends fills in the records and sends them, some in two parts.
 func (h *host) sendAppends(out []replication.Outgoing) {
 	w := h.p.n.w
 	status := h.copy.Status()
-	pl := h.p.view.Placement(h.shard)
 	for _, o := range out {
-		if status.Role == replication.Replica || status.Promised != o.Epoch || pl == nil {
+		if status.Role == replication.Replica || status.Promised != o.Epoch || h.term == nil {
 			continue // void: it was deposed since
 		}
-		c, found := pl.Copy(o.To)
+		c, found := route.Named(h.term.placement, o.To)
 		if !found {
 			continue
 		}
@@ -217,6 +235,9 @@ func (h *host) send(to *node, m replication.Append) {
 	from.w.send(from, to, func(q *process) {
 		r := q.host(m.To)
 		if r == nil {
+			from.w.send(q.n, from, func(p *process) {
+				p.nack(replication.Nack{Shard: m.Shard, Copy: m.To, Epoch: m.Epoch, Why: replication.WrongCopy})
+			})
 			return
 		}
 		e := r.copy.Append(m)
@@ -267,25 +288,17 @@ func (h *host) answer(s shard.Sealed) {
 
 // tick lets the copies' time pass.
 func (p *process) tick() {
-	for _, h := range p.hosts {
+	for _, h := range slices.Clone(p.hosts) {
 		h.run(h.copy.Tick())
+		if h.term != nil {
+			h.term.handing.Tick(h.log.end())
+		}
+		if h.serves != nil {
+			h.serves.expire()
+		}
+		h.desire()
+		h.recant()
+		h.handOver()
 	}
-}
-
-// reportSelf tells the leader that the copy is established, or cannot lead.
-func (h *host) reportSelf() {
-	pl := h.p.view.Placement(h.shard)
-	if pl == nil || pl.Primary != h.id || pl.Session != h.p.session.id || pl.Epoch != h.led.epoch || pl.Status == shard.Active {
-		return
-	}
-	r := shard.Report{Shard: h.shard, Copy: h.id, Epoch: pl.Epoch, Version: pl.Version}
-	switch {
-	case h.led.refused:
-		r.Kind = shard.ReportRecover
-	case h.led.established && h.copy.Status().Role == replication.Establishing:
-		r.Kind = shard.ReportEstablished
-	default:
-		return
-	}
-	h.p.report(r)
+	p.tickVolatile()
 }

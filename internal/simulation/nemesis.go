@@ -6,144 +6,143 @@ import (
 	"muster/shard"
 )
 
-// faults counts what was done to the cluster: a run that broke nothing proved nothing.
-type faults struct {
-	crashes, pauses, cuts, wipes, stalls, leaders int
-}
-
-// disturb does something now and plans the next.
-func (w *world) disturb() {
-	if w.healed {
-		return
+func (w *world) kill(n *node, back time.Duration) bool {
+	if n.process == nil || w.healed {
+		return false
 	}
-	w.after(w.between(50*time.Millisecond, 1500*time.Millisecond), w.disturb)
-	n := pick(w, w.nodes)
-	switch w.dice.IntN(15) {
-	case 0, 1, 2:
-		w.kill(n, w.between(0, 5*time.Second))
-	case 3, 4:
-		w.pause(n)
-	case 5, 6:
-		w.isolate(n)
-	case 7:
-		w.mend()
-	case 8:
-		w.stall(n)
-	case 9:
-		w.weather()
-	case 10:
-		w.strike(n)
-	case 11:
-		w.doubt(n)
-	case 12:
-		w.duel()
-	case 13:
-		w.siege()
-	default:
-		w.rare(n)
-	}
-}
-
-func (w *world) kill(n *node, back time.Duration) {
-	if n.process == nil {
-		return
-	}
-	w.faults.crashes++
 	n.crash()
 	w.after(back, n.start)
+	return true
+}
+
+func (w *world) killOne(n *node) {
+	if back := w.between(0, 5*time.Second); w.kill(n, back) {
+		w.did(Kill, "%s for %s", n.id, back)
+	}
 }
 
 func (w *world) pause(n *node) {
 	d := w.between(50*time.Millisecond, 4*time.Second)
-	w.faults.pauses++
-	w.log("%s: pauses for %s", n.id, d)
 	n.paused = w.now + d
+	w.did(PauseNode, "%s for %s", n.id, d)
 }
 
-// isolate cuts a node off from some others, in one direction or both.
-func (w *world) isolate(n *node) {
-	w.faults.cuts++
+// cutOff cuts a node off from some others, in one direction or both.
+func (w *world) cutOff(n *node) {
 	all, oneWay := w.chance(0.5), w.chance(0.3)
-	for _, other := range w.nodes {
-		if other == n || !(all || w.chance(0.5)) {
+	for _, other := range w.others(n) {
+		if !all && w.chance(0.5) {
 			continue
 		}
-		w.log("cut %s -> %s, one way %t", n.id, other.id, oneWay)
-		w.net.cut[[2]*node{n, other}] = true
+		w.cut(n, other)
 		if !oneWay {
-			w.net.cut[[2]*node{other, n}] = true
+			w.cut(other, n)
 		}
 	}
+	w.did(CutOff, "%s, from all %t, one way %t", n.id, all, oneWay)
+}
+
+// bridge parts the nodes in two halves that see each other only through one node.
+func (w *world) bridge(n *node) {
+	rest := w.others(n)
+	w.dice.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+	w.part(rest[:len(rest)/2], rest[len(rest)/2:])
+	w.did(Bridge, "%s", n.id)
+}
+
+// isolate cuts somebody who matters off from everybody: the leader of the group, or a primary from its copies alone.
+func (w *world) isolate(*node) {
+	if p := w.raft.leader; p != nil && w.chance(0.4) {
+		w.part([]*node{p.n}, w.others(p.n))
+		w.did(Isolate, "the leader, %s", p.n.id)
+		return
+	}
+	pl := w.anyPlacement()
+	if pl == nil || pl.Node == "" {
+		return
+	}
+	var copies []*node
+	for _, c := range pl.Copies {
+		if c.Node != pl.Node {
+			copies = append(copies, w.node(c.Node))
+		}
+	}
+	w.part([]*node{w.node(pl.Node)}, copies)
+	w.did(Isolate, "%s, the primary of %s", pl.Node, pl.Shard)
 }
 
 func (w *world) mend() {
-	w.log("links mended")
 	w.net.cut = map[[2]*node]bool{}
 	for _, n := range w.nodes {
-		n.disk.slow = 0
+		n.disk.slow, n.disk.stalled = 0, 0
 	}
+	w.did(Mend, "all links")
+}
+
+func (w *world) slow(n *node) {
+	n.disk.slow = w.between(0, 600*time.Millisecond)
+	w.did(SlowDisk, "%s: each sync takes %s longer", n.id, n.disk.slow)
 }
 
 func (w *world) stall(n *node) {
-	w.faults.stalls++
-	n.disk.slow = w.between(0, 600*time.Millisecond)
-	w.log("%s: each sync takes %s longer", n.id, n.disk.slow)
+	d := w.between(500*time.Millisecond, 5*time.Second)
+	n.disk.stalled = w.now + d
+	w.did(StallDisk, "%s: no sync for %s", n.id, d)
 }
 
 func (w *world) weather() {
 	w.net.loss, w.net.twice, w.net.late = 0.3*w.dice.Float64()*w.dice.Float64(), 0.2*w.dice.Float64(), 0.2*w.dice.Float64()
-	w.log("network: loss %.2f, twice %.2f, late %.2f", w.net.loss, w.net.twice, w.net.late)
+	w.did(Weather, "loss %.2f, twice %.2f, late %.2f", w.net.loss, w.net.twice, w.net.late)
 }
 
-// strike kills a node where it hurts: the owner of some shard, or the leader of the group.
-func (w *world) strike(n *node) {
-	if p := w.raft.leader; p != nil && w.chance(0.5) {
-		w.faults.leaders++
-		w.kill(p.n, w.between(0, 3*time.Second))
-		return
+func (w *world) strikeOwner(*node) {
+	if pl := w.anyPlacement(); pl != nil && pl.Node != "" && w.kill(w.node(pl.Node), w.between(0, 3*time.Second)) {
+		w.did(StrikeOwner, "%s, which owns %s", pl.Node, pl.Shard)
 	}
-	if pl := w.raft.state().View.Placement(pick(w, w.setup.shards())); pl != nil && pl.Node != "" {
-		w.kill(w.node(pl.Node), w.between(0, 3*time.Second))
+}
+
+func (w *world) strikeLeader(*node) {
+	if p := w.raft.leader; p != nil && w.kill(p.n, w.between(0, 3*time.Second)) {
+		w.did(StrikeLeader, "%s", p.n.id)
 	}
+}
+
+func (w *world) anyPlacement() *shard.Placement {
+	return w.raft.state().View.Placement(pick(w, w.setup.ids))
 }
 
 // doubt makes a node ask for the recovery of everything it owns, while it goes on serving; perhaps it hears nothing of
 // what comes of that.
 func (w *world) doubt(n *node) {
 	p := n.process
-	if p == nil || p.session.id == 0 {
+	if p == nil || p.adopted() == 0 {
 		return
 	}
 	if w.chance(0.6) {
 		w.after(w.between(0, 20*time.Millisecond), func() {
-			for _, other := range w.nodes {
-				w.net.cut[[2]*node{other, n}] = other != n && !w.healed
+			for _, other := range w.others(n) {
+				w.cut(other, n)
 			}
 		})
 	}
-	for _, id := range w.setup.shards() {
+	for _, id := range w.setup.ids {
 		if pl := p.view.Placement(id); pl != nil && pl.Session == p.session.id {
-			w.log("%s: asks for recovery of %s", n.id, id)
 			p.report(shard.Report{Kind: shard.ReportRecover, Shard: id, Copy: pl.Primary, Epoch: pl.Epoch, Version: pl.Version})
 		}
 	}
+	w.did(Doubt, "%s asks for recovery of what it owns", n.id)
 }
 
-// duel cuts an owner off from the other nodes, though not from clients, until another has taken over; then that one dies and
-// the first is back, with a log that may be long and counts for nothing.
-func (w *world) duel() {
-	pl := w.raft.state().View.Placement(pick(w, w.setup.shards()))
+// duel cuts an owner off from the other nodes until another has taken over; then that one dies and the first is back, with a
+// log that may be long and counts for nothing.
+func (w *world) duel(*node) {
+	pl := w.anyPlacement()
 	if pl == nil || pl.Node == "" {
 		return
 	}
-	w.faults.cuts++
 	id, first := pl.Shard, w.node(pl.Node)
-	w.log("duel about %s: %s is cut off", id, first.id)
-	for _, other := range w.nodes {
-		if other != first {
-			w.net.cut[[2]*node{first, other}], w.net.cut[[2]*node{other, first}] = true, true
-		}
-	}
+	w.part([]*node{first}, w.others(first))
+	w.did(Duel, "about %s: %s is cut off", id, first.id)
 	w.after(w.between(2500*time.Millisecond, 4*time.Second), func() {
 		if w.healed {
 			return
@@ -157,25 +156,18 @@ func (w *world) duel() {
 
 // siege lets the nodes of one shard fall one after the other, each for longer than a lease, so that answers outlive those
 // who gave them. One of them has missed the newest records.
-func (w *world) siege() {
-	pl := w.raft.state().View.Placement(pick(w, w.setup.shards()))
+func (w *world) siege(*node) {
+	pl := w.anyPlacement()
 	if pl == nil || len(pl.Copies) < 3 {
 		return
 	}
-	w.log("siege of %s", pl.Shard)
 	order := w.dice.Perm(len(pl.Copies))
 	behind := w.node(pl.Copies[order[len(order)-1]].Node)
-	for _, other := range w.nodes {
-		w.net.cut[[2]*node{other, behind}], w.net.cut[[2]*node{behind, other}] = other != behind, other != behind
-	}
+	w.part([]*node{behind}, w.others(behind))
 	at := w.between(200*time.Millisecond, time.Second)
 	for _, i := range order[:len(order)-1] {
 		n := w.node(pl.Copies[i].Node)
-		w.after(at, func() {
-			if !w.healed {
-				w.kill(n, w.between(3*time.Second, 9*time.Second))
-			}
-		})
+		w.after(at, func() { w.kill(n, w.between(3*time.Second, 9*time.Second)) })
 		at += w.between(500*time.Millisecond, 3*time.Second)
 	}
 	w.after(at-w.between(0, 500*time.Millisecond), func() {
@@ -183,69 +175,44 @@ func (w *world) siege() {
 			w.mend()
 		}
 	})
+	w.did(Siege, "of %s", pl.Shard)
 }
 
-// harry kills elected primaries before they serve, so that epochs pass that wrote and confirmed nothing.
+// harry kills elected primaries before they serve, so that epochs pass that wrote and confirmed nothing, and copies that are
+// wished to lead.
 func (w *world) harry(p *shard.Placement) {
-	if w.healed || p.Status != shard.Establishing || w.now < warmUp || !w.chance(w.setup.harry) {
+	if w.healed || w.now < warmUp {
 		return
 	}
-	n := w.node(p.Node)
+	victim := shard.NodeID("")
+	switch {
+	case p.Status == shard.Establishing && w.chance(w.swarm.harry):
+		victim = p.Node
+	case p.Wished() && w.chance(w.swarm.target):
+		victim = p.HandNode
+	default:
+		return
+	}
+	n := w.node(victim)
 	w.after(w.between(0, 60*time.Millisecond), func() { w.kill(n, w.between(0, 3*time.Second)) })
 }
 
-// rare is what should not happen: everything dies at once, or a disk is lost.
-func (w *world) rare(n *node) {
-	if w.chance(0.5) {
-		for _, n := range w.nodes {
-			w.kill(n, w.between(0, 2*time.Second))
-		}
+// blackout ends all processes at once.
+func (w *world) blackout(*node) {
+	for _, n := range w.nodes {
+		w.kill(n, w.between(0, 2*time.Second))
+	}
+	w.did(Blackout, "all nodes")
+}
+
+// wipeOne replaces a node's directory by an empty one. Voters that could not be replaced are spared.
+func (w *world) wipeOne(n *node) {
+	intact, voters := w.raft.intact(n)
+	if n.process == nil || 2*intact <= voters {
 		return
 	}
-	if !w.setup.wipes || n.process == nil {
-		return
-	}
-	w.faults.wipes++
 	n.crash()
 	n.wipe()
 	w.after(w.between(0, 3*time.Second), n.start)
-}
-
-// heal ends all faults. What is down comes up.
-func (w *world) heal() {
-	w.log("healed")
-	w.healed = true
-	w.net = network{cut: map[[2]*node]bool{}}
-	for _, n := range w.nodes {
-		n.disk.slow = 0 // who is paused wakes by itself
-		n.start()
-	}
-}
-
-// awaited says what is still missing after the faults: a shard that can be recovered and is not served, or copies that do
-// not agree. It is empty when all is well.
-func (w *world) awaited() string {
-	view := w.raft.state().View
-	for _, id := range w.setup.shards() {
-		p := view.Placement(id)
-		if p == nil {
-			return id.String() + " has no place"
-		}
-		if why := w.check.awaited(p); why != "" {
-			return why
-		}
-	}
-	return ""
-}
-
-// intact returns the copies that can answer, with what they hold.
-func (w *world) intact(p *shard.Placement) []*stored {
-	var out []*stored
-	for _, c := range p.Copies {
-		d := w.node(c.Node).disk
-		if s := d.find(c.ID); s != nil && c.State == shard.CopyReady && d.directory == c.Directory {
-			out = append(out, s)
-		}
-	}
-	return out
+	w.did(Wipe, "%s", n.id)
 }

@@ -1,29 +1,32 @@
 package simulation
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
-	"muster/coordinator/plan"
-	"muster/fsm"
 	"muster/shard"
 )
 
 // node is a machine: what survives its processes.
 type node struct {
-	w      *world
-	id     shard.NodeID
-	voter  bool
-	zone   string
-	drift  float64 // its clock runs so much too fast
-	offset time.Duration
-	disk   *disk
-	kept   shard.Index // what its own Raft store shows right after a start
-	lives  int
-	paused time.Duration // until when nothing of it runs
+	w       *world
+	id      shard.NodeID
+	zone    string
+	drift   float64 // its clock runs so much too fast
+	offset  time.Duration
+	disk    *disk
+	kept    shard.Index // what its own Raft store shows right after a start
+	lives   int
+	wipes   int
+	paused  time.Duration // until when nothing of it runs
+	absent  bool          // it has not joined yet, or was removed: nothing starts it by chance
+	leaving bool          // it is about to be removed
 
 	process *process // nil while it is down
 }
+
+func (n *node) addr() string { return string(n.id) + ":1" }
 
 // local is the node's clock.
 func (n *node) local() time.Duration {
@@ -37,9 +40,15 @@ type process struct {
 	applied shard.Index
 	view    *shard.View
 	renewed map[shard.SessionID]noted
-	hosts   []*host // by copy id
 	session session
 	leads   *leadership // nil while it does not believe so
+
+	custody
+	volatile map[shard.ID]*reign
+	sends    []*send // commands given to this process
+	numbers  uint64  // of commands and of calls to barriers
+	stopping bool    // it takes no new commands
+	stopped  bool    // it serves nothing
 }
 
 // noted is when a voter stored a renewal, on its own clock.
@@ -48,47 +57,58 @@ type noted struct {
 	number uint64
 }
 
-// leadership is the driver of a process that leads, or believes it does.
-type leadership struct {
-	driver *plan.Driver
-	since  time.Duration
-}
-
 // start begins a process.
 func (n *node) start() {
-	if n.process != nil {
+	if n.process != nil || n.absent {
 		return
 	}
 	n.lives++
-	p := &process{n: n, started: n.local(), renewed: map[shard.SessionID]noted{}}
+	p := &process{
+		n: n, started: n.local(), renewed: map[shard.SessionID]noted{}, custody: custody{shown: map[shard.ID]*shard.Placement{}},
+		volatile: map[shard.ID]*reign{},
+	}
 	n.process = p
 	n.w.log("%s: process %d starts", n.id, n.lives)
 	p.applied = n.kept - min(n.kept, shard.Index(n.w.dice.IntN(10)))
 	p.view = n.w.raft.states[p.applied].View
 	for _, s := range n.disk.copies {
-		p.hosts = append(p.hosts, openHost(p, s))
+		h := openHost(p, s)
+		p.hosts = append(p.hosts, h)
+		p.held = append(p.held, &holding{shard: s.shard, id: s.id, host: h})
 	}
-	p.every(100*time.Millisecond, p.tick)
+	p.every(replicationTick, p.tick)
 	p.every(40*time.Millisecond, p.plan)
 	p.every(200*time.Millisecond, p.reports)
+	p.every(250*time.Millisecond, p.tend)
 	p.register()
+	p.update()
+	p.after(n.w.between(0, time.Second), p.meet)
 }
 
 // crash ends the process at once.
 func (n *node) crash() {
-	if n.process == nil {
+	p := n.process
+	if p == nil {
 		return
 	}
-	n.w.log("%s: crashes", n.id)
-	n.kept, n.process, n.paused = n.process.applied, nil, 0
+	n.w.log("%s: process %d ends", n.id, n.lives)
+	n.kept, n.process, n.paused = p.applied, nil, 0
 	n.disk.crash(n.w)
+	for _, s := range slices.Clone(p.sends) {
+		s.end(answer{fault: shard.Unknownf(shard.CodeClosed, "its node is gone")})
+	}
 }
 
 // wipe replaces the data directory by an empty one. The node must be down.
 func (n *node) wipe() {
 	n.w.log("%s: its directory is wiped", n.id)
+	n.wipes++
 	n.kept = 0
-	n.disk = &disk{directory: shard.DirectoryID(string(n.id) + "-" + string(rune('a'+n.lives%26)) + "-" + time.Duration(n.lives).String())}
+	n.disk = newDisk(n)
+}
+
+func newDisk(n *node) *disk {
+	return &disk{directory: shard.DirectoryID(fmt.Sprintf("%s-%d", n.id, n.wipes))}
 }
 
 // after plans something for when the process's own clock has moved on by d, if it still lives.
@@ -103,11 +123,11 @@ func (p *process) later(run func()) {
 	if p.n.process != p {
 		return
 	}
-	p.n.receive(func(alive *process) {
-		if alive == p {
-			run()
-		}
-	})
+	if p.n.w.now >= p.n.paused {
+		run()
+		return
+	}
+	p.n.w.after(p.n.paused-p.n.w.now, func() { p.later(run) })
 }
 
 // every repeats something, the first time after a random part of d.
@@ -136,101 +156,12 @@ func (p *process) advance(index shard.Index) {
 	p.update()
 }
 
-// lead begins a leadership. The leader has applied everything that was committed before.
-func (p *process) lead() {
-	p.advance(p.n.w.raft.committed())
-	p.leads = &leadership{driver: plan.NewDriver(), since: p.n.local()}
-	if p.view.Group == "" {
-		genesis := &fsm.Genesis{Group: "simulated"}
-		for _, n := range p.n.w.nodes {
-			if n.voter {
-				genesis.Voters = append(genesis.Voters, fsm.Founder{Node: n.id, Addr: string(n.id) + ":1", Directory: n.disk.directory})
-			}
-		}
-		p.n.w.raft.propose(p, ignored, genesis)
+// adopted is the session under which this process acts, 0 while it has none.
+func (p *process) adopted() shard.SessionID {
+	if !p.session.stored {
+		return 0
 	}
-}
-
-func ignored([]fsm.Verdict, shard.Index) {}
-
-func (p *process) resign() {
-	if p.n.w.raft.leader != p {
-		p.leads = nil
-	}
-}
-
-// plan is the leader's loop.
-func (p *process) plan() {
-	if p.leads == nil {
-		return
-	}
-	steps := p.leads.driver.Next(plan.Input{
-		Now: p.n.local(), State: p.n.w.raft.states[p.applied], LeaderSince: p.leads.since, Renewed: p.renewal,
-	})
-	for _, s := range steps {
-		if s.Command != nil {
-			p.n.w.raft.propose(p, ignored, s.Command)
-			for _, note := range s.Notes {
-				p.n.w.log("%s: plans %s %s", p.n.id, fsm.NameOf(s.Command), note)
-			}
-		}
-		if s.Node != "" {
-			p.askToSeal(s.Node, s.Seal)
-		}
-	}
-}
-
-func (p *process) renewal(id shard.SessionID) (time.Duration, uint64) {
-	if r, known := p.renewed[id]; known {
-		return r.at, r.number
-	}
-	number, _ := p.n.w.raft.states[p.applied].Renewal(id)
-	return p.started, number
-}
-
-// askToSeal sends Seals to a node, whose answers come back to this process or to nobody.
-func (p *process) askToSeal(id shard.NodeID, items []shard.SealItem) {
-	to := p.n.w.node(id)
-	p.n.w.send(p.n, to, func(q *process) {
-		for _, i := range items {
-			q.seal(i, func(s shard.Sealed) {
-				p.n.w.send(q.n, p.n, func(now *process) {
-					if now == p && p.leads != nil {
-						p.leads.driver.Sealed(s)
-					}
-				})
-			})
-		}
-	})
-}
-
-// tellLeader sends something to the process that a node thinks leads: here, the one that does.
-func (p *process) tellLeader(what func(*process)) {
-	leader := p.n.w.raft.leader
-	if leader == nil {
-		return
-	}
-	p.n.w.send(p.n, leader.n, func(q *process) {
-		if q.leads != nil {
-			what(q)
-		}
-	})
-}
-
-// report tells the leader what a copy is up to.
-func (p *process) report(r shard.Report) {
-	directory := p.n.disk.directory
-	item := []fsm.CopyItem{{Shard: r.Shard, Copy: r.Copy, Directory: directory}}
-	p.tellLeader(func(q *process) {
-		switch r.Kind {
-		case shard.ReportReady:
-			q.n.w.raft.propose(q, ignored, &fsm.CopyReady{Items: item})
-		case shard.ReportLost:
-			q.n.w.raft.propose(q, ignored, &fsm.CopyLost{Items: item})
-		default:
-			q.leads.driver.Report(r)
-		}
-	})
+	return p.session.id
 }
 
 // node returns the node of that name.

@@ -2,8 +2,12 @@ package simulation
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 )
@@ -24,6 +28,7 @@ type raft struct {
 	entries [][]byte
 	states  []*fsm.State // by index; 0 is the state before the first entry
 	renewed [][]renewed  // what the entry of that index extended
+	seats   []plan.Seat  // the configuration
 	leader  *process     // nil while there is none
 	term    uint64
 	pending []proposal // at the leader
@@ -43,8 +48,12 @@ type renewed struct {
 	number  uint64
 }
 
-func newRaft(w *world) *raft {
+func newRaft(w *world, founders []*node) *raft {
 	r := &raft{w: w, entries: [][]byte{nil}, states: []*fsm.State{fsm.New()}, renewed: [][]renewed{nil}}
+	for _, n := range founders {
+		n.disk.votes = true
+		r.seats = append(r.seats, plan.Seat{Node: n.id, Directory: n.disk.directory, Addr: n.addr(), Voter: true})
+	}
 	w.after(raftLook, r.look)
 	return r
 }
@@ -76,19 +85,78 @@ func (r *raft) look() {
 	}
 }
 
-// majority reports whether a voter reaches more than half of them, itself included.
+// majority reports whether a node reaches more than half of the voters, itself included.
 func (r *raft) majority(n *node) bool {
 	reached, voters := 0, 0
-	for _, other := range r.w.nodes {
-		if !other.voter {
+	for i := range r.seats {
+		if !r.seats[i].Voter {
 			continue
 		}
 		voters++
-		if other == n || (other.process != nil && r.w.now >= other.paused && r.w.net.open(n, other)) {
+		if other := r.w.node(r.seats[i].Node); r.sits(other) && (other == n || r.w.net.open(n, other)) {
 			reached++
 		}
 	}
 	return 2*reached > voters
+}
+
+// sits reports whether a node answers as a voter: it runs, and its directory has the seat and the log.
+func (r *raft) sits(n *node) bool {
+	return n.process != nil && r.w.now >= n.paused && n.disk.votes && slices.ContainsFunc(r.seats, func(s plan.Seat) bool {
+		return s.Voter && s.Node == n.id && s.Directory == n.disk.directory
+	})
+}
+
+// intact counts the voters whose directories are what they were, without one of the nodes.
+func (r *raft) intact(but *node) (intact, voters int) {
+	for _, s := range r.seats {
+		if !s.Voter {
+			continue
+		}
+		voters++
+		if n := r.w.node(s.Node); n != but && n.disk.directory == s.Directory && !n.absent {
+			intact++
+		}
+	}
+	return intact, voters
+}
+
+// reseat makes one change of the configuration, if the process still leads.
+func (r *raft) reseat(p *process, s plan.VoterStep) {
+	if r.leader != p || !r.majority(p.n) {
+		return
+	}
+	r.w.counts.seats++
+	r.w.log("raft: %s", s)
+	at := slices.IndexFunc(r.seats, func(old plan.Seat) bool { return old.Node == s.Seat.Node && old.Directory == s.Seat.Directory })
+	next := slices.Clone(r.seats)
+	switch s.Action {
+	case plan.AddNewcomer:
+		next = append(next, plan.Seat{Node: s.Seat.Node, Directory: s.Seat.Directory, Addr: s.Seat.Addr})
+	case plan.Promote:
+		next[at].Voter = true
+	case plan.Dismiss:
+		next = slices.Delete(next, at, at+1)
+	}
+	r.seats = next
+	r.w.note(uint64(len(next)))
+	if !r.majority(p.n) {
+		r.w.fail("raft: %s leaves the leader without a majority of %v", s, next)
+	}
+}
+
+// transfer hands the lead to another voter.
+func (r *raft) transfer() {
+	old := r.leader
+	for _, n := range r.fit() {
+		if n.process != old {
+			r.w.log("raft: %s hands the lead to %s", old.n.id, n.id)
+			r.leader = nil
+			r.w.after(r.w.between(0, raftLease), func() { old.resign() })
+			r.enthrone(n.process)
+			return
+		}
+	}
 }
 
 // depose ends the leadership as the others see it. The leader learns it later, if it lives.
@@ -100,19 +168,26 @@ func (r *raft) depose() {
 	r.w.after(r.w.between(0, raftLease), func() { old.resign() })
 }
 
-// elect makes a voter that reaches a majority the leader. What the last one had sent out may be in its log: some prefix
-// of it is committed now, the rest is gone.
+// elect makes a voter that reaches a majority the leader.
 func (r *raft) elect() {
+	if fit := r.fit(); len(fit) > 0 {
+		r.enthrone(pick(r.w, fit).process)
+	}
+}
+
+func (r *raft) fit() []*node {
 	var fit []*node
 	for _, n := range r.w.nodes {
-		if n.voter && n.process != nil && r.w.now >= n.paused && r.majority(n) {
+		if r.sits(n) && r.majority(n) {
 			fit = append(fit, n)
 		}
 	}
-	if len(fit) == 0 {
-		return
-	}
-	p := pick(r.w, fit).process
+	return fit
+}
+
+// enthrone makes a process the leader. What the last one had sent out may be in its log: some prefix of it is committed
+// now, the rest is gone.
+func (r *raft) enthrone(p *process) {
 	survive := r.pending[:r.w.dice.IntN(len(r.pending)+1)]
 	r.pending = nil
 	r.term++
@@ -160,11 +235,15 @@ func (r *raft) commit(b proposal) {
 	r.entries, r.states = append(r.entries, b.entry), append(r.states, next)
 	r.renewed = append(r.renewed, extended(b.entry, &result))
 	r.w.check.placed(result.Delta.Placements)
+	r.w.check.released(&result)
 	r.w.note(uint64(index), uint64(len(b.entry)), uint64(len(result.Delta.Placements)))
 	for i := range result.Delta.Placements {
 		p := &result.Delta.Placements[i]
-		r.w.log("entry %d: %s epoch %d %s on %q (%s)", index, p.Shard, p.Epoch, p.Status, p.Node, p.Cause)
+		if r.w.trace != nil {
+			r.w.log("entry %d: %s", index, describe(p))
+		}
 		r.w.harry(p)
+		r.w.changed(p)
 	}
 	for _, id := range result.Delta.Ended {
 		r.w.log("entry %d: session %d ends", index, id)
@@ -174,6 +253,25 @@ func (r *raft) commit(b proposal) {
 	}
 	b.done(result.Verdicts, index)
 	r.w.after(r.w.between(time.Millisecond, 30*time.Millisecond), r.followers)
+}
+
+// describe is a placement as a trace shows it.
+func describe(p *shard.Placement) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s epoch %d.%d %s on %q (%s), C", p.Shard, p.Epoch, p.Version, p.Status, p.Node, p.Cause)
+	for _, c := range p.Copies {
+		fmt.Fprintf(&b, " %d@%s(%s)", c.ID, c.Node, c.State)
+	}
+	for _, l := range p.Learners {
+		fmt.Fprintf(&b, ", learner %d@%s(%s)", l.Copy.ID, l.Copy.Node, l.Copy.State)
+		if l.Replaces != 0 {
+			fmt.Fprintf(&b, " for %d", l.Replaces)
+		}
+	}
+	if p.Wished() {
+		fmt.Fprintf(&b, ", wished to %s", p.HandNode)
+	}
+	return b.String()
 }
 
 // extended lists the leases that an entry extended.

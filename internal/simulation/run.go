@@ -4,28 +4,50 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
+	"muster/coordinator/plan"
+	"muster/fsm"
 	"muster/shard"
 )
 
-// setup is the shape of a run: how large, and how unkind.
+// setup is the shape of a run.
 type setup struct {
-	nodes, voters, clients int
-	specs                  []shard.Spec
-	wipes                  bool
-	harry                  float64 // the share of elected primaries that die before they serve
+	nodes, spares, voters, clients int
+	zones                          int
+	specs                          []shard.Spec
+	ids                            []shard.ID // every shard there will be
+	think                          time.Duration
+	times                          plan.Times
+	budget                         plan.Budget
+	replaceVoter                   time.Duration
+}
+
+// counts is what a run did beside commands.
+type counts struct {
+	reconfigs, learners, wishes, pauses, handOffs, volatileHandOffs, stalled, retired, seats, releases int
+
+	placements int // changes after the faults, of shards that can go on
 }
 
 // Result is what a run showed.
 type Result struct {
-	Digest  uint64 // of everything that happened, in order
-	Done    int    // commands that were answered "done"
-	Unknown int    // commands of unknown outcome
-	Entries int    // of the Raft log
-	Epochs  int    // that served
-	Faults  int
-	Took    time.Duration // simulated
+	Digest   uint64 // of everything that happened, in order
+	Done     int    // commands that were answered "done"
+	Unknown  int    // commands of unknown outcome
+	Refused  int
+	Entries  int // of the Raft log
+	Epochs   int // that served
+	Changes  int // of C
+	Handed   int // planned hand-offs, of journaled shards and of others
+	Retired  int // copies whose data were removed because nobody counted on them any more
+	Seats    int // changes of Raft's configuration
+	Releases int // of barriers
+	Stuck    int // shards that had lost too many copies to go on
+	Acts     [Acts]int
+	Took     time.Duration // simulated
 }
 
 // The phases of a run.
@@ -33,6 +55,7 @@ const (
 	warmUp  = 3 * time.Second
 	unkind  = 12 * time.Second
 	probing = 5 * time.Second
+	calm    = 4 * time.Second // for which nothing may move after all is well
 )
 
 // leastDone is how many commands must be done for a run to have been worth it.
@@ -49,7 +72,7 @@ func Run(seed uint64, trace io.Writer) (result Result, err error) {
 			if !ours {
 				panic(broken)
 			}
-			err = fmt.Errorf("seed %d %s", seed, v.text)
+			err = fmt.Errorf("seed %d %s\nit ran with %s", seed, v.text, w.swarm.String())
 		}
 	}()
 	w.run()
@@ -59,22 +82,26 @@ func Run(seed uint64, trace io.Writer) (result Result, err error) {
 func newWorld(seed uint64, trace io.Writer) *world {
 	w := &world{
 		seed: seed, dice: rand.New(rand.NewPCG(seed, 0x6d7573746572)), trace: trace, digest: seed,
-		net: network{cut: map[[2]*node]bool{}},
+		net: network{cut: map[[2]*node]bool{}}, phase: phase{drains: map[shard.NodeID]bool{}},
 	}
 	w.check = newChecker(w)
 	w.setup = w.draw()
-	w.raft = newRaft(w)
-	for i := range w.setup.nodes {
-		id := shard.NodeID(fmt.Sprintf("n%d", i+1))
-		n := &node{
-			w: w, id: id, voter: i < w.setup.voters, zone: fmt.Sprintf("z%d", i%3), drift: (w.dice.Float64() - 0.5) * 0.008,
-			offset: w.between(time.Second, time.Hour), disk: &disk{directory: shard.DirectoryID(string(id) + "-first")},
+	w.swarm = w.drawSwarm()
+	for i := range w.setup.nodes + w.setup.spares {
+		n := &node{w: w, id: shard.NodeID(fmt.Sprintf("n%d", i+1)), offset: w.between(time.Second, time.Hour), absent: i >= w.setup.nodes}
+		if w.setup.zones > 0 {
+			n.zone = fmt.Sprintf("z%d", i%w.setup.zones)
 		}
+		if w.swarm.drift {
+			n.drift = (w.dice.Float64() - 0.5) * 0.008
+		}
+		n.disk = newDisk(n)
 		w.nodes = append(w.nodes, n)
 		w.after(w.between(0, 300*time.Millisecond), n.start)
 	}
+	w.raft = newRaft(w, w.nodes[:w.setup.voters])
 	for i := range w.setup.clients {
-		c := &client{w: w, session: shard.SessionID(1_000_000 + i)}
+		c := &client{w: w, id: uint64(i + 1)}
 		w.clients = append(w.clients, c)
 		w.after(w.between(0, time.Second), c.next)
 	}
@@ -83,31 +110,40 @@ func newWorld(seed uint64, trace io.Writer) *world {
 
 // draw chooses the shape of the run.
 func (w *world) draw() setup {
-	s := setup{nodes: 3 + w.dice.IntN(3), voters: 3, clients: 3 + w.dice.IntN(8), wipes: w.chance(0.4)}
-	if w.chance(0.4) {
-		s.harry = 0.6 * w.dice.Float64()
+	s := setup{
+		nodes: 3 + w.dice.IntN(4), spares: w.dice.IntN(3), voters: 3, clients: 2 + w.dice.IntN(6), zones: w.dice.IntN(4),
+		think: w.between(5*time.Millisecond, 80*time.Millisecond), times: plan.DefaultTimes(), budget: plan.DefaultBudget(),
+		replaceVoter: w.between(4*time.Second, 10*time.Second),
 	}
-	if s.nodes == 5 && w.chance(0.5) {
+	if s.nodes >= 5 && w.chance(0.4) {
 		s.voters = 5
+	}
+	s.times.Rebuild = w.between(time.Second, 4*time.Second)
+	s.times.Cooldown = w.between(500*time.Millisecond, 3*time.Second)
+	s.times.Create, s.times.Again = 3*time.Second, 2*time.Second
+	if w.chance(0.5) {
+		s.budget = plan.Budget{Learners: 1 + w.dice.IntN(3), PerNode: 1, Wishes: 1 + w.dice.IntN(3)}
 	}
 	for i := range 1 + w.dice.IntN(2) {
 		replicas := w.dice.IntN(min(s.nodes, 4))
 		s.specs = append(s.specs, shard.Spec{
-			Name: shard.TypeName(fmt.Sprintf("t%d", i)), Shards: uint32(1 + w.dice.IntN(2)), Replicas: replicas,
-			MinAcks: w.dice.IntN(replicas + 1), AckTimeout: shard.DefaultAckTimeout,
+			Name: shard.TypeName(fmt.Sprintf("t%d", i)), Shards: uint32(1 + w.dice.IntN(3)), Replicas: replicas, MinAcks: w.dice.IntN(replicas + 1),
+			AckTimeout: pick(w, []time.Duration{500 * time.Millisecond, time.Second, shard.DefaultAckTimeout}),
 		})
 	}
-	s.specs = append(s.specs, shard.Spec{Name: "v", Shards: 1, Volatile: true, AckTimeout: shard.DefaultAckTimeout})
+	if w.chance(0.6) {
+		s.specs = append(s.specs, shard.Spec{Name: "v", Shards: uint32(1 + w.dice.IntN(2)), Volatile: true, AckTimeout: shard.DefaultAckTimeout})
+	}
+	for _, spec := range s.specs {
+		for n := range spec.Shards {
+			s.ids = append(s.ids, shard.ID{Type: spec.Name, Number: shard.Number(n)})
+		}
+	}
 	return s
 }
 
-func (s *setup) volatile(id shard.ID) bool {
-	for _, spec := range s.specs {
-		if spec.Name == id.Type {
-			return spec.Volatile
-		}
-	}
-	return false
+func (s *setup) spec(name shard.TypeName) shard.Spec {
+	return s.specs[slices.IndexFunc(s.specs, func(spec shard.Spec) bool { return spec.Name == name })]
 }
 
 // run is both phases.
@@ -116,17 +152,16 @@ func (w *world) run() {
 	for _, s := range w.setup.specs {
 		w.log("type %s: %d shards, %d replicas, %d acks, volatile %t", s.Name, s.Shards, s.Replicas, s.MinAcks, s.Volatile)
 	}
+	w.log("%d nodes, %d more may join, %d voters, %d zones, rebuild after %s; %s",
+		w.setup.nodes, w.setup.spares, w.setup.voters, w.setup.zones, w.setup.times.Rebuild, w.swarm.String())
 	w.until(warmUp, never)
-	w.weather()
 	w.disturb()
 	w.until(warmUp+unkind, never)
 	w.heal()
-	for _, c := range w.clients {
-		c.resting = true
-	}
 	w.settle()
 	w.probe()
 	w.settle()
+	w.stay()
 	w.raft.replay()
 	w.judge()
 	if r := w.result(); r.Done < leastDone {
@@ -134,55 +169,33 @@ func (w *world) run() {
 	}
 }
 
-// settle waits until nothing is missing any more.
-func (w *world) settle() {
-	next := time.Duration(0)
-	w.until(w.now+settleTime, func() bool {
-		if w.now < next {
-			return false
+// changed notes that a placement did.
+func (w *world) changed(p *shard.Placement) {
+	if w.healed && !w.hopeless(p) {
+		w.counts.placements++
+	}
+	if p.Cause == shard.CauseReconfigured && p.Status == shard.Active {
+		if v := w.check.of(p.Shard); v.reconfigured != p.Version {
+			v.reconfigured = p.Version
+			w.counts.reconfigs++
 		}
-		next = w.now + 100*time.Millisecond
-		for _, c := range w.clients {
-			if c.op != nil {
-				return false
-			}
-		}
-		return w.awaited() == ""
-	})
-	if why := w.awaited(); why != "" {
-		w.fail("I14: %s after all faults were over: %s", settleTime, why)
 	}
 }
 
-// probe demands that every shard that is served, and has copies enough, takes a command.
-func (w *world) probe() {
-	var open []*operation
-	c := w.clients[0]
-	for _, id := range w.setup.shards() {
-		p := w.raft.state().View.Placement(id)
-		if p.Status != shard.Active || len(w.intact(p)) < p.WriteQuorum {
-			continue
-		}
-		c.number++
-		op := &operation{began: w.now}
-		op.shard, op.entity, op.value = id, "probe", uint64(c.session)<<32|c.number
-		op.id = shard.RequestID{Session: c.session, Number: c.number}
-		open = append(open, op)
-		c.try(op)
-	}
-	w.until(w.now+probing, func() bool { return false })
-	for _, op := range open {
-		if op.kind != done {
-			w.fail("I14: %s takes no command after all faults were over", op.shard)
-		}
+// planned counts what the planner proposes.
+func (w *world) planned(c fsm.Command) {
+	switch c := c.(type) {
+	case *fsm.AddLearner:
+		w.counts.learners += len(c.Items)
+	case *fsm.Wish:
+		w.counts.wishes += len(c.Items)
 	}
 }
 
 func (w *world) result() Result {
-	f := w.faults
 	r := Result{
-		Digest: w.digest, Entries: len(w.raft.entries) - 1, Took: w.now,
-		Faults: f.crashes + f.pauses + f.cuts + f.wipes + f.stalls + f.leaders,
+		Digest: w.digest, Entries: len(w.raft.entries) - 1, Took: w.now, Acts: w.acted, Changes: w.counts.reconfigs,
+		Handed: w.counts.handOffs + w.counts.volatileHandOffs, Retired: w.counts.retired, Seats: w.counts.seats, Releases: w.counts.releases,
 	}
 	for _, c := range w.clients {
 		for _, op := range c.ended {
@@ -191,11 +204,37 @@ func (w *world) result() Result {
 				r.Done++
 			case unknown:
 				r.Unknown++
+			case refused:
+				r.Refused++
 			}
 		}
 	}
-	for _, id := range w.setup.shards() {
+	for _, id := range w.setup.ids {
 		r.Epochs += int(w.check.of(id).active)
+		if p := w.raft.state().View.Placement(id); p != nil && w.hopeless(p) {
+			r.Stuck++
+		}
 	}
 	return r
+}
+
+// Add adds what another run showed.
+func (r *Result) Add(o Result) {
+	r.Done, r.Unknown, r.Refused, r.Entries, r.Epochs = r.Done+o.Done, r.Unknown+o.Unknown, r.Refused+o.Refused, r.Entries+o.Entries, r.Epochs+o.Epochs
+	r.Changes, r.Handed, r.Retired, r.Seats = r.Changes+o.Changes, r.Handed+o.Handed, r.Retired+o.Retired, r.Seats+o.Seats
+	r.Releases, r.Stuck, r.Took = r.Releases+o.Releases, r.Stuck+o.Stuck, r.Took+o.Took
+	for a := range r.Acts {
+		r.Acts[a] += o.Acts[a]
+	}
+}
+
+// String is a line of totals.
+func (r Result) String() string {
+	var names []string
+	for a := range Acts {
+		names = append(names, fmt.Sprintf("%s %d", a, r.Acts[a]))
+	}
+	return fmt.Sprintf("%s simulated, %d entries, %d epochs, %d changes of C, %d hand-offs, %d copies retired, %d changes of voters, "+
+		"%d barriers opened, %d shards stuck for want of copies; %d commands done, %d unknown, %d refused; %s",
+		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
 }

@@ -48,20 +48,23 @@ func (p *process) tryRegister(nonce string) {
 	if p.session.id != 0 || p.session.nonce != nonce {
 		return
 	}
-	c := &fsm.Register{
-		Node: p.n.id, Directory: p.n.disk.directory, Machine: "m", Addr: string(p.n.id) + ":1", Zone: p.n.zone, Hosts: p.n.w.setup.specs,
-		Nonce: nonce, LastSession: p.n.disk.session, Voter: p.n.voter, Fenced: true,
-	}
-	p.tellLeader(func(q *process) {
-		q.n.w.raft.propose(q, func(v []fsm.Verdict, index shard.Index) {
-			q.n.w.send(q.n, p.n, func(now *process) {
-				if now == p {
-					p.registered(nonce, v[0], index)
-				}
-			})
-		}, c)
-	})
+	p.ask(p.claim(), func(v fsm.Verdict, index shard.Index) { p.registered(nonce, v, index) })
 	p.after(askAgain, func() { p.tryRegister(nonce) })
+}
+
+// claim is the Register of this process.
+func (p *process) claim() *fsm.Register {
+	return &fsm.Register{
+		Node: p.n.id, Directory: p.n.disk.directory, Machine: "m", Addr: p.n.addr(), Zone: p.n.zone, Hosts: p.n.w.setup.specs,
+		Nonce: p.session.nonce, LastSession: p.n.disk.session, Voter: p.n.disk.votes, Fenced: true,
+	}
+}
+
+// declare registers once more under the same nonce: what the process is has changed.
+func (p *process) declare() {
+	if p.session.id != 0 {
+		p.ask(p.claim(), func(fsm.Verdict, shard.Index) {})
+	}
 }
 
 // registered stores the session durably before it is used.
@@ -71,8 +74,11 @@ func (p *process) registered(nonce string, v fsm.Verdict, index shard.Index) {
 	}
 	if v.Fault != nil {
 		p.n.w.log("%s: register: %v", p.n.id, v.Fault)
-		if v.Fault.Code == shard.CodeSessionEnded {
+		switch v.Fault.Code {
+		case shard.CodeSessionEnded:
 			p.register()
+		case shard.CodeRemoved:
+			p.n.w.removed(p.n)
 		}
 		return
 	}
@@ -85,6 +91,7 @@ func (p *process) registered(nonce string, v fsm.Verdict, index shard.Index) {
 		}
 		p.session.stored = true
 		p.grant(index, p.session.asked)
+		p.reshow()
 		p.update()
 		p.renew(v.Session)
 	})
@@ -92,19 +99,15 @@ func (p *process) registered(nonce string, v fsm.Verdict, index shard.Index) {
 
 // renew extends the lease, again and again. Each has a number of its own, so an answer tells which sending it counts from.
 func (p *process) renew(id shard.SessionID) {
-	if p.session.id != id {
+	if p.session.id != id || p.stopped {
 		return
 	}
 	p.session.number++
 	number, sent := p.session.number, p.n.local()
-	p.tellLeader(func(q *process) {
-		q.n.w.raft.propose(q, func(v []fsm.Verdict, index shard.Index) {
-			q.n.w.send(q.n, p.n, func(now *process) {
-				if now == p && p.session.id == id {
-					p.answered(v[0], index, sent)
-				}
-			})
-		}, &fsm.Renew{Items: []fsm.Renewal{{Session: id, Number: number}}})
+	p.ask(&fsm.Renew{Items: []fsm.Renewal{{Session: id, Number: number}}, Time: p.n.w.wall(p.n)}, func(v fsm.Verdict, index shard.Index) {
+		if p.session.id == id {
+			p.answered(v, index, sent)
+		}
 	})
 	p.after(renewEvery, func() { p.renew(id) })
 }

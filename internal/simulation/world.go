@@ -7,8 +7,9 @@
 // shard that can be recovered is served again and that its copies agree, and it judges the clients' history.
 //
 // What is where: world.go is time, chance and the trace; network.go, disk.go and raft.go are what the cluster runs on;
-// node.go, session.go and leader.go are a node's control plane, host.go, serve.go and volatile.go its shards; client.go are
-// the users, nemesis.go the faults, check.go and history.go the judges; run.go puts it together.
+// node.go, session.go and leader.go are a node's control plane; custody.go, host.go, change.go, serve.go and volatile.go its
+// shards; client.go and meet.go are the users, nemesis.go the faults, operator.go the operators, swarm.go what a seed has of
+// both; check.go, rendezvous.go, history.go and converge.go are the judges; run.go puts it together.
 package simulation
 
 import (
@@ -17,17 +18,18 @@ import (
 	"io"
 	"math/rand/v2"
 	"time"
+
+	"muster/shard"
 )
 
 // world is one run. Everything in it happens in the order of its events, on one goroutine.
 type world struct {
 	seed   uint64
 	dice   *rand.Rand
-	now    time.Duration
-	queue  events
-	serial uint64
 	digest uint64 // of everything that happened: two runs of a seed must agree
 	trace  io.Writer
+	agenda
+	phase
 
 	setup   setup
 	net     network
@@ -35,8 +37,23 @@ type world struct {
 	nodes   []*node
 	clients []*client
 	check   *checker
-	faults  faults
-	healed  bool // the second phase
+	swarm   swarm
+	acted   [Acts]int
+	counts  counts
+}
+
+// agenda is the time, and what will happen.
+type agenda struct {
+	now    time.Duration
+	queue  events
+	serial uint64
+}
+
+// phase is how far a run is: first faults, then rest.
+type phase struct {
+	drains  map[shard.NodeID]bool // nodes that stay drained after the faults
+	healed  bool                  // the second phase
+	resting bool                  // nobody begins anything new
 }
 
 // event is something that happens at a moment. Events of one moment happen in the order in which they were planned.

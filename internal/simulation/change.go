@@ -1,0 +1,106 @@
+package simulation
+
+import (
+	"muster/replication"
+	"muster/shard"
+)
+
+// configure tells the protocol what the map says about the epoch that this copy leads.
+func (h *host) configure(pl *shard.Placement) {
+	if h.term == nil || h.term.epoch != pl.Epoch {
+		return
+	}
+	h.term.placement = pl
+	h.run(h.copy.Configure(replication.LeadershipOf(pl, h.spec)))
+	h.desire()
+}
+
+// desire asks for another C when one is due. None is begun while the shard is being handed over.
+func (h *host) desire() {
+	t := h.term
+	if t == nil || h.serves == nil {
+		return
+	}
+	wanted := h.copy.Due(t.placement, replication.Patience(h.spec.AckTimeout))
+	switch {
+	case wanted == nil && h.report != nil && h.report.Kind == shard.ReportReconfig:
+		h.report = nil
+	case wanted == nil || t.handing.Paused || !h.copy.Reconfigure(wanted):
+	default:
+		copies, err := shard.NewCopySet(wanted...)
+		if err != nil {
+			h.p.n.w.fail("%s on %s wants copies %v: %v", h.shard, h.p.n.id, wanted, err)
+		}
+		h.tell(shard.Report{Kind: shard.ReportReconfig, Copies: copies, Epoch: t.epoch, Version: t.placement.Version})
+	}
+}
+
+// tell reports to the leader until the map shows the effect, or something else is to be told.
+func (h *host) tell(r shard.Report) {
+	r.Shard = h.shard
+	if r.Copy == 0 {
+		r.Copy = h.id
+	}
+	if h.report != nil && *h.report == r {
+		return
+	}
+	h.report = &r
+	h.p.report(r)
+}
+
+// handOver takes the next step towards the wish of the placement, if there is one.
+func (h *host) handOver() {
+	t := h.term
+	if t == nil || h.serves == nil || h.retired {
+		return
+	}
+	w := h.p.n.w
+	paused := t.handing.Paused
+	step, e := t.handing.Next(h.p.n.local(), t.placement.HandTo, h.copy, h.serves.drained)
+	if !paused && t.handing.Paused {
+		w.counts.pauses++
+	}
+	switch step {
+	case replication.HandDown:
+		w.counts.handOffs++
+		w.log("%s: %s: hands epoch %d over to copy %d, %d commands held", h.p.n.id, h.shard, t.epoch, t.handing.To, len(h.serves.held))
+		w.check.givesUp(h, t.handing.To)
+		h.given = &replication.Given{Epoch: t.epoch, To: t.handing.To, Began: t.handing.Began, Since: h.p.n.local()}
+		h.run(e)
+		h.tell(shard.Report{Kind: shard.ReportHandoff, Copy: h.given.To, Epoch: t.epoch, Version: t.placement.Version})
+	case replication.HandStalled:
+		w.counts.stalled++
+		h.p.report(shard.Report{
+			Kind: shard.ReportStalledHandoff, Shard: h.shard, Copy: t.handing.To, Epoch: t.epoch, Version: t.placement.Version,
+		})
+		h.resume()
+	case replication.HandResume:
+		h.resume()
+	}
+}
+
+// resume ends a pause that came to nothing. Commands go on in their order.
+func (h *host) resume() {
+	h.term.handing.Resume(h.p.n.local())
+	h.serves.resume()
+}
+
+// succeeded looks at what the map makes of a lead that was given up.
+func (h *host) succeeded(pl *shard.Placement) {
+	if h.given == nil {
+		return
+	}
+	switch h.given.Shown(pl) {
+	case replication.GivenAgain:
+		h.tell(shard.Report{Kind: shard.ReportHandoff, Copy: h.given.To, Epoch: h.given.Epoch, Version: pl.Version})
+	case replication.GivenOver:
+		h.given = nil
+	}
+}
+
+// recant asks for a recovery when the map does not show the next primary.
+func (h *host) recant() {
+	if h.given != nil && h.given.Recants(h.p.n.local()) {
+		h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: h.given.Epoch})
+	}
+}
