@@ -41,7 +41,7 @@ sim: ## a minute of simulated clusters; N=100 for so many seeds, SEED=7 for that
 
 .PHONY: explore
 explore: ## every interleaving of small runs of the protocol, and mutants that must be caught; LARGE=1 for minutes and gigabytes
-	$(GO) test ./replication -count=1 -timeout 60m -v -run '^(TestExplore|TestWalk|TestMutants)$$' $(if $(LARGE),-args -large)
+	$(GO) test ./replication -count=1 -timeout 60m -v -run '^(TestExplore|TestWalk|TestMutants)$$' -args -mutants $(if $(LARGE),-large)
 
 .PHONY: chaos
 chaos: ## real processes that are killed, stopped, cut off, wiped, moved under load; ROUNDS=10 FOR=5m SEED=7 RUN=TestKill

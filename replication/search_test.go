@@ -7,9 +7,10 @@ import (
 )
 
 var (
-	large = flag.Bool("large", false, "run the searches that take minutes and gigabytes too")
-	walks = flag.Int("walks", 5_000, "random walks of each kind")
-	seed  = flag.Uint64("seed", 0, "take this random walk alone; 0 takes all")
+	large   = flag.Bool("large", false, "run the searches that take minutes and gigabytes too")
+	walks   = flag.Int("walks", 5_000, "random walks of each kind")
+	mutants = flag.Bool("mutants", false, "hunt every mutant, not a sample")
+	seed    = flag.Uint64("seed", 0, "take this random walk alone; 0 takes all")
 )
 
 // The searches. Each visits every state that its budget allows, so a number of states that changes means that the protocol
