@@ -19,11 +19,12 @@ const (
 	reportsQueued = 65_536          // distinct reports waiting; more are dropped, their senders repeat them
 	reportsSent   = fsm.MaxItems    // in one call
 	reportTimeout = 2 * time.Second // a report that takes longer is repeated by its sender
-	reportGather  = 2 * time.Millisecond
 	countsEvery   = 5 * time.Second // how often a node tells the leader what its shards are asked
 )
 
-// reports carries what this node finds about its copies to the leader, in batches. The same report twice in a batch is one.
+// reports carries what this node finds about its copies to the leader, in batches: what comes while a call is under way goes with
+// the next. It is not gathered for longer, because a shard that is handed over waits for two reports, one after the other.
+// The same report twice in a batch is one.
 type reports struct {
 	c    *Coordinator
 	news bell
@@ -85,7 +86,6 @@ func (r *reports) run() {
 		case <-counts.C:
 			r.count(ctx)
 		case <-news:
-			pause(ctx, reportGather) // a host that starts reports on all its shards at once
 		}
 	}
 }
@@ -206,7 +206,8 @@ func reportsOf(req *wire.ReportRequest) ([]shard.Report, error) {
 	return batch, nil
 }
 
-// takeReports proposes what reports come to, and tells the loop what it should know.
+// takeReports proposes what reports come to, and tells the loop what it should know. It does not wait for what becomes of it: its
+// sender sees that in the map, or reports again, and has more to report meanwhile.
 func (v *voter) takeReports(ctx context.Context, from plan.Reporter, batch []shard.Report) error {
 	if err := v.leading.awaitReady(ctx); err != nil {
 		return err
@@ -222,26 +223,33 @@ func (v *voter) takeReports(ctx context.Context, from plan.Reporter, batch []sha
 			}
 		})
 	}
-	return v.proposeNews(ctx, news.Commands)
+	return v.proposeNews(news.Commands)
 }
 
-func (v *voter) proposeNews(ctx context.Context, commands []fsm.Command) error {
+func (v *voter) proposeNews(commands []fsm.Command) error {
 	if len(commands) == 0 {
 		return nil
 	}
-	verdicts, _, err := v.proposer.propose(ctx, commands...)
+	w, err := v.proposer.enqueue(false, commands...)
 	if err != nil {
 		return err
 	}
+	v.life.Go(func() { v.noteRefused(w) })
+	return nil
+}
+
+// noteRefused writes down what was not done. Mostly the map of the report's sender was behind.
+func (v *voter) noteRefused(w *proposal) {
+	verdicts, _, err := v.proposer.wait(v.life.ctx, w)
+	if err != nil {
+		v.c.log.Debug("reports came to nothing", "error", err)
+		return
+	}
 	for _, verdict := range verdicts {
-		if err := verdict.Err(); err != nil {
-			return err
-		}
-		for _, f := range verdict.Faults {
+		for _, f := range append(verdict.Faults, verdict.Fault) {
 			if f != nil {
-				v.c.log.Debug("a report was refused", "error", f) // its sender's map is behind
+				v.c.log.Debug("a report was refused", "error", f)
 			}
 		}
 	}
-	return nil
 }
