@@ -66,6 +66,21 @@ func Replicate(replicas, minAcks int, ackTimeout time.Duration) Option {
 	}
 }
 
+// LossyFailover lets a shard go on without copies that stay away, and without an operator: that long after the lease of the
+// primary that is gone, the longest log among the copies that are there goes on, and whatever only the others hold is given up,
+// although it was confirmed. It needs Replicate with minAcks 0, where a confirmation waits for no replica; without it such a shard
+// waits for its primary's disk. What comes back later is kept aside whole: "muster aside" lists it.
+//
+// The price on the other side: a primary that loses the coordinator stops confirming after that long, where others go on for
+// shard.Autonomy. So it should be well above the time that a change of Raft's leader takes, which is about 2 s.
+func LossyFailover(after time.Duration) Option {
+	return func(s *settings) {
+		if s.spec.LossyAfter = after; after == 0 {
+			s.spec.LossyAfter = -1 // refused: 0 is what says that there is none
+		}
+	}
+}
+
 // SnapshotEvery takes a snapshot of an entity's state after that many of its records, 0 for never; 100 by default.
 func SnapshotEvery(records int) Option { return func(s *settings) { s.snapshots = records } }
 

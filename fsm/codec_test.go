@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/barrier"
 	"muster/fsm"
@@ -17,11 +18,12 @@ import (
 func full() []fsm.Command {
 	id := shard.ID{Type: "orders", Number: 3}
 	spec := shard.Spec{Name: "orders", Shards: 8, Replicas: 2, MinAcks: 1, AckTimeout: 5e9, Role: "data", Strategy: shard.Rendezvous}
+	lossy := shard.Spec{Name: "readings", Shards: 4, Replicas: 2, AckTimeout: 5e9, LossyAfter: 30e9}
 	yes := true
 	return []fsm.Command{
 		&fsm.Genesis{Group: "g1", Voters: []fsm.Founder{founder("n1"), founder("n2")}},
 		&fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Zone: "z", Roles: []string{"data"},
-			Hosts: []shard.Spec{spec, {Name: "cache", Shards: 1, AckTimeout: 1, Volatile: true}}, Nonce: "x", LastSession: 4, Voter: true, Fenced: true},
+			Hosts: []shard.Spec{spec, {Name: "cache", Shards: 1, AckTimeout: 1, Volatile: true}, lossy}, Nonce: "x", LastSession: 4, Voter: true, Fenced: true},
 		&fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 2}, {Session: 3, Number: 1 << 60}}, Time: 1},
 		&fsm.Expire{Session: 1, LastRenewal: 2},
 		&fsm.Depart{Session: 1},
@@ -44,7 +46,7 @@ func full() []fsm.Command {
 		&fsm.Pause{On: true, Until: 9, Ended: 8},
 		&fsm.Pin{Shard: id, Node: "n1"},
 		&fsm.Remove{Node: "n1"},
-		&fsm.Promote{Items: []fsm.Promotion{{Shard: id, Epoch: 1, Version: 2, Copy: 4, Base: shard.Position{Epoch: 1, LSN: 9}}}},
+		&fsm.Promote{Items: []fsm.Promotion{{Shard: id, Epoch: 1, Version: 2, Copy: 4, Base: shard.Position{Epoch: 1, LSN: 9}, Lossy: true, Kept: []shard.CopyID{6}}}},
 		&fsm.Discard{Shard: id, Copy: 4},
 		&fsm.Degrade{Items: []fsm.Degrading{{Shard: id, Epoch: 1, Version: 2, Floor: 1}}},
 	}
@@ -75,7 +77,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // either are fields that must be empty where another is set; full has an item of each kind.
-var either = map[string]bool{"wish.Items.Node": true, "hand-over.Items.Node": true}
+var either = map[string]bool{"wish.Items.Node": true, "hand-over.Items.Node": true, "register.Hosts.LossyAfter": true}
 
 // unset names a field that is zero, looking into the first element of lists.
 func unset(v reflect.Value, path string) string {
@@ -250,17 +252,28 @@ func TestRemovedDirectories(t *testing.T) {
 // TestEntriesSayWhatTheyNeed: an entry is written in the lowest version that knows its commands, so that older nodes take part
 // for as long as nobody uses what they do not know; a command of a younger kind in an entry of an older version is refused.
 func TestEntriesSayWhatTheyNeed(t *testing.T) {
-	join := func(s shard.Strategy) []byte {
-		hosts := []shard.Spec{{Name: "orders", Shards: 1, AckTimeout: 1, Strategy: s}}
+	join := func(s shard.Strategy, lossy time.Duration) []byte {
+		hosts := []shard.Spec{{Name: "orders", Shards: 1, Replicas: 1, AckTimeout: 1, Strategy: s, LossyAfter: lossy}}
 		return encode(t, &fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Hosts: hosts, Nonce: "x"})
 	}
-	plain, young := join(shard.LeastLoaded), join(shard.Rendezvous)
-	if plain[0] != 1 || young[0] != 2 {
-		t.Errorf("entries of version %d and %d", plain[0], young[0])
+	promote := func(lossy bool) []byte {
+		return encode(t, &fsm.Promote{Items: []fsm.Promotion{{Shard: shard.ID{Type: "orders"}, Epoch: 1, Version: 1, Copy: 1, Lossy: lossy}}})
 	}
-	young[0] = 1
-	if _, err := fsm.Decode(young); shard.CodeOf(err) != shard.CodeInvalid {
-		t.Errorf("version 1 with a strategy: %v", err)
+	for i, c := range []struct {
+		entry []byte
+		needs byte
+	}{
+		{join(shard.LeastLoaded, 0), 1}, {join(shard.Rendezvous, 0), 2}, {join(shard.LeastLoaded, 1), 3}, {join(shard.Rendezvous, 1), 3},
+		{promote(false), 1}, {promote(true), 3},
+	} {
+		if c.entry[0] != c.needs {
+			t.Errorf("entry %d is of version %d, it needs %d", i, c.entry[0], c.needs)
+		}
+		if c.entry[0]--; c.needs > 1 {
+			if _, err := fsm.Decode(c.entry); shard.CodeOf(err) != shard.CodeInvalid {
+				t.Errorf("entry %d in an older version: %v", i, err)
+			}
+		}
 	}
 }
 

@@ -23,8 +23,8 @@ const (
 // would hold another state than its peers, so it must stop instead. A command with fields of several versions says which one it
 // needs, see younger.
 //
-// Version 2: a type may have a strategy (Register).
-const Version = 2
+// Version 2: a type may have a strategy (Register). Version 3: a type may accept loss (Register, Promote).
+const Version = 3
 
 // Command is one change to the replicated state. The set is closed: see the table below. A Command is plain data; what it
 // does is decided when it is applied, by the state it meets there.

@@ -28,7 +28,8 @@ type Change struct {
 	HandNode shard.NodeID        `cbor:"9,keyasint,omitempty"`  // where the primary was wished
 	Copies   []Seat              `cbor:"10,keyasint,omitempty"` // C
 	Learners []Seat              `cbor:"11,keyasint,omitempty"`
-	Base     shard.Position      `cbor:"12,keyasint,omitzero"` // of an election: where the chosen log ended
+	Base     shard.Position      `cbor:"12,keyasint,omitzero"`  // of an election: where the chosen log ended
+	GivenUp  []Seat              `cbor:"13,keyasint,omitempty"` // what an epoch began without, though it may hold what nobody else has
 }
 
 // Seat is a copy and its node.

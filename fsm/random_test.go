@@ -17,7 +17,7 @@ import (
 // all logs each command has to take effect at least once, or the test shows nothing.
 func TestRandomLogs(t *testing.T) {
 	effects := map[string]int{}
-	for seed := range uint64(60) {
+	for seed := range uint64(90) {
 		r := &randomLog{group: newGroup(t), dice: rand.New(rand.NewPCG(seed, 7)), effects: effects,
 			leaders: map[leadership]shard.SessionID{}, lost: map[shard.CopyID]bool{}}
 		r.play(120)
@@ -25,7 +25,7 @@ func TestRandomLogs(t *testing.T) {
 			t.Fatalf("this was seed %d", seed)
 		}
 	}
-	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed", "learnt", "handed-over", "learner-dropped", "copy-lost", "wished", "degraded", "restored") {
+	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed", "learnt", "handed-over", "learner-dropped", "copy-lost", "wished", "degraded", "restored", "lossy") {
 		if effects[name] == 0 {
 			t.Errorf("no random log had an effective %s", name)
 		}
@@ -237,6 +237,7 @@ func (r *randomLog) register() fsm.Command {
 		Hosts: []shard.Spec{
 			{Name: "a", Shards: 2, Replicas: 2, MinAcks: 1, AckTimeout: 1},
 			{Name: "v", Shards: 1, Volatile: true, AckTimeout: 1},
+			{Name: "l", Shards: 1, Replicas: 2, AckTimeout: 1, LossyAfter: 1},
 		}}
 	switch r.dice.IntN(12) {
 	case 0, 3:
@@ -257,8 +258,11 @@ func (r *randomLog) session() shard.SessionID {
 // aboutShard makes a command that suits the shard's state, most of the time.
 func (r *randomLog) aboutShard() fsm.Command {
 	id := shard.ID{Type: "a", Number: shard.Number(r.dice.IntN(2))}
-	if r.dice.IntN(4) == 0 {
+	switch r.dice.IntN(8) {
+	case 0:
 		id = shard.ID{Type: "v"}
+	case 1:
+		id = shard.ID{Type: "l"}
 	}
 	var p shard.Placement
 	if now := r.state.View.Placement(id); now != nil {
@@ -292,7 +296,7 @@ func (r *randomLog) aboutShard() fsm.Command {
 	case 1:
 		return &fsm.CopyReady{Items: copies}
 	case 2:
-		if r.dice.IntN(6) == 0 {
+		if r.dice.IntN(6) == 0 || id.Type == "l" && r.dice.IntN(2) == 0 {
 			return r.promote(&p)
 		}
 		return r.elect(&p, answered)
@@ -363,6 +367,13 @@ func (r *randomLog) promote(p *shard.Placement) fsm.Command {
 	one := fsm.Promotion{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Base: shard.Position{Epoch: 1, LSN: 1}}
 	if len(p.Copies) > 0 {
 		one.Copy = p.Copies[r.dice.IntN(len(p.Copies))].ID
+	}
+	if one.Lossy = p.Shard.Type == "l"; one.Lossy {
+		for _, c := range p.Copies {
+			if c.ID != one.Copy && r.dice.IntN(2) == 0 {
+				one.Kept = append(one.Kept, c.ID)
+			}
+		}
 	}
 	return &fsm.Promote{Items: []fsm.Promotion{one}}
 }

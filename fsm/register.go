@@ -76,10 +76,16 @@ func (c *Register) Validate() *shard.Error {
 
 // needs implements younger.
 func (c *Register) needs() byte {
-	if slices.ContainsFunc(c.Hosts, func(s shard.Spec) bool { return s.Strategy != shard.LeastLoaded }) {
-		return 2
+	version := byte(1)
+	for _, s := range c.Hosts {
+		switch {
+		case s.LossyAfter != 0:
+			return 3
+		case s.Strategy != shard.LeastLoaded:
+			version = 2
+		}
 	}
-	return 1
+	return version
 }
 
 func (c *Register) apply(d *draft) Verdict {

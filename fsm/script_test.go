@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -111,6 +112,12 @@ func (g *group) spec(words []string) shard.Spec {
 			s.MinAcks = int(g.number(value))
 		case "role":
 			s.Role = value
+		case "lossy":
+			after, err := time.ParseDuration(value)
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			s.LossyAfter = after
 		case "strategy":
 			s.Strategy = shard.Strategy(value)
 		case "volatile":
@@ -288,7 +295,7 @@ func (g *group) parseShards(name string, items []string) fsm.Command {
 		case *fsm.Reconfig:
 			c.Items = append(c.Items, fsm.Reconfiguration{Shard: id, Epoch: epoch, Version: version, Session: to.session, Copies: to.copies, WriteQuorum: to.quorum})
 		case *fsm.Promote, *fsm.Discard, *fsm.Degrade:
-			g.parseUnclean(c, fsm.Promotion{Shard: id, Epoch: epoch, Version: version, Copy: to.copy, Base: to.base}, words, to)
+			g.parseUnclean(c, fsm.Promotion{Shard: id, Epoch: epoch, Version: version, Copy: to.copy, Base: to.base, Lossy: slices.Contains(words, "lossy"), Kept: to.copies}, words, to)
 		case *fsm.Wish:
 			c.Items = append(c.Items, fsm.Wishing{Shard: id, Epoch: epoch, Version: version, To: to.copy, Node: to.node})
 		case *fsm.HandOver:
@@ -606,6 +613,9 @@ func past(changes []fsm.Change) string {
 		fmt.Fprintf(&out, ", C %s", seats(c.Copies))
 		if len(c.Learners) > 0 {
 			fmt.Fprintf(&out, ", learners %s", seats(c.Learners))
+		}
+		if len(c.GivenUp) > 0 {
+			fmt.Fprintf(&out, ", without %s", seats(c.GivenUp))
 		}
 		out.WriteString("\n")
 	}

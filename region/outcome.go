@@ -103,7 +103,7 @@ func (h *host) settle(now time.Duration) {
 	if h.term == nil {
 		return
 	}
-	if h.outputs.len() > 0 && !h.region.muted() {
+	if h.outputs.len() > 0 && !h.region.muted(h.registered()) {
 		h.outputs.settled(h.storage.confirmed, h.out.round, h.answer)
 	}
 	if !h.term.handing.Paused {

@@ -110,8 +110,8 @@ func (h *host) awaited() string {
 		return fmt.Sprintf("the coordinator to activate epoch %d", t.epoch)
 	case t.handing.Paused:
 		return fmt.Sprintf("running commands to end and copy %d to hold everything: it is to lead", t.placement.HandTo)
-	case t.serving && h.region.muted():
-		return fmt.Sprintf("a lease: it ran out more than %s ago", h.region.limits.Autonomy)
+	case t.serving && h.region.muted(h.registered()):
+		return fmt.Sprintf("a lease: it ran out more than %s ago", h.region.autonomy(h.registered()))
 	}
 	s := h.protocol.Status()
 	if len(s.Awaited) == 0 {

@@ -49,7 +49,7 @@ func TestAutonomyEnds(t *testing.T) {
 	g.placeAll("counter")
 	ctx := ctxFor(t)
 	n := g.nodes[0]
-	n.lease.Store(int64(now() - 59*time.Second))
+	n.lease.Store(int64(now() - 50*time.Second))
 	if _, err := c.add.Ask(ctx, n.region, "e", 1); err != nil {
 		t.Fatalf("within autonomy: %v", err)
 	}
@@ -61,6 +61,24 @@ func TestAutonomyEnds(t *testing.T) {
 	n.lease.Store(int64(now() + forever))
 	if v, err := c.get.Ask(ctx, n.region, "e", struct{}{}); err != nil || v != 2 {
 		t.Fatalf("with a lease again: %d, %v; want 2", v, err)
+	}
+}
+
+// A primary whose type does without it after a while stops confirming by then: the leader does not wait for anything else.
+func TestLossyPrimaryIsSilentSooner(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(1, 0, 200*time.Millisecond), entity.LossyFailover(20*time.Second))
+	g := newGroup(t, 1, c)
+	g.place(one("counter"), 0)
+	g.await(one("counter"), shard.Active)
+	ctx := ctxFor(t)
+	n := g.nodes[0]
+	n.lease.Store(int64(now() - 10*time.Second))
+	if _, err := c.add.Ask(ctx, n.region, "e", 1); err != nil {
+		t.Fatalf("before its time: %v", err)
+	}
+	n.lease.Store(int64(now() - 20*time.Second))
+	if _, err := c.add.Ask(ctx, n.region, "e", 1); shard.CodeOf(err) != shard.CodeUnconfirmed {
+		t.Fatalf("when others may go on without it: %v; want unconfirmed", err)
 	}
 }
 

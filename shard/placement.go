@@ -12,6 +12,7 @@ const (
 	DefaultShards     = 64
 	DefaultAckTimeout = 5 * time.Second
 	MaxAckTimeout     = 10 * time.Minute
+	MaxLossyAfter     = 24 * time.Hour
 )
 
 // Spec is the configuration of an entity type, fixed when its first host registers it; other options under a known name
@@ -25,6 +26,9 @@ type Spec struct {
 	Volatile   bool          `cbor:"6,keyasint"` // neither journal nor copies
 	Role       string        `cbor:"7,keyasint"` // only members of this role host it; "" means any
 	Strategy   Strategy      `cbor:"8,keyasint,omitempty"`
+	// LossyAfter lets a shard that waits for copies which are away go on without them, by itself, so long after the old primary's
+	// lease; 0 for never. What only they hold is given up, confirmed or not. Only a type with MinAcks 0 may say so.
+	LossyAfter time.Duration `cbor:"9,keyasint,omitempty"`
 }
 
 // Strategy decides where the shards of a type go, beyond what safety asks for.
@@ -77,6 +81,10 @@ func (s Spec) Validate() error {
 		return Invalid("type %s: ack_timeout = %s, must be above 0 and at most %s", s.Name, s.AckTimeout, MaxAckTimeout)
 	case s.Volatile && s.Replicas != 0:
 		return Invalid("type %s: a volatile type has no copies, so replicas must be 0", s.Name)
+	case s.LossyAfter < 0 || s.LossyAfter > MaxLossyAfter:
+		return Invalid("type %s: lossy failover after %s, must be above 0 and at most %s", s.Name, s.LossyAfter, MaxLossyAfter)
+	case s.LossyAfter > 0 && (s.MinAcks > 0 || s.Replicas == 0):
+		return Invalid("type %s: lossy failover with replicas = %d and min_acks = %d: only copies that nobody waits for can be done without", s.Name, s.Replicas, s.MinAcks)
 	}
 	return nil
 }
@@ -88,6 +96,15 @@ func (s Spec) WriteQuorum() int {
 		return 0
 	}
 	return s.MinAcks + 1
+}
+
+// Autonomy is how long a primary of the type goes on confirming after its lease ran out, where one of another type does so for
+// that long: a lossy type does not wait for a primary that is away, so that must have stopped by then.
+func (s Spec) Autonomy(others time.Duration) time.Duration {
+	if s.LossyAfter > 0 {
+		return min(others, s.LossyAfter)
+	}
+	return others
 }
 
 // CopyState is how far the durable data of a copy can be trusted.
@@ -149,6 +166,7 @@ const (
 	CauseReconfigured   Cause = "reconfigured"    // the primary changed C
 	CauseHandedOver     Cause = "handed-over"     // the primary stepped down in favour of another copy
 	CauseUnclean        Cause = "unclean"         // an operator accepted that data are lost: one copy goes on without the others
+	CauseLossy          Cause = "lossy"           // its type accepts that: it goes on without copies that were away for too long
 	CauseDegraded       Cause = "degraded"        // the primary changed C, and the write quorum is lower
 	CauseRestored       Cause = "restored"        // the primary changed C, and the write quorum is higher
 
@@ -218,8 +236,8 @@ type Placement struct {
 	Floor int `cbor:"23,keyasint,omitempty"`
 }
 
-// An Aside is a copy that the shard goes on without although it may hold records that nobody else has: an unclean promotion
-// chose another log. It is lost for good. Its data stay whole where they are and answer nobody, until an operator discards
+// An Aside is a copy that the shard goes on without although it may hold records that nobody else has: an operator, or the
+// type itself, chose another log. It is lost for good. Its data stay whole where they are and answer nobody, until an operator discards
 // them.
 type Aside struct {
 	Copy  Copy     `cbor:"1,keyasint"`
@@ -227,7 +245,7 @@ type Aside struct {
 	Base  Position `cbor:"3,keyasint,omitzero"` // where the log ended that was chosen instead
 }
 
-// MaxAside bounds the copies of one shard that are kept aside. Beyond it no unclean promotion is possible until some are
+// MaxAside bounds the copies of one shard that are kept aside. Beyond it the shard cannot go on without others until some are
 // discarded.
 const MaxAside = 4 * (MaxReplicas + 1)
 

@@ -15,7 +15,8 @@ import (
 var asideVerb = verb{
 	use:   "aside [TYPE/SHARD] [--discard COPY]",
 	short: "copies that were kept aside when a shard went on without them",
-	long: "Lists the copies, of all shards or of one, that an unclean recovery left behind. Whatever of their data still exists is\n" +
+	long: "Lists the copies, of all shards or of one, that a shard went on without: after recover, or because its type has\n" +
+		"LossyFailover. Whatever of their data still exists is\n" +
 		"kept whole in the journal of their node, answers nobody, and does not count; the node may have another copy of the shard\n" +
 		"beside it. To look at the data, stop the node, or copy its journal.db while it is stopped, and run\n" +
 		"muster journal dump DIR/journal.db --copy COPY. Records behind the position in BASE are what the shard went on without.\n" +

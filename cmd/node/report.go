@@ -53,6 +53,7 @@ type typeReport struct {
 	Replicas   int            `json:"replicas"`
 	MinAcks    int            `json:"min_acks"`
 	Volatile   bool           `json:"volatile"`
+	LossyMS    int64          `json:"lossy_failover_ms"` // it goes on without copies that are away for so long; 0: never
 	Active     int            `json:"active"`
 	Recovering int            `json:"recovering"` // every shard that is not active
 	Degraded   int            `json:"degraded"`   // active, and a copy of it is lost or on a node that is down, or it writes to too few
@@ -170,6 +171,7 @@ func reportTypes(v *shard.View) []typeReport {
 		t := v.Types[name]
 		r := typeReport{
 			Name: name, Shards: t.Spec.Shards, Replicas: t.Spec.Replicas, MinAcks: t.Spec.MinAcks, Volatile: t.Spec.Volatile,
+			LossyMS: t.Spec.LossyAfter.Milliseconds(),
 		}
 		for _, p := range t.Placements {
 			switch {

@@ -66,8 +66,9 @@ func (b *batch) evidence(p *shard.Placement, m *memory) Evidence {
 		w.Learner = true
 		e.Copies = append(e.Copies, w)
 	}
-	e.Quiet = b.quiet(p, m)
-	e.Obstacle = e.obstacle(b.view.Types[p.Shard.Type].Spec, p)
+	spec := b.view.Types[p.Shard.Type].Spec
+	e.Quiet = b.quiet(spec, p, m)
+	e.Obstacle = e.obstacle(spec, p)
 	return e
 }
 
@@ -150,8 +151,8 @@ func baseOf(s *fsm.State, id shard.ID, epoch shard.Epoch) (base shard.Position) 
 // quiet returns how long the process that served last may still confirm without the leader's seeing it. It cannot when it said
 // good-bye or handed over, when its directory is in use by a later process, when its copy has promised this epoch, or when the
 // copies that have not are too few to write to.
-func (b *batch) quiet(p *shard.Placement, m *memory) time.Duration {
-	limit := b.d.Times.Lease + b.d.Times.Autonomy
+func (b *batch) quiet(spec shard.Spec, p *shard.Placement, m *memory) time.Duration {
+	limit := b.d.Times.Lease + spec.Autonomy(b.d.Times.Autonomy)
 	switch {
 	case p.ActiveEpoch == 0, p.ActiveSession == 0, p.ActiveSession == p.Session, b.returned(p):
 		return 0

@@ -194,7 +194,7 @@ func (d *Driver) Explain(in Input, id shard.ID) []Line {
 	if c := b.canvass(p, m); c.note.Reason == AwaitBest {
 		lines = append(lines, Line{AwaitBest, fmt.Sprintf("copy %d has the best log, and its node is down since", c.note.Copy)})
 	}
-	return lines
+	return append(lines, b.explainLossy(b.view.Types[id.Type].Spec, p, m)...)
 }
 
 // explainAgenda says which moves of the shard are under way, and which wait and what for.

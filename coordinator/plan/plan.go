@@ -177,6 +177,8 @@ func (d *Driver) Next(in Input) []Step {
 }
 
 // batch gathers the steps of one Next.
+//
+//lint:fields a list for each kind of step
 type batch struct {
 	in    Input
 	d     *Driver
@@ -186,6 +188,7 @@ type batch struct {
 	expire   []Step
 	recover  map[shard.Cause]*lot[fsm.Recovery]
 	seals    map[shard.NodeID][]shard.SealItem
+	promote  lot[fsm.Promotion]
 	elect    lot[fsm.Election]
 	activate lot[fsm.Activation]
 	place    lot[fsm.Placing]
@@ -306,6 +309,7 @@ func (b *batch) steps() []Step {
 			out = append(out, Step{Node: node, Seal: items})
 		}
 	}
+	out = append(out, b.promote.steps(func(i []fsm.Promotion) fsm.Command { return &fsm.Promote{Items: i} })...)
 	out = append(out, b.elect.steps(func(i []fsm.Election) fsm.Command { return &fsm.Elect{Items: i} })...)
 	out = append(out, b.activate.steps(func(i []fsm.Activation) fsm.Command { return &fsm.Activate{Items: i} })...)
 	out = append(out, b.place.steps(func(i []fsm.Placing) fsm.Command { return &fsm.Place{Items: i} })...)

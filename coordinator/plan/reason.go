@@ -18,6 +18,7 @@ const (
 	Stalled         Reason = "stalled"          // the elected copy was not ready to serve in time
 	OwnerAsked      Reason = "owner-asked"      // the primary cannot go on leading
 	BestLog         Reason = "best-log"         // the most advanced log of those that answered
+	Lossy           Reason = "lossy"            // its type accepts loss, and copies were away for too long: it goes on without them
 	LeastLoaded     Reason = "least-loaded"     // no copy to choose by: the member with the fewest shards
 	Ready           Reason = "ready"            // the log is on the write quorum and the session before is over
 	NewShard        Reason = "new-shard"        // it has no place yet
@@ -84,6 +85,7 @@ const (
 	AwaitPrimary  Reason = "await-primary"   // the elected copy is bringing its log to the write quorum
 	AwaitLease    Reason = "await-lease"     // the session that served before may still hold its lease
 	AwaitMembers  Reason = "await-members"   // too few members that host the type are up
+	AsideFull     Reason = "aside-full"      // it would go on without copies that are away, and as many are kept aside as may be
 	AwaitVoters   Reason = "await-voters"    // enough members are up, but a voter may join within moments
 	AwaitCreation Reason = "await-creation"  // nodes are creating the first copies
 	AwaitProposal Reason = "await-proposal"  // a command is proposed and not applied yet
@@ -120,6 +122,7 @@ type Note struct {
 	Copy    shard.CopyID
 	Last    shard.Position // of the log that was chosen
 	Waiting []shard.CopyID // who is awaited
+	Given   []shard.CopyID // what it goes on without
 	Have    int            // of Want
 	Want    int
 	Wait    time.Duration // until this is looked at again, when that is known
@@ -152,6 +155,9 @@ func (n Note) String() string {
 	}
 	if len(n.Waiting) > 0 {
 		fmt.Fprintf(&b, " waiting=%v", n.Waiting)
+	}
+	if len(n.Given) > 0 {
+		fmt.Fprintf(&b, " without=%v", n.Given)
 	}
 	if n.Wait > 0 {
 		fmt.Fprintf(&b, " for=%s", n.Wait)

@@ -68,7 +68,11 @@ func (b *batch) ofRecovering(spec shard.Spec, p *shard.Placement, m *memory) {
 	}
 	b.seal(p, m)
 	c := b.canvass(p, m)
-	if c.winner == 0 {
+	switch {
+	case c.winner == 0 && spec.LossyAfter > 0:
+		b.doWithout(spec, p, m, c.note)
+		return
+	case c.winner == 0:
 		b.skip(c.note)
 		return
 	}

@@ -21,7 +21,7 @@ import (
 //
 // Each script opens with what it shows. Under `run` the lines are:
 //
-//	type NAME shards=N [replicas=N] [acks=N] [role=R] [volatile]    nodes that come up from now on host it
+//	type NAME shards=N [replicas=N] [acks=N] [role=R] [volatile] [lossy=DURATION]    nodes that come up from now on host it
 //	found NODE…            the voters of the group
 //	up NODE… [zone=Z] [roles=R,S]   a process starts, or starts again: a new session
 //	wiped NODE             likewise, with an empty data directory
@@ -145,12 +145,23 @@ func (w *world) number(s string) int {
 	return n
 }
 
+func (w *world) duration(s string) time.Duration {
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return d
+}
+
 func (w *world) define(f []string) {
 	plain, set := options(f)
 	w.specs = append(w.specs, shard.Spec{
 		Name: shard.TypeName(plain[0]), Shards: uint32(w.number(set["shards"])), Replicas: w.number(set["replicas"]),
 		MinAcks: w.number(set["acks"]), AckTimeout: shard.DefaultAckTimeout, Volatile: slices.Contains(plain, "volatile"), Role: set["role"],
-		Strategy: shard.Strategy(set["strategy"]),
+		Strategy: shard.Strategy(set["strategy"]), LossyAfter: w.duration(set["lossy"]),
 	})
 }
 
