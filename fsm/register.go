@@ -14,7 +14,8 @@ const maxRoles = 16 // roles one node may declare
 //
 // The process holds the lock of its data directory. So when it says Fenced, and names the machine that the older session
 // was opened on, that session's process is gone and need not be waited for. Any other claim on a node id whose session is
-// live is refused with CodeInUse.
+// live is refused with CodeInUse. From another machine the directory is taken when that session is over; but then its process is
+// not known to be gone, see State.Succeeded.
 //
 // The same Nonce again gets the same session, and may declare more types. Its lease counts from the first time that a
 // Register with the Nonce was sent, not from the repetition. A Nonce whose session has ended is refused with
@@ -176,6 +177,13 @@ func (c *Register) openSession(d *draft, m shard.Member, rolledBack bool) shard.
 	if l := d.life(m.Session); l != nil {
 		if m.Directory == c.Directory && !rolledBack {
 			next.Confirmed = max(next.Confirmed, l.Confirmed)
+		}
+		switch {
+		case m.Directory != c.Directory:
+		case c.Fenced && m.Machine == c.Machine:
+			next.Succeeded = m.Session
+		default:
+			next.Succeeded = l.Succeeded
 		}
 		d.next.lives = slices.DeleteFunc(d.next.lives, func(l life) bool { return l.Session == m.Session })
 	}

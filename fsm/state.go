@@ -53,6 +53,7 @@ type life struct {
 	Renewal   uint64          `cbor:"4,keyasint,omitempty"` // the newest renewal's number; 0 before the first
 	Confirmed shard.SessionID `cbor:"5,keyasint,omitempty"` // the newest session its directory is known to have stored
 	Ended     int64           `cbor:"6,keyasint,omitempty"` // when the session ended, Unix milliseconds of the leader's clock; 0 while it is live
+	Succeeded shard.SessionID `cbor:"7,keyasint,omitempty"` // the newest session of its directory whose process is gone: a later one held its lock
 }
 
 // New returns the state before the first entry.
@@ -87,6 +88,14 @@ func (s *State) DownFor(node shard.NodeID) time.Duration {
 		return 0
 	}
 	return max(0, time.Duration(s.time-s.lives[i].Ended)*time.Millisecond)
+}
+
+// Succeeded reports whether the process of a session is gone for certain: a later process of the member held the lock of the
+// same directory on the same machine. That a session has ended does not prove it, and neither does a later session from
+// another machine: the directory may have been copied, and the process it was copied from may run on behind a partition.
+func (s *State) Succeeded(node shard.NodeID, id shard.SessionID) bool {
+	i, found := findLife(s.lives, s.View.Members[node].Session)
+	return found && id != 0 && id <= s.lives[i].Succeeded
 }
 
 func findLife(lives []life, id shard.SessionID) (int, bool) {

@@ -149,7 +149,7 @@ func baseOf(s *fsm.State, id shard.ID, epoch shard.Epoch) (base shard.Position) 
 }
 
 // quiet returns how long the process that served last may still confirm without the leader's seeing it. It cannot when it said
-// good-bye or handed over, when its directory is in use by a later process, when its copy has promised this epoch, or when the
+// good-bye or handed over, when a later process has held the lock of its directory, when its copy has promised this epoch, or when the
 // copies that have not are too few to write to.
 func (b *batch) quiet(spec shard.Spec, p *shard.Placement, m *memory) time.Duration {
 	limit := b.d.Times.Lease + spec.Autonomy(b.d.Times.Autonomy)
@@ -160,12 +160,12 @@ func (b *batch) quiet(spec shard.Spec, p *shard.Placement, m *memory) time.Durat
 		return 0
 	case m == nil:
 		return limit
-	case m.led != 0 && m.led == p.ActivePrimary, m.answered(p.ActivePrimary):
+	case m.led != 0 && m.led == p.ActivePrimary, m.answered(p.ActivePrimary) && !b.elsewhere(p):
 		return 0
 	}
 	silent := 0
 	for _, c := range p.Copies {
-		if !m.answered(c.ID) {
+		if !m.answered(c.ID) || c.ID == p.ActivePrimary {
 			silent++
 		}
 	}
@@ -175,11 +175,17 @@ func (b *batch) quiet(spec shard.Spec, p *shard.Placement, m *memory) time.Durat
 	return max(0, m.left+limit-b.in.Now)
 }
 
-// returned reports whether a later process holds the directory of the copy that led last, and so its lock.
+// returned reports whether a later process has held the lock of the directory of the copy that led last, on the same machine.
 func (b *batch) returned(p *shard.Placement) bool {
 	m := b.view.Members[p.ActiveNode]
 	c, known := p.Copy(p.ActivePrimary)
-	return known && c.Directory == m.Directory && m.Session > p.ActiveSession
+	return known && c.Directory == m.Directory && b.in.State.Succeeded(p.ActiveNode, p.ActiveSession)
+}
+
+// elsewhere reports whether what answers for the copy that led last is a process that cannot prove to have taken the place of the
+// one that led: its directory may be a copy of that one's.
+func (b *batch) elsewhere(p *shard.Placement) bool {
+	return b.view.Members[p.ActiveNode].Session != p.ActiveSession && !b.returned(p)
 }
 
 func (e *Evidence) obstacle(spec shard.Spec, p *shard.Placement) Line {

@@ -76,6 +76,7 @@ type world struct {
 
 type node struct {
 	directory           shard.DirectoryID
+	machine             shard.MachineID
 	zone                string
 	roles               []string
 	starts, wipes       int
@@ -177,7 +178,7 @@ func (w *world) found(f []string) {
 func (w *world) node(id string) *node {
 	n := w.nodes[shard.NodeID(id)]
 	if n == nil {
-		n = &node{directory: shard.DirectoryID("dir-" + id)}
+		n = &node{directory: shard.DirectoryID("dir-" + id), machine: "m"}
 		w.nodes[shard.NodeID(id)] = n
 	}
 	return n
@@ -201,6 +202,9 @@ func (w *world) up(f []string) {
 		if set["roles"] != "" {
 			n.roles = strings.Split(set["roles"], ",")
 		}
+		if set["machine"] != "" {
+			n.machine = shard.MachineID(set["machine"])
+		}
 		w.start(id, n)
 	}
 }
@@ -209,7 +213,7 @@ func (w *world) start(id string, n *node) {
 	n.starts++
 	n.silent, n.mute, n.stuck, n.slow, n.cling, n.hang, n.renewals = false, false, false, false, false, false, 0
 	verdicts := w.apply(&fsm.Register{
-		Node: shard.NodeID(id), Directory: n.directory, Machine: "m", Addr: id + ":1", Zone: n.zone, Roles: n.roles, Hosts: w.specs,
+		Node: shard.NodeID(id), Directory: n.directory, Machine: n.machine, Addr: id + ":1", Zone: n.zone, Roles: n.roles, Hosts: w.specs,
 		Nonce: fmt.Sprintf("%s-%d", id, n.starts), LastSession: n.session, Voter: w.state.View.Members[shard.NodeID(id)].Voter, Fenced: true,
 	})
 	if verdicts[0].Fault == nil {
