@@ -105,7 +105,7 @@ func same(t testing.TB, got, want []replication.Record) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
 	}
 	for i := range got {
-		if !reflect.DeepEqual(got[i], want[i]) {
+		if !equal(got[i], want[i]) {
 			t.Fatalf("record %d is %+v, want %+v", i+1, got[i].Position, want[i].Position)
 		}
 	}

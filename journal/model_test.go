@@ -1,11 +1,11 @@
 package journal_test
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"testing"
 
@@ -341,7 +341,11 @@ func (c *twin) differs(j *journal.Journal, got journal.CopyState) error {
 	return c.apartDiffers(j, s.Copy)
 }
 
-func equal(a, b replication.Record) bool { return reflect.DeepEqual(a, b) }
+// equal compares what a record says; the encoding that one keeps and the other does not is nobody's business.
+func equal(a, b replication.Record) bool {
+	return a.Position == b.Position && a.Kind == b.Kind && a.Entity == b.Entity && a.Seq == b.Seq && a.Request == b.Request &&
+		a.Floor == b.Floor && bytes.Equal(a.Body, b.Body)
+}
 
 func (c *twin) apartDiffers(j *journal.Journal, id shard.CopyID) error {
 	keys := slices.SortedFunc(maps.Keys(c.apart), replication.Key.Compare)

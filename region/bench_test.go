@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"muster/entity"
+	"muster/journal"
 )
 
 // blob is a type whose commands, events and replies are bytes, so that no codec is measured.
@@ -35,7 +36,8 @@ func defineBlobs(name string, options ...entity.Option) *blobs {
 }
 
 // BenchmarkDurable asks replicated entities (replicas 2, min_acks 1) in a group of three regions in one process, every
-// node asking for entities everywhere. It reports commits of the journals beside the rate: without them the figure is void.
+// node asking for entities everywhere. It reports commits of the journals beside the rate: without them the
+// figure is void. Records per write say how much a shard gathers into one.
 func BenchmarkDurable(b *testing.B) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3 * runtime.NumCPU()))
 	for _, shards := range []int{1, 16, 64} {
@@ -86,7 +88,7 @@ func measure(b *testing.B, g *group, callers int, ask func(ctx context.Context, 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	took := make([][]time.Duration, callers)
-	commits, cpu := g.commits(), processTime(b)
+	before, cpu := g.journals(), processTime(b)
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	var all sync.WaitGroup
@@ -111,7 +113,11 @@ func measure(b *testing.B, g *group, callers int, ask func(ctx context.Context, 
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "asks/s")
 	b.ReportMetric(float64(flat[len(flat)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(flat[len(flat)*99/100].Microseconds()), "p99-µs")
-	b.ReportMetric(float64(g.commits()-commits), "commits")
+	after := g.journals()
+	b.ReportMetric(float64(after.Commits-before.Commits), "commits")
+	if writes := after.Writes - before.Writes; writes > 0 {
+		b.ReportMetric(float64(after.Records-before.Records)/float64(writes), "records/write")
+	}
 	b.ReportMetric(float64((processTime(b)-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
@@ -125,9 +131,13 @@ func processTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func (g *group) commits() (n uint64) {
+// journals adds up what the journals have counted.
+func (g *group) journals() (sum journal.Stats) {
 	for _, node := range g.nodes {
-		n += node.journal.Stats().Commits
+		s := node.journal.Stats()
+		sum.Commits += s.Commits
+		sum.Writes += s.Writes
+		sum.Records += s.Records
 	}
-	return n
+	return sum
 }

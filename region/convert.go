@@ -14,17 +14,6 @@ func shardOf(t string, number uint32) shard.ID {
 	return shard.ID{Type: shard.TypeName(t), Number: shard.Number(number)}
 }
 
-// appendOf decodes an append. Its records alias m.
-func appendOf(m *wire.Append) (replication.Append, error) {
-	records, err := replication.DecodeRecords(nil, m.Records)
-	return replication.Append{
-		Shard: shardOf(m.Type, m.Shard), Epoch: shard.Epoch(m.Epoch),
-		From: shard.CopyID(m.From), To: shard.CopyID(m.To),
-		Prev:    shard.Position{Epoch: shard.Epoch(m.PrevEpoch), LSN: shard.LSN(m.PrevLsn)},
-		Records: records, Confirmed: shard.LSN(m.Confirmed), Version: shard.ConfigVersion(m.Version), Round: m.Round,
-	}, err
-}
-
 func keyMessage(k replication.Key) *wire.ApartKey {
 	return &wire.ApartKey{Kind: uint32(k.Kind), Entity: string(k.Entity), Session: uint64(k.Session)}
 }
@@ -36,10 +25,10 @@ func keyOf(m *wire.ApartKey) replication.Key {
 }
 
 // partMessage is a part of a shard snapshot: an append whose records stand for those up to Prev.
-func partMessage(m *replication.Install, after replication.Key, last bool) *wire.Append {
-	return &wire.Append{
-		Type: string(m.Shard.Type), Shard: uint32(m.Shard.Number), Epoch: uint64(m.Epoch), From: uint64(m.From), To: uint64(m.To),
-		PrevEpoch: uint64(m.Base.Epoch), PrevLsn: uint64(m.Base.LSN), Part: &wire.Part{After: keyMessage(after), Last: last},
+func partMessage(m *replication.Install, after replication.Key, last bool) appendMessage {
+	return appendMessage{
+		Append: replication.Append{Shard: m.Shard, Epoch: m.Epoch, From: m.From, To: m.To, Prev: m.Base},
+		part:   packed(&wire.Part{After: keyMessage(after), Last: last}),
 	}
 }
 
@@ -50,29 +39,15 @@ func partOf(a *replication.Append, m *wire.Part, from *ackStream) *part {
 	}
 }
 
-func stagedMessage(m *replication.Install, last replication.Key, gap bool) *wire.Ack {
-	return &wire.Ack{
-		Type: string(m.Shard.Type), Shard: uint32(m.Shard.Number), Copy: uint64(m.To), Epoch: uint64(m.Epoch), Lsn: uint64(m.Base.LSN),
-		Staged: &wire.Staged{Last: keyMessage(last), Gap: gap},
+func stagedMessage(m *replication.Install, last replication.Key, gap bool) answerback {
+	return answerback{
+		ack:    replication.Ack{Shard: m.Shard, Copy: m.To, Epoch: m.Epoch, LSN: m.Base.LSN},
+		staged: packed(&wire.Staged{Last: keyMessage(last), Gap: gap}),
 	}
 }
 
 func stagedOf(a *replication.Ack, m *wire.Staged) *staged {
 	return &staged{copy: a.Copy, epoch: a.Epoch, base: a.LSN, last: keyOf(m.Last), gap: m.Gap}
-}
-
-func ackMessage(a replication.Ack) *wire.Ack {
-	return &wire.Ack{
-		Type: string(a.Shard.Type), Shard: uint32(a.Shard.Number), Copy: uint64(a.Copy),
-		Epoch: uint64(a.Epoch), Lsn: uint64(a.LSN), Round: a.Round,
-	}
-}
-
-func ackOf(m *wire.Ack) replication.Ack {
-	return replication.Ack{
-		Shard: shardOf(m.Type, m.Shard), Copy: shard.CopyID(m.Copy),
-		Epoch: shard.Epoch(m.Epoch), LSN: shard.LSN(m.Lsn), Round: m.Round,
-	}
 }
 
 func nackMessage(n replication.Nack) *wire.Nack {

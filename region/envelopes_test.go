@@ -1,6 +1,7 @@
 package region
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"muster/entity"
+	"muster/replication"
 	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
@@ -104,6 +106,90 @@ func drawAnswer(t *rapid.T) answer {
 	return a
 }
 
+func TestAppendsAreTheMessagesOfTheSchema(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		appends := rapid.SliceOfN(rapid.Custom(drawAppend), 0, 5).Draw(t, "appends")
+		packed := pack(t, &outgoingAppends{appends})
+		same(t, packed, &wire.AppendFrame{})
+		in := incomingAppends{names: names{}}
+		for range 2 { // the second time over what the first has left
+			if err := in.Read(packed); err != nil || len(in.appends) != len(appends) {
+				t.Fatalf("%d of %d appends, %v", len(in.appends), len(appends), err)
+			}
+			for i, m := range appends {
+				got := in.appends[i]
+				if string(got.records) != string(m.records) || string(got.part) != string(m.part) || (got.part == nil) != (m.part == nil) {
+					t.Fatalf("%+v is read as %+v", m, got)
+				}
+				if !reflect.DeepEqual(got.Append, m.Append) {
+					t.Fatalf("%+v is read as %+v", m.Append, got.Append)
+				}
+			}
+		}
+	})
+}
+
+func drawAppend(t *rapid.T) appendMessage {
+	n := func(name string) uint64 { return rapid.Uint64Range(0, 1<<40).Draw(t, name) }
+	m := appendMessage{records: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "records"), Append: replication.Append{
+		Shard: drawShard(t), Epoch: shard.Epoch(n("epoch")), From: shard.CopyID(n("from")), To: shard.CopyID(n("to")),
+		Prev:      shard.Position{Epoch: shard.Epoch(n("prev epoch")), LSN: shard.LSN(n("prev"))},
+		Confirmed: shard.LSN(n("confirmed")), Version: shard.ConfigVersion(n("version")), Round: n("round"),
+	}}
+	if rapid.Bool().Draw(t, "part") {
+		m.part = packed(&wire.Part{After: keyMessage(drawKey(t)), Last: rapid.Bool().Draw(t, "last")})
+	}
+	return m
+}
+
+func drawShard(t *rapid.T) shard.ID {
+	return shard.ID{
+		Type:   shard.TypeName(rapid.StringMatching(`[a-z]{1,5}`).Draw(t, "type")),
+		Number: shard.Number(rapid.Uint32Range(0, 300).Draw(t, "shard")),
+	}
+}
+
+func drawKey(t *rapid.T) replication.Key {
+	return replication.Key{
+		Kind: replication.Kind(rapid.Uint8Range(1, 4).Draw(t, "kind")), Entity: shard.EntityID(rapid.String().Draw(t, "entity")),
+		Session: shard.SessionID(rapid.Uint64().Draw(t, "session")),
+	}
+}
+
+func TestAcksAreTheMessagesOfTheSchema(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		answers := rapid.SliceOfN(rapid.Custom(drawAnswerback), 0, 5).Draw(t, "answers")
+		packed := pack(t, &outgoingAcks{answers})
+		var m wire.AckFrame
+		if err := proto.Unmarshal(packed, &m); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := proto.Marshal(&m); err != nil || len(again) != len(packed) { // it writes the acks before the nacks
+			t.Fatalf("the schema writes %x, the frame %x (%v)", again, packed, err)
+		}
+		in := incomingAcks{names: names{}}
+		for range 2 {
+			if err := in.Read(packed); err != nil || !reflect.DeepEqual(in.answers, answers) && len(answers) > 0 {
+				t.Fatalf("%+v is read as %+v, %v", answers, in.answers, err)
+			}
+		}
+	})
+}
+
+func drawAnswerback(t *rapid.T) answerback {
+	n := func(name string) uint64 { return rapid.Uint64Range(0, 1<<40).Draw(t, name) }
+	a := answerback{ack: replication.Ack{
+		Shard: drawShard(t), Copy: shard.CopyID(n("copy")), Epoch: shard.Epoch(n("epoch")), LSN: shard.LSN(n("lsn")), Round: n("round"),
+	}}
+	switch rapid.IntRange(0, 2).Draw(t, "kind") {
+	case 1:
+		a.staged = packed(&wire.Staged{Last: keyMessage(drawKey(t)), Gap: rapid.Bool().Draw(t, "gap")})
+	case 2:
+		return answerback{nack: packed(nackMessage(replication.Nack{Shard: a.ack.Shard, Epoch: a.ack.Epoch, Why: replication.Gap}))}
+	}
+	return a
+}
+
 // pack encodes a frame and holds it to the size it claimed.
 func pack(t *rapid.T, f transport.OutgoingFrame) []byte {
 	b := f.Append(nil)
@@ -145,6 +231,20 @@ func FuzzFrames(f *testing.F) {
 			var m wire.AnswerFrame
 			if err := proto.Unmarshal(b, &m); err == nil && len(m.Answers) != len(answers.answers) {
 				t.Errorf("%d answers, the schema reads %d", len(answers.answers), len(m.Answers))
+			}
+		}
+		appends := incomingAppends{names: names{}}
+		if err := appends.Read(b); err == nil {
+			var m wire.AppendFrame
+			if err := proto.Unmarshal(b, &m); err == nil && len(m.Appends) != len(appends.appends) {
+				t.Errorf("%d appends, the schema reads %d", len(appends.appends), len(m.Appends))
+			}
+		}
+		acks := incomingAcks{names: names{}}
+		if err := acks.Read(b); err == nil {
+			var m wire.AckFrame
+			if err := proto.Unmarshal(b, &m); err == nil && len(m.Acks)+len(m.Nacks) != len(acks.answers) {
+				t.Errorf("%d acks, the schema reads %d", len(acks.answers), len(m.Acks)+len(m.Nacks))
 			}
 		}
 	})

@@ -102,13 +102,21 @@ func newGroup(t testing.TB, size int, types ...entity.Definition) *group {
 // shortLog is so short that every test of some length runs over compactions, on primaries and replicas.
 const shortLog = 40
 
+// logLength is what a node of a test has as its limit; benchmarks run with what users get.
+func logLength(t testing.TB) int {
+	if _, bench := t.(*testing.B); bench {
+		return 0
+	}
+	return shortLog
+}
+
 // start begins a new life of the node: a new session, on the same directory.
 func (n *node) start() {
 	g, t := n.group, n.group.t
 	t.Helper()
 	var err error
 	n.options.Directory = n.directory
-	n.limits.Log = cmp.Or(n.limits.Log, shortLog)
+	n.limits.Log = cmp.Or(n.limits.Log, logLength(t))
 	if n.journal, err = journal.Open(filepath.Join(n.dir, "journal"), n.options); err != nil {
 		t.Fatal(err)
 	}

@@ -67,14 +67,23 @@ func newInbox() *inbox {
 
 // put lets add write into the open batch; false means that the host is gone.
 func (in *inbox) put(add func(b *batch)) bool {
+	b := in.open()
+	if b == nil {
+		return false
+	}
+	add(b)
+	in.rouse()
+	return true
+}
+
+// open locks the inbox and returns the open batch, to write into before rouse; nil, and no lock, when the host is gone.
+func (in *inbox) open() *batch {
 	in.mu.Lock()
 	if in.mu.closed {
 		in.mu.Unlock()
-		return false
+		return nil
 	}
-	add(in.mu.batch)
-	in.rouse()
-	return true
+	return in.mu.batch
 }
 
 // rouse unlocks and wakes the host if it sleeps.
@@ -87,31 +96,45 @@ func (in *inbox) rouse() {
 	}
 }
 
-// call puts one call; it is put without a closure because it is the hot path.
+// call puts one call; it is put without a closure because it is the hot path, like the three that follow.
 func (in *inbox) call(c *call) bool {
-	in.mu.Lock()
-	if in.mu.closed {
-		in.mu.Unlock()
+	b := in.open()
+	if b == nil {
 		return false
 	}
-	in.mu.batch.calls = append(in.mu.batch.calls, c)
+	b.calls = append(b.calls, c)
 	in.rouse()
 	return true
 }
 
 // finish puts a call whose handler has returned, and the end of its run with the last one.
 func (in *inbox) finish(c *call, ended *run) bool {
-	in.mu.Lock()
-	if in.mu.closed {
-		in.mu.Unlock()
+	b := in.open()
+	if b == nil {
 		return false
 	}
-	in.mu.batch.finished = append(in.mu.batch.finished, c)
+	b.finished = append(b.finished, c)
 	if ended != nil {
-		in.mu.batch.ended = append(in.mu.batch.ended, ended)
+		b.ended = append(b.ended, ended)
 	}
 	in.rouse()
 	return true
+}
+
+// append puts what a primary sent.
+func (in *inbox) append(a arrived) {
+	if b := in.open(); b != nil {
+		b.appends = append(b.appends, a)
+		in.rouse()
+	}
+}
+
+// ack puts what a peer acknowledged.
+func (in *inbox) ack(a replication.Ack) {
+	if b := in.open(); b != nil {
+		b.acks = append(b.acks, a)
+		in.rouse()
+	}
 }
 
 // take waits for something and takes it. empty, a batch that was used before, gathers from now on. Once the inbox is

@@ -5,7 +5,6 @@ import (
 
 	"muster/replication"
 	"muster/shard"
-	"muster/transport/wire"
 )
 
 // outgoing is what a batch of steps has decided and flush carries out, and whom to answer. Owned by the host.
@@ -75,12 +74,12 @@ func (h *host) flush() {
 	}
 	for _, a := range e.Acks {
 		if from := h.out.source(a.Epoch); from != nil {
-			from.queue.put(answerback{ack: ackMessage(a)})
+			from.queue.put(answerback{ack: a})
 		}
 	}
 	for _, n := range e.Nacks {
 		if from := h.out.source(n.Epoch); from != nil {
-			from.queue.put(answerback{nack: nackMessage(n)})
+			from.queue.put(answerback{nack: packed(nackMessage(n))})
 		}
 	}
 	for _, s := range e.Sealed {
@@ -130,21 +129,20 @@ func (h *host) replicate(o *replication.Outgoing, s *span) error {
 	if lane == nil {
 		return nil // the map does not know its node's address: the protocol asks again
 	}
-	m := appendMessage(&o.Append)
+	m := appendMessage{Append: o.Append}
 	for prev := o.Prev; ; {
 		if prev.LSN < o.Through {
 			if err := h.read(s, prev.LSN+1, o.Through); err != nil {
 				return err
 			}
-			m.Records = s.b
+			m.records = s.b
 			prev = shard.Position{Epoch: s.epoch, LSN: s.last}
 		}
 		lane.replicate(m)
 		if prev.LSN >= o.Through {
 			return nil
 		}
-		m = appendMessage(&o.Append)
-		m.PrevEpoch, m.PrevLsn = uint64(prev.Epoch), uint64(prev.LSN)
+		m.Prev, m.records = prev, nil
 	}
 }
 
@@ -177,12 +175,4 @@ func (t *term) peer(id shard.CopyID) (shard.NodeID, bool) {
 	}
 	node, ok := t.peers[id]
 	return node, ok
-}
-
-func appendMessage(a *replication.Append) *wire.Append {
-	return &wire.Append{
-		Type: string(a.Shard.Type), Shard: uint32(a.Shard.Number), Epoch: uint64(a.Epoch),
-		From: uint64(a.From), To: uint64(a.To), PrevEpoch: uint64(a.Prev.Epoch), PrevLsn: uint64(a.Prev.LSN),
-		Confirmed: uint64(a.Confirmed), Version: uint64(a.Version), Round: a.Round,
-	}
 }

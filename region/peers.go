@@ -27,35 +27,37 @@ type peers struct {
 type peer struct {
 	addr    string
 	cancel  context.CancelFunc
-	appends *funnel[*wire.Append]
-	backlog atomic.Int64 // bytes of records in appends
+	appends *funnel[appendMessage]
+	out     outgoingAppends // the sender's, used again
+	backlog atomic.Int64    // bytes of records in appends
 	calls   *deliveries
 }
 
 // replicate queues an append, or leaves it out when the peer is too far behind: the protocol sends it again.
-func (n *peer) replicate(m *wire.Append) {
+func (n *peer) replicate(m appendMessage) {
 	if n.backlog.Load() > maxBacklog {
 		return
 	}
-	n.backlog.Add(int64(len(m.Records)))
+	n.backlog.Add(int64(len(m.records)))
 	n.appends.put(m)
 }
 
 // frame packs appends up to the size of a frame.
-func (n *peer) frame(items []*wire.Append) (any, []*wire.Append) {
+func (n *peer) frame(items []appendMessage) (any, []appendMessage) {
 	const header = 64 // bytes of an append without records, about
 	records, i := 0, 0
-	for ; i < len(items) && (i == 0 || records+len(items[i].Records)+i*header <= maxFrame); i++ {
-		records += len(items[i].Records)
+	for ; i < len(items) && (i == 0 || records+len(items[i].records)+i*header <= maxFrame); i++ {
+		records += len(items[i].records)
 	}
 	n.backlog.Add(-int64(records))
-	return &wire.AppendFrame{Appends: items[:i:i]}, items[i:]
+	n.out.appends = items[:i]
+	return &n.out, items[i:]
 }
 
 // broken drops what is queued: the protocol sends it again.
 func (n *peer) broken(error) {
 	for _, m := range n.appends.take(nil) {
-		n.backlog.Add(-int64(len(m.Records)))
+		n.backlog.Add(-int64(len(m.records)))
 	}
 }
 
@@ -89,8 +91,8 @@ func (p *peers) at(addr string) *peer {
 func (p *peers) dial(addr string) *peer {
 	ctx, cancel := context.WithCancel(p.region.life)
 	client := wire.NewPeerClient(p.region.cfg.Port.Peer(addr))
-	n := &peer{addr: addr, cancel: cancel, appends: newFunnel[*wire.Append](), calls: newDeliveries()}
-	replicate := &link[*wire.Append]{
+	n := &peer{addr: addr, cancel: cancel, appends: newFunnel[appendMessage](), calls: newDeliveries()}
+	replicate := &link[appendMessage]{
 		queue:   n.appends,
 		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.Replicate(ctx) },
 		frame:   n.frame,

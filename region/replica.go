@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"muster/replication"
 	"muster/shard"
@@ -11,58 +12,75 @@ import (
 )
 
 // appended hands an append to the copy it is for.
-func (r *Region) appended(m *wire.Append, from *ackStream) {
-	a, err := appendOf(m)
-	if err != nil {
+func (r *Region) appended(m *appendMessage, from *ackStream) {
+	a := m.Append
+	var err error
+	if a.Records, err = replication.DecodeRecords(nil, m.records); err != nil {
 		r.log.Warn("append with damaged records", "shard", a.Shard, "error", err)
 		return // the primary sends it again
 	}
 	h := r.copies.host(a.To)
-	if h == nil || h.id != a.Shard {
-		from.queue.put(answerback{nack: &wire.Nack{
-			Type: m.Type, Shard: m.Shard, Copy: m.To, Epoch: m.Epoch, Why: uint32(replication.WrongCopy),
-		}})
-		return
-	}
-	if m.Part != nil {
-		p := partOf(&a, m.Part, from)
+	switch {
+	case h == nil || h.id != a.Shard:
+		from.queue.put(answerback{nack: packed(nackMessage(replication.Nack{
+			Shard: a.Shard, Copy: a.To, Epoch: a.Epoch, Why: replication.WrongCopy,
+		}))})
+	case m.part == nil:
+		h.inbox.append(arrived{a, from})
+	default:
+		var described wire.Part
+		if err := proto.Unmarshal(m.part, &described); err != nil {
+			r.log.Warn("part of a snapshot without a description", "shard", a.Shard, "error", err)
+			return
+		}
+		p := partOf(&a, &described, from)
 		h.inbox.put(func(b *batch) { b.steps = append(b.steps, p) })
-		return
 	}
-	h.inbox.put(func(b *batch) { b.appends = append(b.appends, arrived{a, from}) })
 }
 
 // hear takes what a peer's copies answer, until the stream breaks.
 func (r *Region) hear(s grpc.ClientStream) error {
+	f := incomingAcks{names: names{}}
 	for {
-		f := new(wire.AckFrame)
-		if err := s.RecvMsg(f); err != nil {
+		if err := s.RecvMsg(&f); err != nil {
 			return err
 		}
-		r.acked(f)
+		for i := range f.answers {
+			if err := r.acked(&f.answers[i]); err != nil {
+				return err
+			}
+		}
 	}
 }
 
-// acked hands the answers of a peer's copies to the primaries here.
-func (r *Region) acked(f *wire.AckFrame) {
-	for _, m := range f.Acks {
-		a := ackOf(m)
-		h, ok := r.owner(a.Shard).(*host)
-		switch {
-		case !ok:
-		case m.Staged != nil:
-			h.inbox.put(func(b *batch) { b.steps = append(b.steps, stagedOf(&a, m.Staged)) })
-		default:
-			h.inbox.put(func(b *batch) { b.acks = append(b.acks, a) })
+// acked hands the answer of a peer's copy to the primary here.
+func (r *Region) acked(m *answerback) error {
+	switch {
+	case m.nack != nil:
+		var why wire.Nack
+		if err := proto.Unmarshal(m.nack, &why); err != nil {
+			return err
 		}
-	}
-	for _, m := range f.Nacks {
-		n := nackOf(m)
+		n := nackOf(&why)
 		if h, ok := r.owner(n.Shard).(*host); ok {
 			h.log.Debug("append refused", "by", n.Copy, "why", n.Why, "promised", n.Promised, "last", n.Last)
 			h.inbox.put(func(b *batch) { b.nacks = append(b.nacks, n) })
 		}
+	case m.staged != nil:
+		var of wire.Staged
+		if err := proto.Unmarshal(m.staged, &of); err != nil {
+			return err
+		}
+		if h, ok := r.owner(m.ack.Shard).(*host); ok {
+			s := stagedOf(&m.ack, &of)
+			h.inbox.put(func(b *batch) { b.steps = append(b.steps, s) })
+		}
+	default:
+		if h, ok := r.owner(m.ack.Shard).(*host); ok {
+			h.inbox.ack(m.ack)
+		}
 	}
+	return nil
 }
 
 // Seal makes copies promise an epoch. It returns one verdict for each item that was answered before ctx ended; a copy

@@ -185,11 +185,6 @@ func (r *Region) deliver(c *call) {
 // ackStream is the way back of one Replicate stream.
 type ackStream struct{ queue *funnel[answerback] }
 
-type answerback struct {
-	ack  *wire.Ack
-	nack *wire.Nack
-}
-
 // Replicate takes the appends of one peer's primaries and sends acks and nacks back as they come.
 func (s *server) Replicate(stream wire.Peer_ReplicateServer) error {
 	ctx, stop := s.bounded(stream.Context())
@@ -207,16 +202,16 @@ func (s *server) Replicate(stream wire.Peer_ReplicateServer) error {
 }
 
 func (s *server) follow(ctx context.Context, stream wire.Peer_ReplicateServer, a *ackStream) error {
+	f := incomingAppends{names: names{}}
 	for {
 		if err := s.digested(ctx); err != nil {
 			return err
 		}
-		f, err := stream.Recv()
-		if err != nil {
+		if err := stream.RecvMsg(&f); err != nil {
 			return err
 		}
-		for _, m := range f.Appends {
-			s.region.appended(m, a)
+		for i := range f.appends {
+			s.region.appended(&f.appends[i], a)
 		}
 	}
 }
@@ -239,6 +234,7 @@ func (s *server) digested(ctx context.Context) error {
 }
 
 func (a *ackStream) send(ctx context.Context, stream wire.Peer_ReplicateServer) error {
+	var f outgoingAcks
 	var spare []answerback
 	for {
 		if err := a.queue.wait(ctx); err != nil {
@@ -246,15 +242,8 @@ func (a *ackStream) send(ctx context.Context, stream wire.Peer_ReplicateServer) 
 		}
 		runtime.Gosched()
 		items := a.queue.take(spare)
-		f := &wire.AckFrame{}
-		for _, i := range items {
-			if i.ack != nil {
-				f.Acks = append(f.Acks, i.ack)
-			} else {
-				f.Nacks = append(f.Nacks, i.nack)
-			}
-		}
-		if err := stream.Send(f); err != nil {
+		f.answers = items
+		if err := stream.SendMsg(&f); err != nil {
 			return err
 		}
 		clear(items)

@@ -82,5 +82,5 @@ func (h *host) installed(p *part) {
 
 // answer tells the primary what of its snapshot is durable here.
 func (p *part) answer(last replication.Key, gap bool) {
-	p.from.queue.put(answerback{ack: stagedMessage(&p.of, last, gap)})
+	p.from.queue.put(stagedMessage(&p.of, last, gap))
 }

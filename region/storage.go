@@ -166,7 +166,7 @@ func (s *storage) keep(records []replication.Record) {
 			b = b[len(b):]
 			p = piece{epoch: r.Epoch, first: r.LSN}
 		}
-		b = r.Append(b)
+		b = r.Encode(b)
 		p.ends = append(p.ends, len(b))
 	}
 	p.b = b

@@ -5,7 +5,6 @@ import (
 
 	"muster/replication"
 	"muster/shard"
-	"muster/transport/wire"
 )
 
 // A transfer is the way of the shard snapshot to one peer, whose log ends below the start of the primary's: what is apart
@@ -67,10 +66,10 @@ func (h *host) pump(x *transfer) {
 	}
 }
 
-func partWith(x *transfer, records []replication.Record, last bool) *wire.Append {
+func partWith(x *transfer, records []replication.Record, last bool) appendMessage {
 	m := partMessage(&x.of, x.sent, last)
 	for i := range records {
-		m.Records = records[i].Append(m.Records)
+		m.records = records[i].Append(m.records)
 	}
 	return m
 }

@@ -104,3 +104,6 @@ func bit(v bool) byte {
 
 // At returns the position of an LSN of the copy's log.
 func (c *Copy) At(lsn shard.LSN) shard.Position { return c.log.at(lsn) }
+
+// Forget makes a record do without the encoding that it keeps.
+func Forget(r *Record) { r.encoded = nil }

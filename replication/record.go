@@ -36,6 +36,8 @@ type Record struct {
 	Request shard.RequestID // zero for records no request caused
 	Floor   uint64          // the lowest number Request.Session still awaits
 	Body    []byte          // opaque: entity.Outcome for a command, the encoded state for a snapshot
+
+	encoded []byte // what Encode or DecodeRecord left of the encoding; nil for none
 }
 
 // A Key names a record that a copy keeps apart from its log: what it still needs of the records before the log's start. The
@@ -87,6 +89,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // EncodedSize is the number of bytes Append adds.
 func (r *Record) EncodedSize() int {
+	if r.encoded != nil {
+		return len(r.encoded)
+	}
+	return r.size()
+}
+
+func (r *Record) size() int {
 	size := lengthSize + 2 + crcSize + len(r.Entity) + len(r.Body)
 	for _, v := range r.numbers() {
 		size += uvarintSize(v)
@@ -94,8 +103,20 @@ func (r *Record) EncodedSize() int {
 	return size
 }
 
+// Encode is Append for a record that does not change any more, and whose encoding is wanted again: the record keeps it, in
+// dst's memory, which must not change either. A record that was decoded has its encoding from there.
+func (r *Record) Encode(dst []byte) []byte {
+	start := len(dst)
+	dst = r.Append(dst)
+	r.encoded = dst[start:len(dst):len(dst)]
+	return dst
+}
+
 // Append appends the encoding of r to dst and returns it. The record must not be larger than MaxRecordSize.
 func (r *Record) Append(dst []byte) []byte {
+	if r.encoded != nil {
+		return append(dst, r.encoded...)
+	}
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0, recordVersion, byte(r.Kind))
 	for _, v := range r.numbers() {
@@ -114,8 +135,9 @@ func (r *Record) numbers() [7]uint64 {
 	}
 }
 
-// DecodeRecord reads one record and returns it with the bytes after it. Body aliases b. It never allocates by a length
-// it was told. An error wraps ErrCorrupt or ErrVersion, and the bytes after a bad record mean nothing.
+// DecodeRecord reads one record and returns it with the bytes after it. Body, and the encoding that the record keeps, alias
+// b, which must not change. It never allocates by a length it was told. An error wraps ErrCorrupt or ErrVersion, and the bytes
+// after a bad record mean nothing.
 func DecodeRecord(b []byte) (Record, []byte, error) {
 	frame, rest, err := cutFrame(b)
 	if err != nil {
@@ -138,9 +160,10 @@ func DecodeRecord(b []byte) (Record, []byte, error) {
 	r.Seq, r.Floor = shard.Seq(v[2]), v[5]
 	r.Request = shard.RequestID{Session: shard.SessionID(v[3]), Number: v[4]}
 	r.Entity, r.Body = shard.EntityID(fields[:v[6]]), fields[v[6]:len(fields):len(fields)]
-	if r.EncodedSize() != len(frame) {
+	if r.size() != len(frame) {
 		return Record{}, b, fmt.Errorf("%w: a number not in its shortest form", ErrCorrupt)
 	}
+	r.encoded = frame[:len(frame):len(frame)]
 	return r, rest, nil
 }
 
