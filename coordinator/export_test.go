@@ -124,3 +124,12 @@ func (k *Contacts) Pick(addrs []string) string { return k.pick(addrs) }
 
 // Failed notes that an address was of no use.
 func (k *Contacts) Failed(addr string, silent bool) { k.failed(addr, silent) }
+
+// NewReach returns a transport that waits for servers to answer heartbeats.
+func NewReach(over interface {
+	raft.Transport
+	raft.WithPreVote
+	raft.WithClose
+}, wanted func(raft.ServerID, uint64) bool) raft.Transport {
+	return newReach(over, wanted)
+}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -153,7 +154,7 @@ func (v *voter) start() error {
 		Timeout:               raftIO,
 		Logger:                v.log,
 	})
-	r, err := raft.NewRaft(v.config(), v.machine, raftCache(v.store), raftStore{v.store}, v.snapshots, v.transport)
+	r, err := raft.NewRaft(v.config(), v.machine, raftCache(v.store), raftStore{v.store}, v.snapshots, newReach(v.transport, v.replicates))
 	if err != nil {
 		return fmt.Errorf("start raft: %w", errors.Join(err, v.transport.Close()))
 	}
@@ -245,6 +246,13 @@ func (v *voter) configured() []raft.Server {
 	}
 	f := r.GetConfiguration() // answered at once
 	return f.Configuration().Servers
+}
+
+// replicates reports whether this node leads in the term and the server has a seat.
+func (v *voter) replicates(id raft.ServerID, term uint64) bool {
+	r := v.raft.Load()
+	return r != nil && r.State() == raft.Leader && r.CurrentTerm() == term &&
+		slices.ContainsFunc(v.configured(), func(s raft.Server) bool { return s.ID == id })
 }
 
 func (v *voter) leads() bool {
