@@ -35,10 +35,25 @@ func (s *State) Check() error {
 	return s.Barriers.Check()
 }
 
-func (s *State) checkMembers() error {
-	if (s.View.Group == "") != (len(s.founders) == 0) {
-		return fmt.Errorf("group %q with %d founders", s.View.Group, len(s.founders))
+// CheckAfter is Check for a state that one entry made of a sound one, where d is what it changed in the map. An entry that
+// changed nothing there, most of all a renewal, left the members, the placements and their histories as they were, and only the
+// rest is looked at. For whoever checks after each of many entries.
+func (s *State) CheckAfter(before *State, d *shard.Delta) error {
+	if !d.Empty() || d.Index != s.View.Index || s.lastCopy != before.lastCopy || len(s.lives) != len(before.lives) {
+		return s.Check()
 	}
+	for name := range s.View.Types { //lint:maporder each is judged by itself
+		if !slices.Equal(s.pasts[name], before.pasts[name]) {
+			return fmt.Errorf("type %s: entry %d changed a history and no placement", name, s.View.Index)
+		}
+	}
+	if err := s.checkLives(); err != nil || s.Barriers == before.Barriers {
+		return err
+	}
+	return s.Barriers.Check()
+}
+
+func (s *State) checkLives() error {
 	for i, l := range s.lives {
 		m, known := s.View.Members[l.Node]
 		switch {
@@ -47,6 +62,16 @@ func (s *State) checkMembers() error {
 		case !known || m.Session != l.Session || l.Session > s.View.LastSession || l.Confirmed > s.View.LastSession:
 			return fmt.Errorf("node %s: life of session %d, member has %d, newest is %d", l.Node, l.Session, m.Session, s.View.LastSession)
 		}
+	}
+	return nil
+}
+
+func (s *State) checkMembers() error {
+	if (s.View.Group == "") != (len(s.founders) == 0) {
+		return fmt.Errorf("group %q with %d founders", s.View.Group, len(s.founders))
+	}
+	if err := s.checkLives(); err != nil {
+		return err
 	}
 	if s.View.PausedUntil != 0 && !s.View.Paused {
 		return fmt.Errorf("an end of no pause")

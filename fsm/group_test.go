@@ -2,6 +2,7 @@ package fsm_test
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"testing"
 
@@ -41,10 +42,10 @@ func (g *group) apply(entry []byte) fsm.Result {
 	if !bytes.Equal(before, g.state.Snapshot()) {
 		g.t.Fatalf("entry %d changed the state it was applied to", result.Index)
 	}
-	g.state = next
-	if err := next.Check(); err != nil {
+	if err := errors.Join(next.Check(), next.CheckAfter(g.state, &result.Delta)); err != nil {
 		g.t.Fatalf("after entry %d: %v", result.Index, err)
 	}
+	g.state = next
 	snapshot := next.Snapshot()
 	restored, err := fsm.Restore(snapshot)
 	if err != nil {

@@ -179,19 +179,18 @@ func (s *State) recall(all []record) error {
 
 // checkHistory sees that what is remembered of a shard leads up to what it is now.
 func (s *State) checkHistory(p *shard.Placement) error {
-	changes := s.History(p.Shard)
-	if len(changes) == 0 {
+	list := s.pasts[p.Shard.Type]
+	if int(p.Shard.Number) >= len(list) || list[p.Shard.Number] == nil {
 		return fmt.Errorf("placed without a history")
 	}
-	for i := 1; i < len(changes); i++ {
-		a, b := &changes[i-1], &changes[i]
+	last := list[p.Shard.Number]
+	for a, b := last.older, last; a != nil; a, b = a.older, a {
 		if a.Index > b.Index || a.Epoch > b.Epoch || a.Version > b.Version {
 			return fmt.Errorf("entry %d made it %d.%d after entry %d made it %d.%d", b.Index, b.Epoch, b.Version, a.Index, a.Epoch, a.Version)
 		}
 	}
-	last := &changes[len(changes)-1]
 	if last.Index > p.Changed || last.Epoch != p.Epoch || last.Version != p.Version || last.Status != p.Status || last.Primary != p.Primary || last.Node != p.Node {
-		return fmt.Errorf("it is %s in %d.%d, led by %d, its history ends with %+v", p.Status, p.Epoch, p.Version, p.Primary, *last)
+		return fmt.Errorf("it is %s in %d.%d, led by %d, its history ends with %+v", p.Status, p.Epoch, p.Version, p.Primary, last.Change)
 	}
 	return nil
 }
