@@ -4,11 +4,10 @@ import (
 	"context"
 	"time"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 )
-
-const gatherRenewals = 50 * time.Millisecond // how long the first of an entry waits for others
 
 // renewRequest is one session's renewal, waiting for the entry it goes into.
 type renewRequest struct {
@@ -34,21 +33,15 @@ func (l *leading) renew(ctx context.Context, r fsm.Renewal) (shard.Index, time.D
 		if p.err != nil {
 			return 0, 0, p.err
 		}
-		return p.index, nextRenewal(arrived, l.v.c.cfg.Times.Renew), nil
+		return p.index, plan.NextRenewal(arrived, l.v.c.cfg.Times.Renew), nil
 	case <-ctx.Done():
 		return 0, 0, shard.Unknownf(shard.CodeTimeout, "the renewal was not applied in time")
 	}
 }
 
-// nextRenewal is how long after arrived the next renewal is due: at the last grid point within a full interval.
-func nextRenewal(arrived, interval time.Duration) time.Duration {
-	grid := interval / 4
-	return (arrived+interval)/grid*grid - arrived
-}
-
 // gather makes entries of renewals for as long as this node leads.
 func (l *leading) gather(work *life) {
-	long := min(gatherRenewals, l.v.c.cfg.Times.Renew/4)
+	long := min(plan.GatherRenewals, l.v.c.cfg.Times.Renew/4)
 	for {
 		var batch []*renewRequest
 		select {

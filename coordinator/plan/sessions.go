@@ -3,10 +3,21 @@ package plan
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"muster/fsm"
 	"muster/shard"
 )
+
+// GatherRenewals is how long the first renewal of an entry waits for others at the most.
+const GatherRenewals = 50 * time.Millisecond
+
+// NextRenewal is how long after arrived the next renewal of a session is due: at the last grid point within a full interval, so
+// that nodes come to share entries.
+func NextRenewal(arrived, interval time.Duration) time.Duration {
+	grid := interval / 4
+	return (arrived+interval)/grid*grid - arrived
+}
 
 // sessions ends those whose lease ran out.
 //
