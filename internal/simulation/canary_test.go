@@ -21,7 +21,7 @@ var canaries = []canary{
 		edits: []edit{{"coordinator/plan/sessions.go", "at+b.d.Times.Lease", "at+b.d.Times.Lease/2"}},
 	},
 	{
-		name: "a new owner does not wait for the old one's lease", finds: "acts in epoch", from: 471,
+		name: "a new owner does not wait for the old one's lease", finds: "acts in epoch", from: 2183,
 		edits: []edit{{"coordinator/plan/recovery.go", "return max(0, m.left+b.d.Times.Lease-b.in.Now)", "return 0"}},
 	},
 	{

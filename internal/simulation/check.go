@@ -138,7 +138,7 @@ func (c *checker) acks(h *host, a replication.Ack) {
 		c.w.fail("I7: %s on %s acknowledges in epoch %d, which nobody leads", h.shard, h.p.n.id, a.Epoch)
 	}
 	// The leader's log of that epoch only grows while it leads; afterwards it may be cut.
-	if s := leader.copy.Status(); s.Role != replication.Replica && s.Promised == a.Epoch && leader.p.n.process == leader.p {
+	if leader.term != nil && leader.term.epoch == a.Epoch && leader.p.n.process == leader.p {
 		if leader.log.end() < a.LSN || leader.log.at(a.LSN) != h.stored.log.at(a.LSN) {
 			c.w.fail("I7: %s on %s acknowledges %d in epoch %d with another log than the primary's", h.shard, h.p.n.id, a.LSN, a.Epoch)
 		}

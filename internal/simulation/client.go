@@ -118,7 +118,11 @@ func (p *process) begin(op *operation, c *client) {
 	op.id = shard.RequestID{Session: p.adopted(), Number: p.numbers}
 	s := &send{p: p, c: c, op: op}
 	p.sends = append(p.sends, s)
-	p.n.w.after(patience, func() { s.end(answer{fault: shard.Unknownf(shard.CodeTimeout, "no answer")}) })
+	p.n.w.after(patience, func() {
+		if !s.over {
+			s.end(answer{fault: shard.Unknownf(shard.CodeTimeout, "no answer")})
+		}
+	})
 	s.pursue()
 }
 

@@ -62,8 +62,12 @@ func (w *world) explain() {
 	}
 }
 
-// stay demands that nothing moves any more once all is well: a plan that was carried out is the last.
+// stay demands that nothing moves any more once all is well: a plan that was carried out is the last. A shard that was
+// stuck may still find what it lacked, or try; then the others may be placed around it.
 func (w *world) stay() {
+	for _, id := range w.setup.ids {
+		w.stuck[id] = w.hopeless(w.raft.state().View.Placement(id))
+	}
 	before := w.counts.placements
 	w.until(w.now+calm, func() bool { return w.counts.placements != before })
 	if w.counts.placements != before {
@@ -86,7 +90,9 @@ func (w *world) probe() {
 		open = append(open, op)
 		via.begin(op, c)
 	}
-	w.until(w.now+probing, func() bool { return false })
+	w.until(w.now+probing, func() bool {
+		return !slices.ContainsFunc(open, func(op *operation) bool { return op.kind == 0 })
+	})
 	for _, op := range open {
 		if op.kind != done {
 			w.fail("I14: %s takes no command after all faults were over", op.shard)
@@ -100,6 +106,9 @@ func (w *world) awaited() string {
 		if c.op != nil {
 			return "a command is not answered"
 		}
+	}
+	if !w.raft.idle() {
+		return "the group has no leader, or something is proposed"
 	}
 	view := w.raft.state().View
 	for _, n := range w.nodes {
@@ -162,11 +171,11 @@ func (w *world) missing(p *shard.Placement) string {
 	if owner := w.node(p.Node).process; owner == nil || owner.session.id != p.Session {
 		return fmt.Sprintf("%s: session %d, which serves it, is gone", p.Shard, p.Session)
 	}
-	if spec.Volatile {
-		return ""
-	}
 	if p.Wished() || len(p.Learners) > 0 || p.Retiring != 0 {
 		return fmt.Sprintf("%s: %d learners, wished to %q, retiring %d", p.Shard, len(p.Learners), p.HandNode, p.Retiring)
+	}
+	if spec.Volatile {
+		return ""
 	}
 	open := 0
 	for _, m := range view.Members {

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"maps"
 	"slices"
 
 	"muster/region/route"
@@ -14,6 +13,7 @@ type custody struct {
 	hosts   []*host // of held
 	settled bool    // every copy held is known to the map, or is no more
 	shown   map[shard.ID]*shard.Placement
+	version int // of the map that is shown, 0 to look again
 }
 
 // holding is a copy that is in the directory, or being created there, or should be there and is not.
@@ -35,19 +35,25 @@ func (p *process) update() {
 		p.register()
 	}
 	p.settle()
-	for _, name := range slices.Sorted(maps.Keys(p.view.Types)) {
-		for _, pl := range p.view.Types[name].Placements {
-			if pl != nil && p.shown[pl.Shard] != pl {
-				p.shown[pl.Shard] = pl
-				p.follow(pl)
-			}
+	version := p.n.w.raft.versions[p.applied]
+	if p.version == version {
+		return
+	}
+	p.version = version
+	for _, id := range p.n.w.setup.ids {
+		if pl := p.view.Placement(id); pl != nil && p.shown[id] != pl {
+			p.shown[id] = pl
+			p.follow(pl)
 		}
 	}
 	p.nudge()
 }
 
 // reshow makes the next update look at every placement again.
-func (p *process) reshow() { clear(p.shown) }
+func (p *process) reshow() {
+	clear(p.shown)
+	p.version = 0
+}
 
 // settle notes that the map is younger than every copy the directory held at the start.
 func (p *process) settle() {
@@ -166,6 +172,7 @@ func (p *process) create(hd *holding) {
 		hd.host = openHost(p, s)
 		p.hosts = append(p.hosts, hd.host)
 		delete(p.shown, hd.shard)
+		p.version = 0
 		p.update()
 	})
 }

@@ -18,7 +18,7 @@ type host struct {
 	stored    *stored
 	log       chain // what the stored log will be when every write under way is done
 	from      source
-	confirmed shard.LSN // what the copy knew before the call that is judged
+	confirmed shard.LSN // the newest that the copy said is confirmed
 	asked     []ask
 	holding   bool // held waits to be carried out
 	held      replication.Effects
@@ -204,9 +204,8 @@ func (h *host) carryOut(e replication.Effects) {
 // sendAppends fills in the records and sends them, some in two parts.
 func (h *host) sendAppends(out []replication.Outgoing) {
 	w := h.p.n.w
-	status := h.copy.Status()
 	for _, o := range out {
-		if status.Role == replication.Replica || status.Promised != o.Epoch || h.term == nil {
+		if h.term == nil || h.term.epoch != o.Epoch {
 			continue // void: it was deposed since
 		}
 		c, found := route.Named(h.term.placement, o.To)

@@ -9,7 +9,12 @@ import (
 	"muster/shard"
 )
 
-const replicationTick = replication.TickInterval
+// How often things are looked at when nothing happens.
+const (
+	replicationTick = replication.TickInterval
+	planEvery       = 50 * time.Millisecond
+	tendEvery       = 250 * time.Millisecond
+)
 
 // leadership is what a process that leads, or believes it does, keeps in mind.
 type leadership struct {
@@ -17,6 +22,7 @@ type leadership struct {
 	electors *plan.Electorate
 	caughtUp map[shard.DirectoryID]bool
 	since    time.Duration
+	renewals []gathered // for the next entry of renewals
 }
 
 // lead begins a leadership. The leader has applied everything that was committed before.
@@ -28,6 +34,8 @@ func (p *process) lead() {
 		caughtUp: map[shard.DirectoryID]bool{}, since: p.n.local(),
 	}
 	p.leads.driver.Times = w.setup.times
+	p.whileLeading(planEvery, p.plan)
+	p.whileLeading(tendEvery, p.tend)
 	p.leads.driver.Budget = w.setup.budget
 	if p.view.Group == "" {
 		genesis := &fsm.Genesis{Group: "simulated"}
@@ -36,6 +44,17 @@ func (p *process) lead() {
 		}
 		w.raft.propose(p, ignored, genesis)
 	}
+}
+
+// whileLeading repeats something for as long as this leadership lasts.
+func (p *process) whileLeading(d time.Duration, run func()) {
+	l := p.leads
+	p.every(d, func() bool {
+		if p.leads == l {
+			run()
+		}
+		return p.leads == l
+	})
 }
 
 func ignored([]fsm.Verdict, shard.Index) {}
@@ -48,9 +67,6 @@ func (p *process) resign() {
 
 // plan is the leader's loop.
 func (p *process) plan() {
-	if p.leads == nil {
-		return
-	}
 	w := p.n.w
 	for _, s := range p.leads.driver.Next(p.input()) {
 		if s.Command != nil {
@@ -139,9 +155,6 @@ func (p *process) report(r shard.Report) {
 
 // tend has the plan decide about the voters and does one thing at a time.
 func (p *process) tend() {
-	if p.leads == nil {
-		return
-	}
 	r := p.n.w.raft
 	steps := p.leads.electors.Next(plan.VotersInput{
 		Now: p.n.local(), View: p.view, Leader: p.n.id, Seats: r.seats,

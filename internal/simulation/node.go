@@ -76,10 +76,8 @@ func (n *node) start() {
 		p.hosts = append(p.hosts, h)
 		p.held = append(p.held, &holding{shard: s.shard, id: s.id, host: h})
 	}
-	p.every(replicationTick, p.tick)
-	p.every(40*time.Millisecond, p.plan)
-	p.every(200*time.Millisecond, p.reports)
-	p.every(250*time.Millisecond, p.tend)
+	p.every(replicationTick, always(p.tick))
+	p.every(200*time.Millisecond, always(p.reports))
 	p.register()
 	p.update()
 	p.after(n.w.between(0, time.Second), p.meet)
@@ -130,14 +128,22 @@ func (p *process) later(run func()) {
 	p.n.w.after(p.n.paused-p.n.w.now, func() { p.later(run) })
 }
 
-// every repeats something, the first time after a random part of d.
-func (p *process) every(d time.Duration, run func()) {
+// every repeats something for as long as it says so, the first time after a random part of d.
+func (p *process) every(d time.Duration, run func() bool) {
 	var again func()
 	again = func() {
-		run()
-		p.after(d, again)
+		if run() {
+			p.after(d, again)
+		}
 	}
 	p.after(p.n.w.between(0, d), again)
+}
+
+func always(run func()) func() bool {
+	return func() bool {
+		run()
+		return true
+	}
 }
 
 // advance applies entries up to index: it notes renewals, and shows the new map to whoever cares.

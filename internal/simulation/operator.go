@@ -236,7 +236,7 @@ func (w *world) lift() {
 	off := false
 	w.insist(300*time.Millisecond, settleTime, func(bool) bool {
 		v := w.raft.state().View
-		idle := !v.Paused
+		idle := !v.Paused && w.raft.idle()
 		if v.Paused {
 			w.order(&fsm.Pause{})
 		}

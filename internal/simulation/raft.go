@@ -34,12 +34,15 @@ type raft struct {
 	pending []proposal // at the leader
 	alone   time.Duration
 	next    time.Duration // the coming election
+
+	versions []int // by index: how many entries changed the map up to there, and one
 }
 
 // proposal is an entry on its way, and who hears its verdicts.
 type proposal struct {
-	entry []byte
-	done  func([]fsm.Verdict, shard.Index)
+	entry    []byte
+	commands []fsm.Command // what the entry says
+	done     func([]fsm.Verdict, shard.Index)
 }
 
 // renewed is a session whose lease an entry extended, with the renewal's number; 0 for its registration.
@@ -49,7 +52,7 @@ type renewed struct {
 }
 
 func newRaft(w *world, founders []*node) *raft {
-	r := &raft{w: w, entries: [][]byte{nil}, states: []*fsm.State{fsm.New()}, renewed: [][]renewed{nil}}
+	r := &raft{w: w, entries: [][]byte{nil}, states: []*fsm.State{fsm.New()}, renewed: [][]renewed{nil}, versions: []int{1}}
 	for _, n := range founders {
 		n.disk.votes = true
 		r.seats = append(r.seats, plan.Seat{Node: n.id, Directory: n.disk.directory, Addr: n.addr(), Voter: true})
@@ -194,7 +197,7 @@ func (r *raft) enthrone(p *process) {
 	r.leader = p
 	r.w.log("raft: %s leads term %d, %d proposals survive", p.n.id, r.term, len(survive))
 	for _, s := range survive {
-		r.commit(proposal{entry: s.entry, done: func([]fsm.Verdict, shard.Index) {}})
+		r.commit(proposal{s.entry, s.commands, ignored})
 	}
 	p.lead()
 }
@@ -208,8 +211,17 @@ func (r *raft) propose(p *process, done func([]fsm.Verdict, shard.Index), comman
 	if r.leader != p {
 		return
 	}
-	r.pending = append(r.pending, proposal{entry, done})
+	r.pending = append(r.pending, proposal{entry, commands, done})
 	r.w.after(r.w.between(time.Millisecond, 8*time.Millisecond), r.flush)
+}
+
+// idle reports whether there is a leader and nothing is on its way into the log, renewals apart: what was proposed before it lost
+// its majority may still be committed.
+func (r *raft) idle() bool {
+	return r.leader != nil && r.leader.leads != nil && !slices.ContainsFunc(r.pending, func(p proposal) bool {
+		_, renewal := p.commands[0].(*fsm.Renew)
+		return !renewal
+	})
 }
 
 // flush commits what the leader has, when it still leads and reaches a majority.
@@ -229,11 +241,16 @@ func (r *raft) flush() {
 func (r *raft) commit(b proposal) {
 	index := r.committed() + 1
 	next, result := fsm.Apply(r.state(), index, b.entry)
-	if err := next.Check(); err != nil {
+	if err := next.CheckAfter(r.state(), &result.Delta); err != nil {
 		r.w.fail("after entry %d: %v", index, err)
 	}
 	r.entries, r.states = append(r.entries, b.entry), append(r.states, next)
-	r.renewed = append(r.renewed, extended(b.entry, &result))
+	version := r.versions[len(r.versions)-1]
+	if !result.Delta.Empty() {
+		version++
+	}
+	r.versions = append(r.versions, version)
+	r.renewed = append(r.renewed, extended(b.commands, &result))
 	r.w.check.placed(result.Delta.Placements)
 	r.w.check.released(&result)
 	r.w.note(uint64(index), uint64(len(b.entry)), uint64(len(result.Delta.Placements)))
@@ -275,11 +292,7 @@ func describe(p *shard.Placement) string {
 }
 
 // extended lists the leases that an entry extended.
-func extended(entry []byte, result *fsm.Result) []renewed {
-	commands, err := fsm.Decode(entry)
-	if err != nil {
-		return nil
-	}
+func extended(commands []fsm.Command, result *fsm.Result) []renewed {
 	var out []renewed
 	for i, c := range commands {
 		v := result.Verdicts[i]

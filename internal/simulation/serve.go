@@ -262,7 +262,7 @@ func (s *service) await(c *call, o output) {
 
 // wait replies to a duplicate when its record is confirmed.
 func (s *service) wait(o output) {
-	if o.lsn <= s.h.copy.Status().Confirmed {
+	if o.lsn <= s.h.confirmed {
 		o.reply(o.value)
 		return
 	}
@@ -273,7 +273,7 @@ func (s *service) wait(o output) {
 func (s *service) release(confirmed shard.LSN, round uint64) {
 	var free []output
 	rest := s.waiting[:0]
-	known := max(confirmed, s.h.copy.Status().Confirmed)
+	known := max(confirmed, s.h.confirmed)
 	for _, o := range s.waiting {
 		if o.round <= round && o.round != 0 {
 			o.round = verified

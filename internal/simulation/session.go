@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 )
@@ -12,6 +13,7 @@ import (
 const (
 	lease      = 2 * time.Second
 	renewEvery = 400 * time.Millisecond
+	renewAgain = 500 * time.Millisecond // without an answer
 	askAgain   = 300 * time.Millisecond
 )
 
@@ -97,29 +99,69 @@ func (p *process) registered(nonce string, v fsm.Verdict, index shard.Index) {
 	})
 }
 
-// renew extends the lease, again and again. Each has a number of its own, so an answer tells which sending it counts from.
+// renew extends the lease, again and again: when the leader says, or when it has not answered for long. Each has a number of
+// its own, so an answer tells which sending it counts from.
 func (p *process) renew(id shard.SessionID) {
 	if p.session.id != id || p.stopped {
 		return
 	}
 	p.session.number++
 	number, sent := p.session.number, p.n.local()
-	p.ask(&fsm.Renew{Items: []fsm.Renewal{{Session: id, Number: number}}, Time: p.n.w.wall(p.n)}, func(v fsm.Verdict, index shard.Index) {
-		if p.session.id == id {
-			p.answered(v, index, sent)
+	again := func() {
+		if p.session.number == number {
+			p.renew(id)
 		}
+	}
+	p.tellLeader(func(q *process) {
+		next := plan.NextRenewal(q.n.local(), renewEvery)
+		q.gather(fsm.Renewal{Session: id, Number: number}, func(fault *shard.Error, index shard.Index) {
+			q.n.w.send(q.n, p.n, func(now *process) {
+				if now == p && p.session.id == id {
+					p.answered(fault, index, sent)
+					p.after(min(renewEvery, max(0, sent+next-p.n.local())), again)
+				}
+			})
+		})
 	})
-	p.after(renewEvery, func() { p.renew(id) })
+	p.after(renewAgain, again)
 }
 
-func (p *process) answered(v fsm.Verdict, index shard.Index, sent time.Duration) {
-	switch fault := v.Faults[0]; {
+func (p *process) answered(fault *shard.Error, index shard.Index, sent time.Duration) {
+	switch {
 	case fault == nil:
 		p.grant(index, sent)
 	case fault.Code == shard.CodeSessionEnded:
 		p.n.w.log("%s: session %d is over", p.n.id, p.session.id)
 		p.register()
 	}
+}
+
+// gathered is a renewal at the leader, waiting for the entry it goes into.
+type gathered struct {
+	renewal  fsm.Renewal
+	answered func(*shard.Error, shard.Index)
+}
+
+// gather puts a renewal into the next entry of renewals.
+func (p *process) gather(r fsm.Renewal, answered func(*shard.Error, shard.Index)) {
+	l := p.leads
+	l.renewals = append(l.renewals, gathered{r, answered})
+	if len(l.renewals) > 1 {
+		return
+	}
+	p.after(plan.GatherRenewals, func() {
+		batch := l.renewals
+		l.renewals = nil
+		command := &fsm.Renew{Time: p.n.w.wall(p.n)}
+		for _, g := range batch {
+			command.Items = append(command.Items, g.renewal)
+		}
+		p.n.w.raft.propose(p, func(v []fsm.Verdict, index shard.Index) {
+			for i, g := range batch {
+				g.answered(v[0].Faults[i], index)
+			}
+		}, command)
+	})
 }
 
 // grant notes a lease, counted from when its request left.

@@ -13,7 +13,6 @@
 package simulation
 
 import (
-	"container/heap"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -52,6 +51,8 @@ type agenda struct {
 // phase is how far a run is: first faults, then rest.
 type phase struct {
 	drains  map[shard.NodeID]bool // nodes that stay drained after the faults
+	stuck   map[shard.ID]bool     // shards without enough copies to go on, when everything else was well
+	unstuck bool                  // one of those has changed since
 	healed  bool                  // the second phase
 	resting bool                  // nobody begins anything new
 }
@@ -63,41 +64,65 @@ type event struct {
 	run    func()
 }
 
+// events is a heap of four children to a node, by time and plan: it is the busiest thing of a run, and container/heap boxes
+// each event.
 type events []event
 
-// Len implements heap.Interface.
-func (q events) Len() int { return len(q) }
+func (e *event) before(o *event) bool { return e.at < o.at || (e.at == o.at && e.serial < o.serial) }
 
-// Less implements heap.Interface.
-func (q events) Less(i, j int) bool {
-	return q[i].at < q[j].at || (q[i].at == q[j].at && q[i].serial < q[j].serial)
+func (q *events) push(e event) {
+	*q = append(*q, e)
+	h := *q
+	i := len(h) - 1
+	for i > 0 {
+		up := (i - 1) / 4
+		if !e.before(&h[up]) {
+			break
+		}
+		h[i], i = h[up], up
+	}
+	h[i] = e
 }
 
-// Swap implements heap.Interface.
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-
-// Push implements heap.Interface.
-func (q *events) Push(x any) { *q = append(*q, x.(event)) }
-
-// Pop implements heap.Interface.
-func (q *events) Pop() any {
-	old := *q
-	last := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return last
+func (q *events) pop() event {
+	h := *q
+	first, last := h[0], h[len(h)-1]
+	h[len(h)-1] = event{}
+	h = h[:len(h)-1]
+	*q = h
+	if len(h) == 0 {
+		return first
+	}
+	i := 0
+	for {
+		least := 4*i + 1
+		if least >= len(h) {
+			break
+		}
+		for k := least + 1; k < min(4*i+5, len(h)); k++ {
+			if h[k].before(&h[least]) {
+				least = k
+			}
+		}
+		if !h[least].before(&last) {
+			break
+		}
+		h[i], i = h[least], least
+	}
+	h[i] = last
+	return first
 }
 
 // after plans an event.
 func (w *world) after(d time.Duration, run func()) {
 	w.serial++
-	heap.Push(&w.queue, event{w.now + max(0, d), w.serial, run})
+	w.queue.push(event{w.now + max(0, d), w.serial, run})
 }
 
 // until runs events up to a moment, or until done says so after one of them.
 func (w *world) until(end time.Duration, done func() bool) {
 	for len(w.queue) > 0 && w.queue[0].at <= end {
-		e := heap.Pop(&w.queue).(event)
+		e := w.queue.pop()
 		w.now = e.at
 		w.note(uint64(e.at), e.serial)
 		e.run()
