@@ -34,7 +34,7 @@ func Explain(s *fsm.State, id shard.ID) []Line {
 	case shard.Recovering:
 		lines = append(lines, explainRecovering(v, t.Spec, p))
 	case shard.Establishing:
-		lines = append(lines, Line{AwaitPrimary, fmt.Sprintf("%s is bringing its log to %d copies before it serves", p.Node, p.WriteQuorum)})
+		lines = append(lines, explainEstablishing(v, p))
 	case shard.Active:
 		lines = append(lines, Line{Text: fmt.Sprintf("%s serves it in session %d", p.Node, p.Session)})
 	}
@@ -179,12 +179,27 @@ func explainRecovering(v *shard.View, spec shard.Spec, p *shard.Placement) Line 
 		p.RecoveryQuorum(), len(p.Copies), can, strings.Join(down, ", "))}
 }
 
+func explainEstablishing(v *shard.View, p *shard.Placement) Line {
+	away := missing(v, p)
+	if can := len(p.Copies) - len(away); can < p.WriteQuorum {
+		return Line{AwaitCopies, fmt.Sprintf("%s is elected: %d copies must hold its log before it serves and %d can; it goes on when enough of copies %v are back",
+			p.Node, p.WriteQuorum, can, away)}
+	}
+	return Line{AwaitPrimary, fmt.Sprintf("%s is bringing its log to %d copies before it serves", p.Node, p.WriteQuorum)}
+}
+
 // Explain is Explain with what this leader has heard so far: who answered, and with which log.
 func (d *Driver) Explain(in Input, id shard.ID) []Line {
 	lines := Explain(in.State, id)
 	lines = append(lines, d.explainAgenda(in, id)...)
 	p, m := in.State.View.Placement(id), d.shards[id]
-	if p == nil || m == nil || p.Epoch != m.epoch || p.Status != shard.Recovering {
+	if p == nil || m == nil || p.Epoch != m.epoch || p.Status != m.status {
+		return lines
+	}
+	if p.Status == shard.Establishing && len(p.Copies)-len(missing(in.State.View, p)) >= p.WriteQuorum {
+		lines = append(lines, Line{AwaitPrimary, fmt.Sprintf("another copy is tried in %s", max(0, m.since+d.patience(m)-in.Now))})
+	}
+	if p.Status != shard.Recovering {
 		return lines
 	}
 	for _, a := range m.answers {

@@ -7,7 +7,7 @@
 // Time comes in with the Input. The same calls give the same steps, on every machine.
 //
 // The whole of it: Next walks the sessions (sessions.go), then the shards: those without a primary are sealed and get one
-// elected (recovery.go), elected ones are activated (activation.go), new ones get nodes (placement.go, allocation.go).
+// elected (recovery.go), elected ones are activated (establishing.go), new ones get nodes (placement.go, allocation.go).
 package plan
 
 import (
@@ -35,7 +35,8 @@ type Times struct {
 	SealAgain time.Duration // a copy that has not answered is asked again
 	Gather    time.Duration // once enough copies answered, the others get so long to show a better log
 	Reluctant time.Duration // the same before a copy is elected that could not go on a moment ago
-	Establish time.Duration // an elected copy that is not ready to serve by then gives way
+	Establish time.Duration // an elected copy that is not ready to serve by then gives way, though enough copies are up
+	Relent    time.Duration // the next one gets twice that time, and so on up to this
 	Place     time.Duration // a new type, or a forming shard, waits so long for all the nodes it wants
 	Settle    time.Duration // a new type waits so long for voters that are down though enough others are up
 	Retry     time.Duration // a proposal without visible effect is repeated
@@ -54,7 +55,7 @@ type Times struct {
 func DefaultTimes() Times {
 	return Times{
 		Lease: 2 * time.Second, Autonomy: shard.Autonomy, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
-		Gather: 50 * time.Millisecond, Reluctant: time.Second, Establish: 5 * time.Second, Place: 10 * time.Second, Settle: time.Second,
+		Gather: 50 * time.Millisecond, Reluctant: time.Second, Establish: 5 * time.Second, Relent: time.Minute, Place: 10 * time.Second, Settle: time.Second,
 		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Weigh: time.Minute, Cooldown: 30 * time.Second,
 		HandOver: 5 * time.Second, Create: 10 * time.Second, Again: 5 * time.Second,
 	}
@@ -105,6 +106,7 @@ type memory struct {
 	active shard.Epoch   // the epoch that was served last; left and led belong to it
 	left   time.Duration // when the driver first saw the shard without that epoch's primary
 	led    shard.CopyID  // a copy that has answered a Seal since, as one that led before
+	stalls int           // elections since that came to nothing though enough copies were up
 
 	answers  []shard.Sealed // of epoch, by copy
 	asked    map[shard.CopyID]time.Duration
@@ -261,12 +263,15 @@ func (d *Driver) recall(p *shard.Placement, now time.Duration) *memory {
 		d.shards[p.Shard] = m
 	}
 	if m.status == 0 || m.status == shard.Active || m.active != p.ActiveEpoch {
-		m.active, m.left, m.led = p.ActiveEpoch, now, 0
+		m.active, m.left, m.led, m.stalls = p.ActiveEpoch, now, 0, 0
 	}
 	if m.epoch != p.Epoch || m.version != p.Version || m.status != p.Status {
+		if p.Status == shard.Recovering && p.Cause == shard.CauseStalled {
+			m.stalls++
+		}
 		*m = memory{
 			epoch: p.Epoch, version: p.Version, status: p.Status, since: now,
-			active: m.active, left: m.left, led: m.led, report: m.report, asked: map[shard.CopyID]time.Duration{},
+			active: m.active, left: m.left, led: m.led, stalls: m.stalls, report: m.report, asked: map[shard.CopyID]time.Duration{},
 		}
 	}
 	return m

@@ -265,37 +265,6 @@ func (b *batch) electVolatile(spec shard.Spec, p *shard.Placement, m *memory) {
 	)
 }
 
-// ofEstablishing activates an elected primary that is ready, and gives up one that does not get there.
-func (b *batch) ofEstablishing(spec shard.Spec, p *shard.Placement, m *memory) {
-	ready := spec.Volatile || m.established(p)
-	stalls := m.since + b.d.Times.Establish
-	switch wait := b.gate(p, m); {
-	case b.view.Ended(p.Session):
-		b.beginRecovery(p, m, shard.CauseSessionExpired, OwnerGone)
-	case m.gaveUp(p):
-		b.beginRecovery(p, m, shard.CauseAsked, OwnerAsked)
-	case !ready && b.in.Now >= stalls:
-		b.beginRecovery(p, m, shard.CauseStalled, Stalled)
-	case !ready:
-		b.skip(Note{Reason: AwaitPrimary, Shard: p.Shard, Epoch: p.Epoch, Node: p.Node, Copy: p.Primary, Wait: stalls - b.in.Now})
-	case wait > 0:
-		b.skip(Note{Reason: AwaitLease, Shard: p.Shard, Epoch: p.Epoch, Session: p.ActiveSession, Wait: wait})
-	case !b.due(m):
-		b.skip(Note{Reason: AwaitProposal, Shard: p.Shard, Epoch: p.Epoch})
-	default:
-		b.activate.add(
-			fsm.Activation{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session},
-			Note{Reason: Ready, Shard: p.Shard, Epoch: p.Epoch, Session: p.Session, Node: p.Node},
-		)
-	}
-}
-
-// established reports whether the primary has its log on the write quorum of exactly this configuration.
-func (m *memory) established(p *shard.Placement) bool {
-	r := m.report
-	return r.Kind == shard.ReportEstablished && r.Epoch == p.Epoch && r.Version == p.Version && r.Copy == p.Primary
-}
-
 // gate returns how long the session that served last may still act on its lease; 0 when it cannot.
 //
 // It cannot when it is over, when it is the very session that was elected, or when its copy answered a Seal as the one that
