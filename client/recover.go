@@ -9,7 +9,7 @@ import (
 )
 
 // Recover takes the next step towards the shard's going on with its most advanced copy alone, whatever confirmed records the
-// others had. Evidence says beforehand what is known of the loss. It is refused while the shard needs no such thing. Repeat it
+// others had; or with nothing at all, when none can be reached. Evidence says beforehand what is known of the loss. It is refused while the shard needs no such thing. Repeat it
 // until its Stage is "done"; "quiet" says that the process which served last may still confirm.
 func (c *Client) Recover(ctx context.Context, id shard.ID) (Done, error) {
 	req := ofShard(wire.Order_ORDER_RECOVER, id, "")
@@ -39,6 +39,7 @@ type Evidence struct {
 	Copies []Witness
 
 	Chosen shard.CopyID   // the copy that would go on alone, 0 for none
+	Anew   []shard.NodeID // no copy can be reached: on these nodes the shard would begin with nothing
 	Base   shard.Position // where its log ends
 	Known  shard.LSN      // up to here everything was confirmed
 	Lost   shard.LSN      // so many confirmed records, at least, are not in that log
@@ -75,6 +76,9 @@ func (c *Client) Evidence(ctx context.Context, id shard.ID) (Evidence, error) {
 		Base:  shard.Position{Epoch: shard.Epoch(r.GetBaseEpoch()), LSN: shard.LSN(r.GetBaseLsn())},
 		Known: shard.LSN(r.GetKnown()), Lost: shard.LSN(r.GetLost()), Whole: r.GetWhole(),
 		Quiet: time.Duration(r.GetQuietMicros()) * time.Microsecond, Reason: r.GetReason(), Text: r.GetText(),
+	}
+	for _, node := range r.GetAnew() {
+		e.Anew = append(e.Anew, shard.NodeID(node))
 	}
 	for _, w := range r.GetWitnesses() {
 		e.Copies = append(e.Copies, Witness{

@@ -13,7 +13,7 @@ import (
 
 // What operators can order when a shard has lost more copies than its type's promise covers.
 const (
-	Recover = wire.Order_ORDER_RECOVER // one copy goes on alone; On: the operator accepts that confirmed records are lost
+	Recover = wire.Order_ORDER_RECOVER // one copy goes on alone, or nothing does; On: the operator accepts that confirmed records are lost
 	Discard = wire.Order_ORDER_DISCARD // the data of a copy that was kept aside go
 	Degrade = wire.Order_ORDER_DEGRADE // the shard may write to Quorum copies while others are away; 0 takes that back
 )
@@ -25,7 +25,7 @@ const StageQuiet Stage = "quiet"
 // cannot get a primary does so every few seconds.
 const recoverTries = 3
 
-// recover takes the next step towards a shard's going on with one copy alone. As with all orders of several steps, what is next
+// recover takes the next step towards a shard's going on with one copy alone, or with none. As with all orders of several steps, what is next
 // is seen from the map, and the order is repeated until it is done.
 func (v *voter) recover(ctx context.Context, o Order) (Outcome, error) {
 	out := Outcome{Before: o.about(v.machine.state().View)}
@@ -61,6 +61,10 @@ func (v *voter) promote(ctx context.Context, p *shard.Placement) (Stage, []strin
 		return "", nil, &shard.Error{Code: shard.CodeConflict, Shard: p.Shard, Epoch: p.Epoch, Detail: e.Obstacle.Text}
 	case e.Quiet > 0:
 		return StageQuiet, []string{fmt.Sprintf("the process that served it last, on %s, may still confirm for %s", p.ActiveNode, e.Quiet.Round(100*time.Millisecond))}, nil
+	}
+	if len(e.Anew) > 0 {
+		err = v.proposeOne(ctx, &fsm.BeginAnew{Items: []fsm.Placing{{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Nodes: e.Anew}}})
+		return StageWaiting, nil, err
 	}
 	err = v.proposeOne(ctx, &fsm.Promote{Items: []fsm.Promotion{
 		{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Copy: e.Chosen, Base: e.Base},
@@ -114,6 +118,9 @@ func evidenceReply(e plan.Evidence) *wire.Evidence {
 		Epoch: uint64(e.Epoch), Version: uint64(e.Version), Status: e.Status.String(), Chosen: uint64(e.Chosen),
 		BaseEpoch: uint64(e.Base.Epoch), BaseLsn: uint64(e.Base.LSN), Known: uint64(e.Known), Lost: uint64(e.Lost), Whole: e.Whole,
 		QuietMicros: e.Quiet.Microseconds(), Reason: string(e.Obstacle.Reason), Text: e.Obstacle.Text,
+	}
+	for _, node := range e.Anew {
+		w.Anew = append(w.Anew, string(node))
 	}
 	for _, c := range e.Copies {
 		w.Witnesses = append(w.Witnesses, &wire.Witness{

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -126,7 +127,7 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 			return fmt.Errorf("copy %d is %s in a directory that node %s does not have", c.ID, c.State, c.Node)
 		}
 	}
-	if err := s.checkPlans(p); err != nil {
+	if err := cmp.Or(s.checkPlans(p), checkEmptied(p)); err != nil {
 		return err
 	}
 	live, up := s.View.Sessions[p.Session]
@@ -142,8 +143,8 @@ func (s *State) checkPlacement(spec shard.Spec, p *shard.Placement, copies map[s
 		return fmt.Errorf("its primary's session %d is not a live one of node %s", p.Session, p.Node)
 	case p.Primary != 0 && (!isCopy || led.Directory != live.Directory):
 		return fmt.Errorf("its primary copy %d is not in the directory of session %d", p.Primary, p.Session)
-	case p.Version < 1 || (p.Epoch == 0) != (p.Status == shard.Forming):
-		return fmt.Errorf("%s in epoch %d, version %d", p.Status, p.Epoch, p.Version)
+	case p.Version < 1:
+		return fmt.Errorf("%s in version %d", p.Status, p.Version)
 	case p.ActiveEpoch > p.Epoch || p.Changed > s.View.Index:
 		return fmt.Errorf("active epoch %d of %d, changed at %d of %d", p.ActiveEpoch, p.Epoch, p.Changed, s.View.Index)
 	case p.Status != shard.Forming && slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyMinted }):

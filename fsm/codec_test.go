@@ -49,6 +49,7 @@ func full() []fsm.Command {
 		&fsm.Promote{Items: []fsm.Promotion{{Shard: id, Epoch: 1, Version: 2, Copy: 4, Base: shard.Position{Epoch: 1, LSN: 9}, Lossy: true, Kept: []shard.CopyID{6}}}},
 		&fsm.Discard{Shard: id, Copy: 4},
 		&fsm.Degrade{Items: []fsm.Degrading{{Shard: id, Epoch: 1, Version: 2, Floor: 1}}},
+		&fsm.BeginAnew{Items: []fsm.Placing{{Shard: id, Epoch: 1, Version: 2, Nodes: []shard.NodeID{"n1", "n2"}}}},
 	}
 }
 

@@ -23,7 +23,8 @@ const (
 // would hold another state than its peers, so it must stop instead. A command with fields of several versions says which one it
 // needs, see younger.
 //
-// Version 2: a type may have a strategy (Register). Version 3: a type may accept loss (Register, Promote).
+// Version 2: a type may have a strategy (Register). Version 3: a type may accept loss (Register, Promote), and a shard be
+// begun anew.
 const Version = 3
 
 // Command is one change to the replicated state. The set is closed: see the table below. A Command is plain data; what it
@@ -75,6 +76,7 @@ var table = []row{
 	{25, "promote", 1, func() Command { return &Promote{} }},
 	{26, "discard", 1, func() Command { return &Discard{} }},
 	{27, "degrade", 1, func() Command { return &Degrade{} }},
+	{28, "begin-anew", 3, func() Command { return &BeginAnew{} }},
 }
 
 // Names returns the name of every command, in the order of the table.

@@ -24,8 +24,10 @@ type Placing struct {
 }
 
 // Validate implements Command.
-func (c *Place) Validate() *shard.Error {
-	for _, i := range c.Items {
+func (c *Place) Validate() *shard.Error { return validPlacings(c.Items) }
+
+func validPlacings(items []Placing) *shard.Error {
+	for _, i := range items {
 		if n := len(i.Nodes); n < 1 || n > shard.MaxReplicas+1 {
 			return shard.Errorf(shard.CodeInvalid, "shard %s: %d nodes, must be 1 to %d", i.Shard, n, shard.MaxReplicas+1)
 		}
@@ -35,7 +37,7 @@ func (c *Place) Validate() *shard.Error {
 			}
 		}
 	}
-	return validItems(len(c.Items))
+	return validItems(len(items))
 }
 
 func (c *Place) apply(d *draft) Verdict { return each(c.Items, d.place) }
@@ -64,7 +66,8 @@ func (d *draft) place(i Placing) *shard.Error {
 		return nil
 	}
 	if old != nil {
-		next.Version, next.Cause, next.Pinned = old.Version+1, shard.CauseReplaced, old.Pinned
+		next = *old
+		next.Version, next.Cause, next.Copies = old.Version+1, shard.CauseReplaced, nil
 	}
 	for _, m := range members {
 		next.Copies = append(next.Copies, d.copyOn(m, old))
@@ -104,8 +107,8 @@ func (d *draft) copyOn(m shard.Member, old *shard.Placement) shard.Copy {
 	return shard.Copy{ID: d.next.lastCopy, Node: m.ID, Directory: m.Directory, State: shard.CopyMinted}
 }
 
-// form notes a forming placement, or its first epoch when its whole C is ready: established on the first copy whose node
-// is up, recovering when none is.
+// form notes a forming placement, or its first epoch, the one that it was begun anew in, when its whole C is ready: established on
+// the first copy whose node is up, recovering when none is.
 func (d *draft) form(p shard.Placement) {
 	if slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.State != shard.CopyReady }) {
 		if old := d.placement(p.Shard); old != nil && old.Version == p.Version {
@@ -115,7 +118,7 @@ func (d *draft) form(p shard.Placement) {
 		}
 		return
 	}
-	p.Epoch, p.Status = 1, shard.Recovering
+	p.Epoch, p.Status = max(1, p.Emptied), shard.Recovering
 	for _, c := range p.Copies {
 		if s, up := d.up(c.Node); up { // in the copy's directory: under another one the copy would be lost
 			p.Status, p.Primary, p.Node, p.Session = shard.Establishing, c.ID, c.Node, s.ID

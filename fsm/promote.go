@@ -94,9 +94,7 @@ func (d *draft) promote(i Promotion) *shard.Error {
 	}
 	id, change := changeOf(d.keep(next), next.Cause)
 	change.Base = i.Base
-	for _, c := range given {
-		change.GivenUp = append(change.GivenUp, Seat{c.ID, c.Node, c.State == shard.CopyLost})
-	}
+	change.GivenUp = seatsOf(given)
 	d.remember(id, change)
 	return nil
 }

@@ -131,7 +131,7 @@ func (r *randomLog) judgeMove(old, p *shard.Placement) {
 		members[c.ID] = true
 	}
 	for _, c := range p.Copies {
-		if !members[c.ID] && old.Status != shard.Forming {
+		if !members[c.ID] && old.Status != shard.Forming && p.Emptied == old.Emptied {
 			r.effects["learnt"]++
 			if p.Version == old.Version || c.State == shard.CopyMinted {
 				r.t.Errorf("I8: %+v joined %+v as %+v", c, old, p)
@@ -297,7 +297,7 @@ func (r *randomLog) aboutShard() fsm.Command {
 		return &fsm.CopyReady{Items: copies}
 	case 2:
 		if r.dice.IntN(6) == 0 || id.Type == "l" && r.dice.IntN(2) == 0 {
-			return r.promote(&p)
+			return r.promote(&p, nodes)
 		}
 		return r.elect(&p, answered)
 	case 3:
@@ -359,10 +359,13 @@ func (r *randomLog) move(p *shard.Placement) fsm.Command {
 	}
 }
 
-// promote goes on with one copy alone, or discards what that left behind.
-func (r *randomLog) promote(p *shard.Placement) fsm.Command {
+// promote goes on with one copy alone or with none, or discards what that left behind.
+func (r *randomLog) promote(p *shard.Placement, nodes []shard.NodeID) fsm.Command {
 	if len(p.Aside) > 0 && r.dice.IntN(2) == 0 {
 		return &fsm.Discard{Shard: p.Shard, Copy: p.Aside[0].Copy.ID}
+	}
+	if r.dice.IntN(2) == 0 && !slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return r.state.View.Up(c.Node) }) {
+		return &fsm.BeginAnew{Items: []fsm.Placing{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Nodes: nodes}}}
 	}
 	one := fsm.Promotion{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Base: shard.Position{Epoch: 1, LSN: 1}}
 	if len(p.Copies) > 0 {

@@ -307,6 +307,8 @@ func (g *group) parseShards(name string, items []string) fsm.Command {
 			}
 		case *fsm.Place:
 			c.Items = append(c.Items, fsm.Placing{Shard: id, Epoch: epoch, Version: version, Nodes: nodes(words[1:])})
+		case *fsm.BeginAnew:
+			c.Items = append(c.Items, fsm.Placing{Shard: id, Epoch: epoch, Version: version, Nodes: nodes(words[1:])})
 		case *fsm.CopyReady:
 			c.Items = append(c.Items, g.copyItem(id, words))
 		case *fsm.CopyLost:

@@ -167,6 +167,7 @@ const (
 	CauseHandedOver     Cause = "handed-over"     // the primary stepped down in favour of another copy
 	CauseUnclean        Cause = "unclean"         // an operator accepted that data are lost: one copy goes on without the others
 	CauseLossy          Cause = "lossy"           // its type accepts that: it goes on without copies that were away for too long
+	CauseEmptied        Cause = "emptied"         // an operator accepted that all data are lost: it begins with nothing, on new copies
 	CauseDegraded       Cause = "degraded"        // the primary changed C, and the write quorum is lower
 	CauseRestored       Cause = "restored"        // the primary changed C, and the write quorum is higher
 
@@ -234,6 +235,8 @@ type Placement struct {
 	Aside []Aside `cbor:"22,keyasint,omitempty"` // by id
 	// The lowest write quorum that an operator allows while copies are away, 0 for none below the type's own. See Quorums.
 	Floor int `cbor:"23,keyasint,omitempty"`
+	// The newest epoch that began with nothing although the shard had been served before; 0 for none. See fsm.BeginAnew.
+	Emptied Epoch `cbor:"24,keyasint,omitempty"`
 }
 
 // An Aside is a copy that the shard goes on without although it may hold records that nobody else has: an operator, or the

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -12,7 +13,7 @@ import (
 )
 
 var recoverVerb = verb{
-	use:   "recover TYPE/SHARD [--accept-data-loss]",
+	use:   "recover TYPE/SHARD|--all [--accept-data-loss]",
 	short: "go on with one copy when too many are gone",
 	long: "A shard that lost more copies than min_acks waits, for what it confirmed may be on those that are missing. This verb is for\n" +
 		"when they will not come back. Without the flag it changes nothing: it shows the evidence and exits with code 4. For each\n" +
@@ -21,17 +22,28 @@ var recoverVerb = verb{
 		"is shown. Where nothing is lost, because all that was confirmed is there and only too few copies to write to are, it says\n" +
 		"so.\n" +
 		"With --accept-data-loss the most advanced copy that can be reached goes on alone, with a write quorum of one until others\n" +
-		"join; the group makes new copies by itself. All others are lost, and kept aside whole should they come back: see aside.\n" +
-		"It is refused while the shard is served or recovers by itself, and waits while the process that served last may still\n" +
-		"confirm where the leader cannot see it: a lease and a minute, unless that is known to be gone. After Ctrl-C the same\n" +
-		"command goes on.",
+		"join; the group makes new copies by itself. When no copy can be reached the shard begins anew with nothing, on new copies:\n" +
+		"all that it held is lost, and explain says so for good. What it goes on without is lost, and kept aside whole should it come\n" +
+		"back: see aside. It is refused while the shard is served or recovers by itself, and waits while the process that served last\n" +
+		"may still confirm where the leader cannot see it: a lease and a minute, unless that is known to be gone. After Ctrl-C the\n" +
+		"same command goes on.\n" +
+		"--all is for every shard that waits so: the evidence of each in a line, and with --accept-data-loss one word for all of\n" +
+		"them. A shard that would begin with nothing although a copy may still be on the disk of a node that is away has to be\n" +
+		"named by itself.",
 	example: "muster recover counter/30",
 	output:  `muster: recover: conflict (counter/30, epoch 1): n1 serves it: nothing is to be recovered`,
-	args:    1,
+	most:    1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := remoteFlags(flags, 2*time.Minute)
 		accept := flags.Bool("accept-data-loss", false, "do it, whatever the missing copies hold")
+		all := flags.Bool("all", false, "every shard that waits for copies it cannot do without")
 		return func(ctx context.Context, args []string) error {
+			if *all == (len(args) == 1) {
+				return misusef("recover what? give either TYPE/SHARD or --all")
+			}
+			if *all {
+				return r.with(ctx, func(ctx context.Context, c *client.Client) error { return t.recoverAll(ctx, c, *accept) })
+			}
 			id, err := shard.ParseID(args[0])
 			if err != nil {
 				return err
@@ -61,7 +73,11 @@ func (t *terminal) evidence(ctx context.Context, c *client.Client, id shard.ID) 
 		return err
 	}
 	refused := &shard.Error{Code: shard.CodeConflict, Shard: id, Epoch: e.Epoch, Detail: e.Text}
-	if e.Reason == "" {
+	switch {
+	case e.Reason != "":
+	case e.Chosen == 0:
+		refused.Detail = "nothing was changed: --accept-data-loss begins it anew with nothing"
+	default:
 		refused.Detail = "nothing was changed: --accept-data-loss goes on with copy " + fmt.Sprint(e.Chosen)
 	}
 	return refused
@@ -74,6 +90,9 @@ func (t *terminal) recover(ctx context.Context, c *client.Client, id shard.ID) (
 	said, before := "", ""
 	for {
 		done, err := c.Recover(ctx, id)
+		if shard.CodeOf(err) == shard.CodeConflict && said != "" && said != stageQuiet {
+			done, err = goneOn(ctx, c, id)
+		}
 		if before == "" {
 			before = done.Before
 		}
@@ -93,11 +112,24 @@ func (t *terminal) recover(ctx context.Context, c *client.Client, id shard.ID) (
 	}
 }
 
+// stageQuiet is that of an order which waits until the process that served last can confirm nothing any more.
+const stageQuiet = "quiet"
+
+// goneOn is how far a shard is that was recovered and went an epoch further, as when it is handed over at once: to recover it again
+// is refused then.
+func goneOn(ctx context.Context, c *client.Client, id shard.ID) (client.Done, error) {
+	e, err := c.Evidence(ctx, id)
+	if err != nil || e.Status != shard.Active.String() {
+		return client.Done{Stage: "waiting"}, err
+	}
+	return client.Done{Stage: "done", After: fmt.Sprintf("%s in epoch %d, %d copies", e.Status, e.Epoch, len(e.Copies))}, nil
+}
+
 func recoverPhase(d client.Done) string {
-	if d.Stage == "quiet" && len(d.Notes) > 0 {
+	if d.Stage == stageQuiet && len(d.Notes) > 0 {
 		return d.Notes[0]
 	}
-	return "one copy goes on, and is between two primaries"
+	return "it goes on, and is between two primaries"
 }
 
 type evidenceReport struct {
@@ -107,6 +139,7 @@ type evidenceReport struct {
 	Status        string          `json:"status"`
 	Copies        []witnessReport `json:"copies"`
 	Chosen        shard.CopyID    `json:"chosen"` // 0 when no copy can be reached
+	Anew          []shard.NodeID  `json:"anew"`   // then: on these nodes it would begin with nothing
 	Base          string          `json:"base"`   // LSN@epoch at which its log ends
 	Confirmed     shard.LSN       `json:"confirmed"`
 	LostAtLeast   shard.LSN       `json:"lost_at_least"`
@@ -131,8 +164,8 @@ type witnessReport struct {
 
 func reportEvidence(id shard.ID, e client.Evidence) evidenceReport {
 	r := evidenceReport{
-		Type: id.Type, Shard: id.Number, Epoch: e.Epoch, Status: e.Status, Copies: []witnessReport{}, Chosen: e.Chosen, Base: e.Base.String(),
-		Confirmed: e.Known, LostAtLeast: e.Lost, LostUnknown: e.Chosen != 0 && !e.Whole, NothingLost: e.Whole,
+		Type: id.Type, Shard: id.Number, Epoch: e.Epoch, Status: e.Status, Copies: []witnessReport{}, Chosen: e.Chosen, Anew: append([]shard.NodeID{}, e.Anew...), Base: e.Base.String(),
+		Confirmed: e.Known, LostAtLeast: e.Lost, LostUnknown: (e.Chosen != 0 || len(e.Anew) > 0) && !e.Whole, NothingLost: e.Whole,
 		QuietMS: e.Quiet.Milliseconds(), RefusedReason: e.Reason, Refused: e.Text,
 	}
 	for _, c := range e.Copies {
@@ -169,7 +202,7 @@ func (r evidenceReport) table(w *columns) {
 // verdict says what the evidence comes to.
 func (r evidenceReport) verdict() []string {
 	if r.Chosen == 0 {
-		return nil
+		return r.verdictAnew()
 	}
 	node := shard.NodeID("")
 	for _, c := range r.Copies {
@@ -186,8 +219,35 @@ func (r evidenceReport) verdict() []string {
 	default:
 		lines = append(lines, fmt.Sprintf("records up to %d were confirmed, and none of those is missing; unknown how many later ones only the missing copies hold", r.Confirmed))
 	}
-	if r.QuietMS > 0 {
-		lines = append(lines, fmt.Sprintf("the process that served last may still confirm for %s: it would be awaited", age(time.Duration(r.QuietMS)*time.Millisecond)))
+	return append(lines, r.awaited()...)
+}
+
+// verdictAnew is the verdict on a shard of which no copy can be reached.
+func (r evidenceReport) verdictAnew() []string {
+	if len(r.Anew) == 0 {
+		return nil
 	}
-	return lines
+	lines := []string{
+		fmt.Sprintf("no copy can be reached: it would begin with NOTHING, on new copies on %s", commas(r.Anew)),
+		fmt.Sprintf("all that it held is lost: records up to %d were confirmed, and unknown how many later ones", r.Confirmed),
+	}
+	for _, c := range r.mayReturn() {
+		lines = append(lines, fmt.Sprintf("copy %d may still be on the disk of %s: start that node instead, if it can be", c.Copy, c.Node))
+	}
+	return append(lines, r.awaited()...)
+}
+
+// mayReturn are the copies that nobody has reported as lost, while none can be reached.
+func (r evidenceReport) mayReturn() []witnessReport {
+	if r.Chosen != 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.Copies), func(c witnessReport) bool { return c.State != shard.CopyReady.String() || c.Up })
+}
+
+func (r evidenceReport) awaited() []string {
+	if r.QuietMS == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("the process that served last may still confirm for %s: it would be awaited", age(time.Duration(r.QuietMS)*time.Millisecond))}
 }

@@ -19,6 +19,7 @@ type Evidence struct {
 	Copies  []Witness
 
 	Chosen shard.CopyID   // the most advanced copy that can be reached, 0 for none
+	Anew   []shard.NodeID // none can be reached: on these nodes the shard would begin with nothing
 	Base   shard.Position // where its log ends
 	Known  shard.LSN      // up to here everything was confirmed, by the word of a copy or by the shard's history
 	Lost   shard.LSN      // so many confirmed records, at least, are not in the chosen log; how many more nobody knows
@@ -69,6 +70,9 @@ func (b *batch) evidence(p *shard.Placement, m *memory) Evidence {
 	spec := b.view.Types[p.Shard.Type].Spec
 	e.Quiet = b.quiet(spec, p, m)
 	e.Obstacle = e.obstacle(spec, p)
+	if e.Obstacle.Reason == "" && e.Chosen == 0 {
+		e.beginAnew(b, spec)
+	}
 	return e
 }
 
@@ -210,8 +214,17 @@ func (e *Evidence) obstacle(spec shard.Spec, p *shard.Placement) Line {
 		return Line{AwaitAnswers, fmt.Sprintf("%d of its %d copies are up, which is enough: it recovers by itself", len(up), len(p.Copies))}
 	case len(awaited) > 0:
 		return Line{AwaitAnswers, fmt.Sprintf("copies %v are up and have not answered yet", awaited)}
-	case e.Chosen == 0:
-		return Line{AwaitCopies, "none of its copies can be reached: there is nothing to go on with"}
 	}
 	return Line{}
+}
+
+// beginAnew finds nodes for a shard of which no copy can be reached. All that was confirmed is lost then.
+func (e *Evidence) beginAnew(b *batch, spec shard.Spec) {
+	e.Lost = e.Known
+	up := slices.DeleteFunc(b.eligible(spec), func(m shard.Member) bool { return !m.Open() })
+	if len(up) < spec.WriteQuorum() {
+		e.Obstacle = Line{AwaitMembers, fmt.Sprintf("none of its copies can be reached, and of the nodes that could take new ones %d are up, %d must be", len(up), spec.WriteQuorum())}
+		return
+	}
+	e.Anew = b.load().allocate(spec, up, nil)
 }

@@ -65,9 +65,15 @@ func explainLoss(spec shard.Spec, p *shard.Placement) []Line {
 	if p.Floor > 0 {
 		lines = append(lines, Line{Degraded, fmt.Sprintf("an operator allows it to write to %d copies while others are away", p.Floor)})
 	}
+	if p.Emptied > 0 {
+		lines = append(lines, Line{Text: fmt.Sprintf("it began with nothing in epoch %d: what it held before is lost", p.Emptied)})
+	}
 	for _, a := range p.Aside {
-		lines = append(lines, Line{KeptAside, fmt.Sprintf("copy %d on %s is kept aside: epoch %d began without it, from a log that ended at %s",
-			a.Copy.ID, a.Copy.Node, a.Epoch, a.Base)})
+		began := "from a log that ended at " + a.Base.String()
+		if a.Base == (shard.Position{}) {
+			began = "empty"
+		}
+		lines = append(lines, Line{KeptAside, fmt.Sprintf("copy %d on %s is kept aside: epoch %d began without it, %s", a.Copy.ID, a.Copy.Node, a.Epoch, began)})
 	}
 	return lines
 }

@@ -29,7 +29,7 @@ import (
 //	stuck NODE…            creates and establishes nothing              well NODE…   none of these any more
 //	depart NODE            says good-bye
 //	log SHARD NODE LSN@EPOCH [led] [confirmed=LSN]  what the node's copy will answer to a Seal; led: that it led before
-//	evidence SHARD         what is known of one that does not recover        recover SHARD  one copy goes on alone
+//	evidence SHARD         what is known of one that does not recover        recover SHARD  one copy goes on alone, or nothing does
 //	degrade SHARD          an operator lets it write to one copy
 //	lost SHARD NODE        the node finds its copy's data rotten
 //	gaveup SHARD           the primary reports that it cannot go on
@@ -594,6 +594,9 @@ func (w *world) evidence(f string) plan.Evidence {
 		fmt.Fprintln(&w.out)
 	}
 	fmt.Fprintf(&w.out, "chosen %d at %s, confirmed at least up to %d, lost at least %d", e.Chosen, e.Base, e.Known, e.Lost)
+	if len(e.Anew) > 0 {
+		fmt.Fprintf(&w.out, ", it would begin with nothing on %v", e.Anew)
+	}
 	if e.Whole {
 		w.out.WriteString(", nothing is lost")
 	}
@@ -616,6 +619,10 @@ func (w *world) degrade(f string) {
 // recover does what the coordinator does when an operator accepts the loss.
 func (w *world) recover(f []string) {
 	e := w.evidence(f[0])
+	if len(e.Anew) > 0 {
+		w.apply(&fsm.BeginAnew{Items: []fsm.Placing{{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Nodes: e.Anew}}})
+		return
+	}
 	w.apply(&fsm.Promote{Items: []fsm.Promotion{{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Copy: e.Chosen, Base: e.Base}}})
 }
 

@@ -38,7 +38,7 @@ const (
 	Order_ORDER_MOVE        Order = 6  // type, shard, node
 	Order_ORDER_REMOVE      Order = 7  // node
 	Order_ORDER_TRANSFER    Order = 8  // node; empty: whoever is fit
-	Order_ORDER_RECOVER     Order = 9  // type, shard: one copy goes on alone, whatever is lost
+	Order_ORDER_RECOVER     Order = 9  // type, shard: one copy goes on alone, or nothing does, whatever is lost
 	Order_ORDER_DISCARD     Order = 10 // type, shard, copy: data that were kept aside go
 	Order_ORDER_DEGRADE     Order = 11 // type, shard, quorum: fewer copies than the type writes to; 0 takes it back
 )
@@ -2092,6 +2092,7 @@ type Evidence struct {
 	QuietMicros   int64                  `protobuf:"varint,11,opt,name=quiet_micros,json=quietMicros,proto3" json:"quiet_micros,omitempty"` // the process that served last may confirm for so long
 	Reason        string                 `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`                               // why nothing can be done, or not yet; empty for nothing
 	Text          string                 `protobuf:"bytes,13,opt,name=text,proto3" json:"text,omitempty"`
+	Anew          []string               `protobuf:"bytes,14,rep,name=anew,proto3" json:"anew,omitempty"` // no copy can be reached: on these nodes it would begin with nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2215,6 +2216,13 @@ func (x *Evidence) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *Evidence) GetAnew() []string {
+	if x != nil {
+		return x.Anew
+	}
+	return nil
 }
 
 type Witness struct {
@@ -3982,7 +3990,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x04plan\x18\x03 \x03(\v2\x13.muster.v1.PlanLineR\x04plan\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12&\n" +
 	"\x05fault\x18\x05 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12/\n" +
-	"\bevidence\x18\x06 \x01(\v2\x13.muster.v1.EvidenceR\bevidence\"\xe5\x02\n" +
+	"\bevidence\x18\x06 \x01(\v2\x13.muster.v1.EvidenceR\bevidence\"\xf9\x02\n" +
 	"\bEvidence\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
@@ -3998,7 +4006,8 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	" \x01(\bR\x05whole\x12!\n" +
 	"\fquiet_micros\x18\v \x01(\x03R\vquietMicros\x12\x16\n" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x12\n" +
-	"\x04text\x18\r \x01(\tR\x04text\"\xa4\x02\n" +
+	"\x04text\x18\r \x01(\tR\x04text\x12\x12\n" +
+	"\x04anew\x18\x0e \x03(\tR\x04anew\"\xa4\x02\n" +
 	"\aWitness\x12\x12\n" +
 	"\x04copy\x18\x01 \x01(\x04R\x04copy\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
