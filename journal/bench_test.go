@@ -113,3 +113,27 @@ func benchBolt(b *testing.B, batch int) {
 func report(b *testing.B, records int) {
 	b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "records/s")
 }
+
+// BenchmarkSweep reads entities of 100 records each, which stand between those of 10,000 others on 48 copies: so many entities in one
+// pass, and each by itself.
+func BenchmarkSweep(b *testing.B) {
+	const copies, entities, events = 48, 10_000, 100
+	const each = entities / copies // entities of a copy, which take turns
+	j := open(b, filepath.Join(b.TempDir(), "journal.db"), journal.Options{})
+	interleaved(b, j, copies, each*events, benchBody)
+	want := func(n int) journal.Want {
+		return journal.Want{Copy: shard.CopyID(1 + n%copies), LSNs: every(each, 1+shard.LSN(n/copies), each*events)}
+	}
+	for _, together := range []int{1, 16, 128, 512} {
+		b.Run(fmt.Sprint(together), func(b *testing.B) {
+			wants, read := make([]journal.Want, together), 0
+			for n := 0; b.Loop(); n++ {
+				for i := range wants {
+					wants[i] = want((n*together + i) * 7919 % entities)
+				}
+				j.Sweep(wants, func(int, *replication.Record) error { read++; return nil })
+			}
+			report(b, read)
+		})
+	}
+}

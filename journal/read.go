@@ -164,12 +164,27 @@ func (r *entryReader) seek(key uint64) error {
 	if r.key == key {
 		return nil
 	}
-	var want [8]byte
-	binary.BigEndian.PutUint64(want[:], key)
-	k, v := r.cursor.Seek(want[:])
+	k, v := r.near(key)
+	r.key = 0
 	if len(k) != 8 || binary.BigEndian.Uint64(k) != key {
 		return fmt.Errorf("key %d is missing", key)
 	}
 	r.key, r.value = key, v
 	return nil
+}
+
+// near moves the cursor to the key. A step costs a tenth of a search, so a few of them are cheaper.
+func (r *entryReader) near(key uint64) (k, v []byte) {
+	const steps = 6
+	if r.key == 0 || key < r.key || key-r.key > steps {
+		var want [8]byte
+		binary.BigEndian.PutUint64(want[:], key)
+		return r.cursor.Seek(want[:])
+	}
+	for at := r.key; at < key; at++ {
+		if k, v = r.cursor.Next(); k == nil {
+			return nil, nil
+		}
+	}
+	return k, v
 }

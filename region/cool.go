@@ -1,7 +1,6 @@
 package region
 
 import (
-	"errors"
 	"time"
 
 	"muster/replication"
@@ -15,6 +14,7 @@ type coldStep struct {
 	term  *term
 	loads []*load
 	taken []snapshot
+	size  int   // of their states
 	err   error // of the first entity that it could not help
 }
 
@@ -31,28 +31,31 @@ func (h *host) cool() {
 
 func (s *coldStep) do() {
 	defer s.host.over(s)
-	size := 0
-	for _, l := range s.loads {
-		s.err = errors.New("a fold ended its goroutine") // unless it returns
-		state, err := l.state()
-		s.err = nil
-		if err != nil {
-			s.host.log.Warn("no snapshot of an entity could be taken, its records stay in the log", "entity", l.of.id, "error", err)
-			s.err = err
-			return
-		}
-		s.taken = append(s.taken, snapshot{entity: l.of.id, at: l.path.end(), seq: l.cell.Seq(), state: state})
-		if size += len(state); size >= maxColdBytes {
-			return
+	s.err = errGoexit // unless it returns
+	s.err = s.take()
+}
+
+func (s *coldStep) take() error {
+	for first := 0; first < len(s.loads) && s.size < maxColdBytes; first += coldTogether {
+		some := s.loads[first:min(first+coldTogether, len(s.loads))]
+		new(replay).run(s.host.region.cfg.Journal, some)
+		for _, l := range some {
+			state, err := l.state()
+			if err != nil {
+				s.host.log.Warn("no snapshot of an entity could be taken, its records stay in the log", "entity", l.of.id, "error", err)
+				return err
+			}
+			s.taken = append(s.taken, snapshot{entity: l.of.id, at: l.path.end(), seq: l.cell.Seq(), state: state})
+			s.size += len(state)
 		}
 	}
+	return nil
 }
 
 // state is the entity's state at the end of the path.
 func (l *load) state() ([]byte, error) {
-	l.cell = l.host.def.NewCell(l.of.id)
-	if err := l.replay(l.host.region.cfg.Journal); err != nil {
-		return nil, err
+	if l.err != nil {
+		return nil, l.err
 	}
 	b, err := l.cell.Snapshot()
 	if limit := l.host.region.limits.Snapshot; err == nil && len(b) > limit {

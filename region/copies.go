@@ -22,6 +22,7 @@ type copies struct {
 	reported time.Duration   // when reports were last repeated; owned by the beat
 	roused   time.Duration   // when every host was last given a tick; owned by the beat
 	pauses   pauses
+	loads    loads
 	mu       struct {
 		sync.Mutex
 		held     map[shard.CopyID]*holding
@@ -43,6 +44,7 @@ type holding struct {
 }
 
 func (c *copies) init(r *Region) {
+	c.loads.region = r
 	c.region, c.reading, c.upkeep = r, make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, 1)
 	c.mu.byShard = map[shard.ID][]shard.CopyID{}
 	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}
@@ -201,6 +203,7 @@ func (c *copies) tick(now time.Duration) {
 			c.region.cfg.Directory.Report(*r)
 		}
 	}
+	c.loads.tick()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.mu.held {

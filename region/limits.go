@@ -43,6 +43,7 @@ const (
 	maxKeptReply  = 4 << 10                  // bytes of a reply without a record that is kept for a duplicate
 	maxSpan       = 256 << 20                // bytes of the journal's file that a copy may hold back with a few old records
 	maxCold       = 64                       // entities whose snapshots are taken in one step, for the log's sake
+	coldTogether  = 16                       // of these, in memory at once
 	maxColdBytes  = 1 << 20                  // their states; what is beyond waits for the next step
 	compactAgain  = time.Second              // after a step of a compaction that led to nothing
 	compactFailed = 10 * time.Second         // after one that failed

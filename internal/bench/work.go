@@ -126,7 +126,7 @@ func (m *member) total(r load.Request) (uint64, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	const readers = 256
+	const readers = 1024
 	var all sync.WaitGroup
 	var sums [readers]uint64
 	var faults [readers]error

@@ -1,0 +1,89 @@
+package journal_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"muster/journal"
+	"muster/replication"
+	"muster/shard"
+)
+
+// interleaved fills a journal with so many copies whose records stand between each other's, written eight at a time.
+func interleaved(t testing.TB, j *journal.Journal, copies shard.CopyID, last shard.LSN, size int) {
+	t.Helper()
+	const batch = 8
+	for c := shard.CopyID(1); c <= copies; c++ {
+		create(t, j, c)
+	}
+	for lsn := shard.LSN(1); lsn <= last; lsn += batch {
+		done := make(chan error, copies)
+		for c := shard.CopyID(1); c <= copies; c++ {
+			w := replication.Write{Records: records(c, 1, lsn, min(lsn+batch-1, last), size), Confirmed: lsn - 1}
+			j.Write(c, &w, func(err error) { done <- err })
+		}
+		for range copies {
+			must(t, <-done)
+		}
+	}
+}
+
+// every lists each step-th LSN from first to last.
+func every(step, first, last shard.LSN) (lsns []shard.LSN) {
+	for lsn := first; lsn <= last; lsn += step {
+		lsns = append(lsns, lsn)
+	}
+	return lsns
+}
+
+// sweep runs one and returns for each want the LSNs that came, after it has compared the records with those written.
+func sweep(t testing.TB, j *journal.Journal, size int, wants []journal.Want, stop func(want int, r *replication.Record) error) [][]shard.LSN {
+	t.Helper()
+	came := make([][]shard.LSN, len(wants))
+	j.Sweep(wants, func(i int, r *replication.Record) error {
+		same(t, []replication.Record{*r}, records(wants[i].Copy, 1, r.LSN, r.LSN, size))
+		came[i] = append(came[i], r.LSN)
+		return stop(i, r)
+	})
+	return came
+}
+
+func goOn(int, *replication.Record) error { return nil }
+
+// Wants of several copies, some of them for the same records, and records that span values: each want gets just what it asked
+// for, in order. A want that its receiver ends, one of a missing copy and one of records that are not there end alone.
+func TestSweep(t *testing.T) {
+	for _, size := range []int{60, 3000, 20_000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			j := open(t, filepath.Join(t.TempDir(), "journal.db"), journal.Options{})
+			interleaved(t, j, 3, 100, size)
+			full := errors.New("enough")
+			wants := []journal.Want{
+				{Copy: 2, LSNs: every(7, 3, 100)}, {Copy: 1, LSNs: every(1, 1, 100)}, {Copy: 2, LSNs: every(7, 3, 100)},
+				{Copy: 3}, {Copy: 3, LSNs: every(1, 50, 60)}, {Copy: 9, LSNs: every(1, 1, 2)}, {Copy: 3, LSNs: every(50, 1, 101)},
+			}
+			came := sweep(t, j, size, wants, func(i int, r *replication.Record) error {
+				if i == 4 && r.LSN == 55 {
+					return full
+				}
+				return nil
+			})
+			want := [][]shard.LSN{
+				every(7, 3, 100), every(1, 1, 100), every(7, 3, 100), nil, every(1, 50, 55), nil, every(50, 1, 100),
+			}
+			for i := range wants {
+				if fmt.Sprint(came[i]) != fmt.Sprint(want[i]) {
+					t.Errorf("want %d got %v, not %v", i, came[i], want[i])
+				}
+			}
+			for i, err := range []error{nil, nil, nil, nil, full, journal.ErrNoCopy} {
+				if !errors.Is(wants[i].Err, err) {
+					t.Errorf("want %d ended with %v, not %v", i, wants[i].Err, err)
+				}
+			}
+			wantError(t, wants[6].Err, "read records 101 to 101 of copy 3, which holds 1 to 100")
+		})
+	}
+}
