@@ -64,7 +64,8 @@ bench-compare: ## how two results of make bench differ: OLD=file NEW=file
 
 .PHONY: bench-docs
 bench-docs: ## docs/performance.md, from the result that is kept in docs/bench
-	$(GO) run ./internal/bench docs docs/bench/result.json > docs/performance.md
+	@mkdir -p bin
+	$(GO) run ./internal/bench docs docs/bench/result.json > bin/performance.md && mv bin/performance.md docs/performance.md
 
 .PHONY: microbench
 microbench: ## the benchmarks of single packages

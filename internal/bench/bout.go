@@ -26,6 +26,7 @@ const (
 	mCPU     = "cpu"     // µs per operation
 	mWritten = "written" // bytes per operation that the processes wrote, by the operating system's count
 	mFlushes = "flushes" // fsyncs, in all processes
+	mShared  = "shared"  // operations per flush
 	mCommits = "commits" // of the journals: group commits
 	mPages   = "pages"   // bytes per operation in the pages the journals wrote, bbolt's own included
 )
@@ -116,6 +117,7 @@ func (f *Figure) flushes(s *load.Sample) {
 		return // the system does not tell
 	}
 	f.note(mFlushes, float64(n))
+	f.note(mShared, float64(s.Ops+s.Late)/max(float64(n), 1))
 	if commits, ours := s.Counts["commits"]; ours {
 		f.note(mCommits, float64(commits))
 		f.note(mPages, float64(s.Counts["disk"])/float64(s.Ops+s.Late))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 
@@ -64,5 +65,19 @@ func TestTableOfGoals(t *testing.T) {
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+// docs/performance.md is what the result kept beside it says.
+func TestDocumentIsOfTheResult(t *testing.T) {
+	r, err := readResult("../../docs/bench/result.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	writeDocument(&want, r)
+	got, err := os.ReadFile("../../docs/performance.md")
+	if err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("docs/performance.md is not of docs/bench/result.json (%v): make bench-docs", err)
 	}
 }

@@ -43,24 +43,13 @@ func writeFigures(w io.Writer, figures []*Figure) {
 			continue
 		}
 		rate := fmt.Sprintf("%s (%s – %s)", f.middle(mRate), number(first(spread(f.Metrics[mRate]))), number(second(spread(f.Metrics[mRate]))))
-		per := ""
-		if n := median(f.Metrics[mFlushes]); n > 0 {
-			per = number(float64(f.Latency.Count()) / sum(f.Metrics[mFlushes]))
-		}
-		t.row(f.Row, f.System, f.Load, rate, f.middle(mP50), f.middle(mP99), f.middle(mCPU), f.middle(mWritten), f.middle(mFlushes), per)
+		t.row(f.Row, f.System, f.Load, rate, f.middle(mP50), f.middle(mP99), f.middle(mCPU), f.middle(mWritten), f.middle(mFlushes), f.middle(mShared))
 	}
 	t.write(w)
 }
 
 func first(a, _ float64) float64  { return a }
 func second(_, b float64) float64 { return b }
-
-func sum(v []float64) (s float64) {
-	for _, x := range v {
-		s += x
-	}
-	return s
-}
 
 // middle is a metric's median, "" when it was not measured.
 func (f *Figure) middle(metric string) string {
