@@ -133,3 +133,16 @@ func NewReach(over interface {
 }, wanted func(raft.ServerID, uint64) bool) raft.Transport {
 	return newReach(over, wanted)
 }
+
+// OpenBallots opens a file of votes over a store.
+func OpenBallots(path string, under interface {
+	raft.LogStore
+	raft.StableStore
+	Close() error
+}) (raft.StableStore, error) {
+	b, err := openBallots(path, under)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}

@@ -78,9 +78,13 @@ func openStore(d *Directory, logger hclog.Logger) (*store, raft.SnapshotStore, e
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("raft store: %w", err)
 	}
-	b, err := openBolt(filepath.Join(folder, "log.bolt"))
+	log, err := openBolt(filepath.Join(folder, "log.bolt"))
 	if err != nil {
 		return nil, nil, err
+	}
+	b, err := openBallots(filepath.Join(folder, "votes"), log)
+	if err != nil {
+		return nil, nil, errors.Join(err, log.Close())
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(folder, snapshotsKept, logger.Named("snapshot"))
 	if err != nil {

@@ -226,9 +226,9 @@ func TestFrozen(t *testing.T) {
 	})
 }
 
-// noise is what the machine may add to a p99 when others work on it too. Whatever waits for the stopped process waits for
-// hundreds of milliseconds.
-const noise = 50 * time.Millisecond
+// judged is how many confirmations a p99 has to be of, before the freeze and meanwhile, to be compared: of fewer it is the luck of a
+// few syncs of a disk that all processes share.
+const judged = 500
 
 func (g *group) freeze(p *chaos.Process) {
 	g.t.Helper()
@@ -244,13 +244,13 @@ func (g *group) freeze(p *chaos.Process) {
 	lasting(*length / 3)
 	before, during := g.load.Latencies(began, stopped, of), g.load.Latencies(stopped, time.Now(), of)
 	g.must(p.Signal(syscall.SIGCONT))
-	if min(len(before), len(during)) < 100 {
+	if min(len(before), len(during)) < judged {
 		g.t.Errorf("invalid run: %d confirmations before and %d while %s was stopped", len(before), len(during), p.ID)
 		return
 	}
 	was, is := before[len(before)*99/100], during[len(during)*99/100]
 	g.t.Logf("%s was stopped: p99 of the shards without a copy there %s before (%d), %s meanwhile (%d)", p.ID, was, len(before), is, len(during))
-	if is > 2*was+noise {
+	if is > 2*was {
 		g.t.Errorf("p99 of the shards that %s has no copy of rose from %s to %s", p.ID, was, is)
 	}
 	g.eventually(60*time.Second, "every shard has its copies again", g.whole)
