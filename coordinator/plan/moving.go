@@ -269,10 +269,17 @@ func (b *batch) copyObstacle(m Move, p *shard.Placement) (Reason, bool) {
 	return "", false
 }
 
+// settled is how often a session must have been renewed before its node is handed a lead: a second. Until then the node may not have
+// the map yet, and a shard that is handed over waits for that.
+const settled = 3
+
 // leadObstacle judges whether the target could lead.
 func (b *batch) leadObstacle(m Move, p *shard.Placement) (Reason, bool) {
 	if p.Node != m.From || p.Wished() {
 		return Surplus, false
+	}
+	if renewals, _ := b.in.State.Renewal(b.view.Members[m.To].Session); renewals < settled {
+		return AwaitTarget, true
 	}
 	if len(p.Copies) == 0 {
 		return "", false
