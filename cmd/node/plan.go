@@ -131,7 +131,8 @@ var whatIfVerb = verb{
 	use:   "what-if --lose NODE,...",
 	short: "what the loss of nodes would mean",
 	long: "Says which shards would stop, which would go on with fewer copies than they should have, and which would lose their last\n" +
-		"copy, if the nodes were lost at once and before anything is repaired.",
+		"copy, if the nodes were lost at once and before anything is repaired. Of those that would stop it names the ones whose type\n" +
+		"has LossyFailover: they go on after a while, without what only the lost copies hold.",
 	example: "muster what-if --lose n2,n3",
 	output: `LOST   STOP  DEGRADED  LAST COPY
 n2,n3  64    0         0
@@ -163,13 +164,14 @@ stop: counter/0, counter/1, counter/2, counter/3, counter/4, counter/5, counter/
 type outlook struct {
 	Lost     []shard.NodeID `json:"lost"`
 	Stop     []string       `json:"stop"`
+	Lossy    []string       `json:"lossy"` // of those in stop
 	Degraded []string       `json:"degraded"`
 	LastCopy []string       `json:"last_copy"`
 }
 
 func outlookOf(v *shard.View, lost []shard.NodeID) outlook {
 	o := plan.WhatIf(&fsm.State{View: v}, lost)
-	return outlook{lost, ids(o.Stops), ids(o.Degraded), ids(o.LastCopy)}
+	return outlook{lost, ids(o.Stops), ids(o.Lossy), ids(o.Degraded), ids(o.LastCopy)}
 }
 
 func ids(list []shard.ID) []string {
@@ -189,7 +191,7 @@ func (o outlook) table(w *columns) {
 	for _, of := range []struct {
 		what string
 		ids  []string
-	}{{"stop", o.Stop}, {"degraded", o.Degraded}, {"last copy", o.LastCopy}} {
+	}{{"stop", o.Stop}, {"degraded", o.Degraded}, {"last copy", o.LastCopy}, {"stop, and go on after a while with a loss", o.Lossy}} {
 		if len(of.ids) > 0 {
 			fmt.Fprintf(w, "%s: %s\n", of.what, first(of.ids))
 		}

@@ -464,6 +464,9 @@ func (w *world) whatIf(f []string) {
 	}
 	o := plan.WhatIf(w.state, lost)
 	fmt.Fprintf(&w.out, "stop: %v\ndegraded: %v\nlose their last copy: %v\n", o.Stops, o.Degraded, o.LastCopy)
+	if len(o.Lossy) > 0 {
+		fmt.Fprintf(&w.out, "go on with a loss: %v\n", o.Lossy)
+	}
 }
 
 // moving are the reasons why a shard that is served is not moved: it may have several.

@@ -8,12 +8,13 @@ import (
 	"muster/shard"
 )
 
-// Outlook is what the loss of nodes would mean. A shard is in at most one of Stops and Degraded; one in LastCopy is in Stops
-// as well. All are in order.
+// Outlook is what the loss of nodes would mean. A shard is in at most one of Stops and Degraded; one in LastCopy or Lossy is in
+// Stops as well. All are in order.
 type Outlook struct {
 	Stops    []shard.ID // could not confirm any more, or find a primary, until nodes come back
 	Degraded []shard.ID // would go on with fewer copies than the type wants
 	LastCopy []shard.ID // no intact copy would be left, on nodes up or down
+	Lossy    []shard.ID // would go on after a while all the same, without what only the lost copies hold
 }
 
 // WhatIf says what would become of the shards if the nodes were lost at once, now: before anything is repaired. Only shards
@@ -58,6 +59,9 @@ func (o *Outlook) judge(v *shard.View, spec shard.Spec, p *shard.Placement, lost
 		return
 	case live < p.WriteQuorum, !leads && !led && live < p.RecoveryQuorum():
 		o.Stops = append(o.Stops, p.Shard)
+		if spec.LossyAfter > 0 && live > 0 {
+			o.Lossy = append(o.Lossy, p.Shard)
+		}
 	case live <= spec.Replicas:
 		o.Degraded = append(o.Degraded, p.Shard)
 	}
