@@ -59,9 +59,11 @@ func (c *Cell) Handle(ctx context.Context, e Envelope) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	out.Digest = e.Digest()
 	if len(out.Events) > 0 {
 		c.seq++
+	}
+	if len(out.Events) > 0 || e.Request.Session != 0 { // of the rest nothing is kept that a retry could be compared with
+		out.Digest = e.Digest()
 	}
 	return out, nil
 }

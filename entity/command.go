@@ -55,7 +55,7 @@ func (c *Command[S, C, R]) Name() string { return c.name }
 // Ask sends the command to an entity and returns its reply. The deadline is that of ctx. Errors are *shard.Error:
 // CodeRefused with the handler's words when it refused; Outcome says whether the command may have taken effect.
 func (c *Command[S, C, R]) Ask(ctx context.Context, to Sender, id ID, command C) (reply R, err error) {
-	e, err := c.Envelope(id, command)
+	e, err := c.envelope(id, command)
 	if err != nil {
 		return reply, err
 	}
@@ -71,7 +71,7 @@ func (c *Command[S, C, R]) Ask(ctx context.Context, to Sender, id ID, command C)
 
 // Tell sends the command to an entity and returns when it is confirmed, without the reply. Errors are those of Ask.
 func (c *Command[S, C, R]) Tell(ctx context.Context, to Sender, id ID, command C) error {
-	e, err := c.Envelope(id, command)
+	e, err := c.envelope(id, command)
 	if err != nil {
 		return err
 	}
@@ -80,12 +80,20 @@ func (c *Command[S, C, R]) Tell(ctx context.Context, to Sender, id ID, command C
 
 // Envelope returns the command ready to be sent. It fails with CodeInvalid on what can never be delivered.
 func (c *Command[S, C, R]) Envelope(id ID, command C) (Envelope, error) {
+	e, err := c.envelope(id, command)
+	if err != nil {
+		return e, err
+	}
+	return e, e.Validate()
+}
+
+// envelope leaves it to the sender to judge what it is given: each does, whoever it comes from.
+func (c *Command[S, C, R]) envelope(id ID, command C) (Envelope, error) {
 	payload, err := c.ask.encode(command)
 	if err != nil {
 		return Envelope{}, shard.Invalid("payload of %s.%s: %v", c.typ.spec.Name, c.name, err)
 	}
-	e := Envelope{Type: c.typ.spec.Name, Entity: id, Command: c.name, Payload: payload}
-	return e, e.Validate()
+	return Envelope{Type: c.typ.spec.Name, Entity: id, Command: c.name, Payload: payload}, nil
 }
 
 // faultOf is what a handler's error becomes. A refusal of another entity that the handler passes on is its own refusal.

@@ -56,7 +56,8 @@ func (e *Envelope) Digest() uint64 {
 //
 // Errors are *shard.Error; their Outcome says whether the command may have taken effect.
 type Sender interface {
-	// Ask returns the entity's reply after everything the reply rests on is confirmed.
+	// Ask returns the entity's reply after everything the reply rests on is confirmed. Like Tell it fails with CodeInvalid on
+	// an envelope that Validate refuses.
 	Ask(ctx context.Context, e Envelope) ([]byte, error)
 	// Tell returns when the command is confirmed, and carries no reply.
 	Tell(ctx context.Context, e Envelope) error

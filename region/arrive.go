@@ -1,8 +1,6 @@
 package region
 
 import (
-	"time"
-
 	"muster/entity"
 	"muster/journal"
 	"muster/replication"
@@ -150,7 +148,7 @@ func faultOf(o *entity.Outcome) *shard.Error { return o.Refusal }
 
 // admit puts a call into its entity's mailbox and starts the handlers if none run.
 func (h *host) admit(c *call) {
-	if c.late(time.Now()) {
+	if c.late() {
 		h.unremembered(c, shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran"))
 		return
 	}

@@ -30,6 +30,7 @@ type ask struct {
 		token  uint64 // of the attempt whose answer is wanted
 		done   bool
 		nudged bool
+		asleep bool // its goroutine has looked for an answer and waits for the signal now
 		reply  []byte
 		fault  *shard.Error
 	}
@@ -46,7 +47,7 @@ func (a *ask) free() {
 	}
 	a.mu.Lock()
 	a.mu.token++
-	a.mu.done, a.mu.nudged, a.mu.reply, a.mu.fault = false, false, nil, nil
+	a.mu.done, a.mu.nudged, a.mu.asleep, a.mu.reply, a.mu.fault = false, false, false, nil, nil
 	a.mu.Unlock()
 	select {
 	case <-a.signal:
@@ -64,8 +65,11 @@ func (a *ask) answer(token uint64, reply []byte, fault *shard.Error) {
 		return
 	}
 	a.mu.done, a.mu.reply, a.mu.fault = true, reply, fault
+	asleep := a.mu.asleep
 	a.mu.Unlock()
-	a.wake()
+	if asleep { // otherwise its goroutine, which may be this one, looks before it waits
+		a.wake()
+	}
 }
 
 func (a *ask) answered() bool {
@@ -94,7 +98,7 @@ func (a *ask) attempt() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.mu.token++
-	a.mu.done, a.mu.nudged, a.mu.reply, a.mu.fault = false, false, nil, nil
+	a.mu.done, a.mu.nudged, a.mu.asleep, a.mu.reply, a.mu.fault = false, false, false, nil, nil
 	return a.mu.token
 }
 
@@ -111,15 +115,7 @@ const (
 // wait returns when the attempt is answered or there is no point in waiting any more.
 func (a *ask) wait(ctx context.Context, epoch shard.Epoch) waited {
 	for {
-		select {
-		case <-a.signal:
-		case <-ctx.Done():
-			return timedOut
-		}
-		a.mu.Lock()
-		done, moved := a.mu.done, a.mu.nudged
-		a.mu.nudged = false
-		a.mu.Unlock()
+		done, moved := a.look()
 		switch {
 		case done:
 			return answered
@@ -128,7 +124,21 @@ func (a *ask) wait(ctx context.Context, epoch shard.Epoch) waited {
 		case moved && a.elsewhere(epoch):
 			return nudged
 		}
+		select {
+		case <-a.signal:
+		case <-ctx.Done():
+			return timedOut
+		}
 	}
+}
+
+// look returns what has happened; when that is not an answer, one that comes from now on signals.
+func (a *ask) look() (done, moved bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	done, moved = a.mu.done, a.mu.nudged
+	a.mu.nudged, a.mu.asleep = false, !done
+	return done, moved
 }
 
 // elsewhere reports whether the map shows a newer epoch than the attempt was sent in, so its answer may never come.

@@ -64,4 +64,4 @@ func (c *call) join(twin *call) {
 }
 
 // late reports whether the caller no longer waits.
-func (c *call) late(now time.Time) bool { return !c.deadline.IsZero() && now.After(c.deadline) }
+func (c *call) late() bool { return !c.deadline.IsZero() && time.Now().After(c.deadline) }

@@ -59,7 +59,7 @@ type Region struct {
 	limits  Limits
 	types   map[shard.TypeName]entity.Definition
 	view    atomic.Pointer[shard.View]
-	owners  table[shard.ID, owner]
+	owners  owners
 	origin  origin
 	peers   *peers
 	workers workers
@@ -106,10 +106,7 @@ func (r *Region) self() route.Self {
 }
 
 // owner returns who runs the shard's commands here, nil for nobody.
-func (r *Region) owner(id shard.ID) owner {
-	o, _ := r.owners.get(id)
-	return o
-}
+func (r *Region) owner(id shard.ID) owner { return r.owners.get(id) }
 
 // Update follows the newest map. It never blocks: what has to be done is handed to whoever owns it.
 func (r *Region) Update(v *shard.View) {

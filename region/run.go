@@ -77,7 +77,7 @@ func (r *run) finish() {
 }
 
 func (r *run) handle(c *call) {
-	if c.late(time.Now()) {
+	if c.late() {
 		c.fault = shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran")
 		return
 	}

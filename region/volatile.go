@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -284,7 +283,7 @@ func (v *volatile) next(r *reign, cell *volatileCell) *call {
 // has ended since does not leave.
 func (v *volatile) handle(r *reign, cell *volatileCell, c *call) {
 	switch {
-	case c.late(time.Now()):
+	case c.late():
 		v.finish(r, c, nil, shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran"))
 		return
 	case r.life.Err() != nil || !v.leased():

@@ -125,6 +125,7 @@ func newLogger(t *terminal, level, name string) (hclog.Logger, error) {
 const farewell = 10 * time.Second
 
 func serve(ctx context.Context, t *terminal, cfg node.Config) error {
+	node.HeapFloor(node.DefaultHeapFloor)
 	err := hostCounter(ctx, &cfg)
 	var n *node.Node
 	if err == nil {

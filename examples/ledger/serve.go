@@ -58,6 +58,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func serveNode(ctx context.Context, cfg node.Config, stdout io.Writer) error {
+	node.HeapFloor(node.DefaultHeapFloor)
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		return err

@@ -41,6 +41,7 @@ type member struct {
 
 // runMember is the program as a member; it returns when stdin ends.
 func runMember(settings string) error {
+	node.HeapFloor(node.DefaultHeapFloor) // as the muster command does
 	m := &member{kinds: map[string]*kind{}, plans: map[string][]entity.ID{}}
 	if err := json.Unmarshal([]byte(settings), &m.settings); err != nil {
 		return fmt.Errorf("settings of the member: %w", err)

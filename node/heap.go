@@ -1,0 +1,13 @@
+package node
+
+// DefaultHeapFloor is what a program that is a node and little else gives HeapFloor.
+const DefaultHeapFloor = 64 << 20
+
+// floor is never written to, so it costs address space and no memory.
+var floor []byte
+
+// HeapFloor has the garbage collector count so many bytes more than are live, and so run the less often: what a node keeps
+// is small beside what it allocates under load, and with a heap of a few megabytes the collector ran a hundred times a
+// second. The process may hold twice that much garbage more. It is the program's to decide, so no node does it by itself.
+// Call it once, at the start.
+func HeapFloor(bytes int) { floor = make([]byte, bytes) }
