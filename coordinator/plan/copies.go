@@ -42,43 +42,28 @@ type porter struct {
 
 // fill moves one copy to the site from the most loaded donor that has one for it.
 func (p *porter) fill(to, low int32, donors *ranking) bool {
-	found := false
-	for p.passed = p.passed[:0]; donors.len() > 0 && !found; {
-		s := donors.top()
-		if p.copies[s] <= low {
-			break
-		}
-		if found = p.shift(s, to); found {
-			donors.fix()
-		} else {
-			p.passed = append(p.passed, s)
-			donors.pop()
-		}
-	}
-	for _, s := range p.passed {
-		donors.push(s)
-	}
-	return found
+	return p.first(donors, func(s int32) bool { return p.copies[s] > low }, func(s int32) bool { return p.shift(s, to) })
 }
 
 // shed moves one copy off the site to the least loaded host that can take it.
 func (p *porter) shed(s, high int32, takers *ranking) bool {
+	return p.first(takers, func(to int32) bool { return p.copies[to] < high }, func(to int32) bool { return p.shift(s, to) })
+}
+
+// first tries the sites in the order of the ranking until one will do or, as those behind do not either, the next does not count.
+func (p *porter) first(r *ranking, counts, try func(s int32) bool) bool {
 	found := false
-	for p.passed = p.passed[:0]; takers.len() > 0 && !found; {
-		to := takers.top()
-		if p.copies[to] >= high {
-			takers.pop()
-			continue
-		}
-		if found = p.shift(s, to); found {
-			takers.fix()
+	for p.passed = p.passed[:0]; !found && r.len() > 0 && counts(r.top()); {
+		if s := r.top(); try(s) {
+			found = true
+			r.fix()
 		} else {
-			p.passed = append(p.passed, to)
-			takers.pop()
+			p.passed = append(p.passed, s)
+			r.pop()
 		}
 	}
-	for _, to := range p.passed {
-		takers.push(to)
+	for _, s := range p.passed {
+		r.push(s)
 	}
 	return found
 }
