@@ -88,6 +88,7 @@ type Driver struct {
 	Times  Times  // may be changed before the first call
 	Budget Budget // likewise
 
+	still  *shard.View          // the newest view, if nothing is to be done about any shard in it whatever the time; nil otherwise
 	shards map[shard.ID]*memory // of shards that are not served, and of those somebody reported on
 	fresh  map[shard.TypeName]*fresh
 	expiry map[shard.SessionID]time.Duration // when Expire was proposed last
@@ -170,12 +171,28 @@ func (d *Driver) Next(in Input) []Step {
 		return nil
 	}
 	b.sessions()
-	for _, name := range slices.Sorted(maps.Keys(b.view.Types)) {
-		b.ofType(b.view.Types[name])
-	}
-	d.forget(b.view)
+	b.shards()
 	b.move()
 	return b.steps()
+}
+
+// shards looks at every shard, except those of types in which there was nothing to do, by the same sessions, and that have not
+// changed since: what is not served is looked at each time, for then the time matters.
+func (b *batch) shards() {
+	still := b.d.still
+	if still == nil || len(b.d.shards) > 0 || still.LastSession != b.view.LastSession || len(still.Sessions) != len(b.view.Sessions) {
+		still = &shard.View{} // sessions only come with a higher number, so the same number of them are the same
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.view.Types)) {
+		if t := b.view.Types[name]; still.Types[name] != t {
+			b.ofType(t)
+		}
+	}
+	b.d.forget(b.view)
+	b.d.still = nil
+	if !b.restless {
+		b.d.still = b.view
+	}
 }
 
 // batch gathers the steps of one Next.
@@ -187,6 +204,7 @@ type batch struct {
 	view  *shard.View
 	loads *loads // counted when first needed
 
+	restless bool // a shard may want something, sooner or later, though the view stays as it is
 	expire   []Step
 	recover  map[shard.Cause]*lot[fsm.Recovery]
 	seals    map[shard.NodeID][]shard.SealItem
@@ -229,6 +247,7 @@ func (b *batch) ofType(t *shard.TypeView) {
 	var unplaced []shard.ID
 	for i, p := range t.Placements {
 		if p == nil {
+			b.restless = true
 			unplaced = append(unplaced, shard.ID{Type: t.Spec.Name, Number: shard.Number(i)})
 			continue
 		}
@@ -239,6 +258,7 @@ func (b *batch) ofType(t *shard.TypeView) {
 
 // ofShard looks at one shard that is placed.
 func (b *batch) ofShard(spec shard.Spec, p *shard.Placement) {
+	b.restless = b.restless || p.Status != shard.Active || p.Floor != 0
 	if p.Status == shard.Active {
 		b.ofActive(p, b.d.shards[p.Shard])
 		b.withdrawFloor(spec, p)

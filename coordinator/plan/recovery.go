@@ -14,6 +14,7 @@ import (
 func (b *batch) ofActive(p *shard.Placement, m *memory) {
 	switch {
 	case b.view.Ended(p.Session):
+		b.restless = true
 		b.beginRecovery(p, b.d.recall(p, b.in.Now), shard.CauseSessionExpired, OwnerGone)
 	case m != nil && m.gaveUp(p):
 		b.beginRecovery(p, b.d.recall(p, b.in.Now), shard.CauseAsked, OwnerAsked)
