@@ -148,7 +148,7 @@ func (d *disk) open(path string, o Options) error {
 func boltOptions() *bolt.Options {
 	return &bolt.Options{
 		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
-		InitialMmapSize: 4 << 30, PageSize: pageSize, // addresses, not memory: a remap would stall every reader
+		MmapFlags: mapWhole, InitialMmapSize: 4 << 30, PageSize: pageSize, // addresses, not memory: a remap would stall every reader
 	}
 }
 

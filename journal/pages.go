@@ -28,6 +28,10 @@ const (
 	maxDepth     = 32
 )
 
+// mapWhole has the kernel map all pages of the file at once, and read in one go those that are not in memory. The walks of Open
+// touch all of them anyway, one fault each: that was two thirds of what they took.
+const mapWhole = syscall.MAP_POPULATE
+
 var order = binary.NativeEndian
 
 // meta is the root of one committed state of the file.
@@ -59,7 +63,7 @@ func checkPages(f *os.File) error {
 	if m.freelist != noFreelist {
 		return fmt.Errorf("%w: a bbolt file of another program", ErrWrongFile)
 	}
-	data, err := syscall.Mmap(int(f.Fd()), 0, int(m.high)*pageSize, syscall.PROT_READ, syscall.MAP_SHARED)
+	data, err := syscall.Mmap(int(f.Fd()), 0, int(m.high)*pageSize, syscall.PROT_READ, syscall.MAP_SHARED|mapWhole)
 	if err != nil {
 		return fmt.Errorf("map: %w", err)
 	}
