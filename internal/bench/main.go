@@ -82,10 +82,11 @@ func runBench(args []string) error {
 	defer os.RemoveAll(own)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() { // its processes end with this one
+	cancelled := context.AfterFunc(ctx, func() { // its processes end with this one
 		os.RemoveAll(own)
 		os.Exit(130)
 	})
+	defer cancelled() // before stop, which ends ctx too
 	if err := b.all(*out); err != nil || *baseline == "" {
 		return err
 	}
