@@ -17,7 +17,7 @@ import (
 
 // Limits. MaxQueuedBytes is the only one its callers must watch; see Backlog.
 const (
-	ChunkSize       = 8160     // bytes of a value: two of them fill four pages of 4 KiB exactly
+	ChunkSize       = 2016     // bytes of a value: two of them fill a page of 4 KiB exactly
 	MaxCommitBytes  = 4 << 20  // entries of one commit; a single larger write is committed alone
 	MaxCommitWrites = 4096     // writes of one commit
 	MaxQueuedBytes  = 64 << 20 // what may wait before callers should stop taking on work

@@ -25,7 +25,7 @@ type pace struct {
 
 // usualPace keeps up with any load, costs a commit at most a few hundred small changes of pages, and moves at most one byte
 // for every three that are appended.
-var usualPace = pace{judgeEvery: 256, tidy: 64, tidyPerKey: 2, moveSpan: 8192, moveFactor: 4, moveBytes: 1 << 20}
+var usualPace = pace{judgeEvery: 1024, tidy: 128, tidyPerKey: 2, moveSpan: 32_768, moveFactor: 4, moveBytes: 1 << 20}
 
 // space is what the file may give back to itself: keys of the log that no copy needs, and generations of what was apart
 // that were replaced. It belongs to Journal.run.

@@ -117,6 +117,7 @@ func measure(b *testing.B, g *group, callers int, ask func(ctx context.Context, 
 	b.ReportMetric(float64(after.Commits-before.Commits), "commits")
 	if writes := after.Writes - before.Writes; writes > 0 {
 		b.ReportMetric(float64(after.Records-before.Records)/float64(writes), "records/write")
+		b.ReportMetric(float64(after.DiskBytes-before.DiskBytes)/float64(after.Records-before.Records), "disk-B/record")
 	}
 	b.ReportMetric(float64((processTime(b)-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
 }
@@ -138,6 +139,7 @@ func (g *group) journals() (sum journal.Stats) {
 		sum.Commits += s.Commits
 		sum.Writes += s.Writes
 		sum.Records += s.Records
+		sum.DiskBytes += s.DiskBytes
 	}
 	return sum
 }
