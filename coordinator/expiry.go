@@ -1,13 +1,11 @@
 package coordinator
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
+	"muster/coordinator/plan"
 	"muster/fsm"
-	"muster/shard"
 )
 
 const (
@@ -20,7 +18,7 @@ func (l *leading) expire(work *life) {
 	tick := time.NewTicker(expiryCheck)
 	defer tick.Stop()
 	for {
-		for _, c := range ended(l.v.machine.state().View, time.Now()) {
+		for _, c := range plan.Ended(l.v.machine.state().View, time.Now().UnixMilli()) {
 			l.lift(work.ctx, c)
 		}
 		select {
@@ -39,26 +37,4 @@ func (l *leading) lift(ctx context.Context, c fsm.Command) {
 		return
 	}
 	l.v.c.log.Info("the time of a setting is over", "command", fsm.NameOf(c), "what", c)
-}
-
-// ended returns the commands that lift what has ended by now. Each names the end it means, so one that an operator changed
-// meanwhile stays.
-func ended(v *shard.View, now time.Time) []fsm.Command {
-	var due []fsm.Command
-	over := func(end int64) bool { return end != 0 && end <= now.UnixMilli() }
-	off := false
-	if over(v.PausedUntil) {
-		due = append(due, &fsm.Pause{On: false, Ended: v.PausedUntil})
-	}
-	var members []shard.Member
-	for _, m := range v.Members {
-		if over(m.Until) {
-			members = append(members, m)
-		}
-	}
-	slices.SortFunc(members, func(a, b shard.Member) int { return cmp.Compare(a.ID, b.ID) })
-	for _, m := range members {
-		due = append(due, &fsm.Mark{Node: m.ID, Maintenance: &off, Ended: m.Until})
-	}
-	return due
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -245,6 +246,8 @@ func (b *batch) obstacle(e errand, s *spending) (why Reason, wait bool) {
 		return AwaitMove, true
 	case balancing && b.in.Now < m.rested[rest{e.Shard, e.Kind}], b.in.Now < m.rested[rest{e.Shard, ""}]:
 		return AwaitCooldown, true
+	case e.Kind == CopyMove && inVain(p):
+		return AwaitCopies, true
 	case e.Kind == CopyMove && (s.learners >= b.d.Budget.Learners || s.perNode[e.To] >= b.d.Budget.PerNode):
 		return AwaitBudget, true
 	case e.Kind == LeadMove && s.wishes >= b.d.Budget.Wishes:
@@ -317,6 +320,18 @@ func (b *batch) propose(m Move) {
 	b.d.moving.rested[rest{m.Shard, m.Kind}] = b.in.Now + b.d.Times.Cooldown
 }
 
+// inVain reports whether a new copy could not join C: no C may be proposed that holds a lost copy, or is smaller than the write
+// quorum, and copies join one at a time. Then only an operator helps, who allows a lower one.
+func inVain(p *shard.Placement) bool {
+	ready := 0
+	for _, c := range p.Copies {
+		if c.State == shard.CopyReady {
+			ready++
+		}
+	}
+	return ready+1 < cmp.Or(p.Floor, p.WriteQuorum)
+}
+
 // spending is what moves under way take of the budget.
 type spending struct {
 	learners, wishes int
@@ -325,12 +340,12 @@ type spending struct {
 }
 
 // spent counts the moves under way. Those of a shard that nobody leads cost nothing, since nobody fills a copy of it; and it
-// may stay without a primary for as long as copies are away, while others need repair.
+// may stay without a primary for as long as copies are away, while others need repair. Nor do copies that cannot join.
 func (b *batch) spent() *spending {
 	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}}
 	for _, f := range b.d.moving.flights {
 		s.busy[f.Shard] = true
-		if p := b.view.Placement(f.Shard); p != nil && p.Status == shard.Active {
+		if p := b.view.Placement(f.Shard); p != nil && p.Status == shard.Active && (f.Kind == LeadMove || !inVain(p)) {
 			s.add(f.Move)
 		}
 	}
