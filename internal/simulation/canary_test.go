@@ -17,15 +17,15 @@ import (
 // the cores themselves know nothing of it.
 var canaries = []canary{
 	{
-		name: "a session is ended when half its lease is over", finds: "acts in epoch", from: 35,
+		name: "a session is ended when half its lease is over", finds: "acts in epoch", from: 128,
 		edits: []edit{{"coordinator/plan/sessions.go", "at+b.d.Times.Lease", "at+b.d.Times.Lease/2"}},
 	},
 	{
-		name: "a new owner does not wait for the old one's lease", finds: "acts in epoch", from: 2183,
+		name: "a new owner does not wait for the old one's lease", finds: "acts in epoch", from: 620,
 		edits: []edit{{"coordinator/plan/recovery.go", "return max(0, m.left+b.d.Times.Lease-b.in.Now)", "return 0"}},
 	},
 	{
-		name: "the recovery quorum is counted over what is left", finds: "I(4|5|6|10):", from: 33,
+		name: "the recovery quorum is counted over what is left", finds: "I(4|5|6|10):", from: 85,
 		edits: []edit{{
 			"shard/placement.go", "return len(p.Copies) - p.WriteQuorum + 1",
 			"n := 0\n\tfor _, c := range p.Copies {\n\t\tif c.State == CopyReady {\n\t\t\tn++\n\t\t}\n\t}\n\treturn n - p.WriteQuorum + 1",
@@ -36,23 +36,46 @@ var canaries = []canary{
 		edits: []edit{{"replication/copy.go", "\t\te.Write = c.log.write(Write{Promise: epoch})", "\t\tc.log.kept = epoch"}},
 	},
 	{
-		name: "a learner is counted", finds: "I5:", from: 2,
+		name: "a learner is counted", finds: "I5:", from: 1,
 		edits: []edit{{
 			"replication/primary.go", "q := l.quorumIn(l.WriteQuorum, func(p *peer) bool { return p.member }, reached)",
 			"q := l.quorumIn(l.WriteQuorum, func(*peer) bool { return true }, reached)",
 		}},
 	},
 	{
-		name: "a step-down is taken back", finds: "I13:", from: 757,
+		name: "a step-down is taken back", finds: "I1[34]:", from: 90,
 		edits: []edit{{"replication/change.go", "\tc.stop(&e)\n\treturn e, true", "\treturn e, true"}},
 	},
 	{
-		name: "a copy is removed by a map that is older than the copy", finds: "I8:", from: 2,
+		name: "a copy is removed by a map that is older than the copy", finds: "I8:", from: 1,
 		edits: []edit{{"region/route/custody.go", "case h.Since == 0 || index < h.Since || h.Creating:", "case h.Creating:"}},
 	},
 	{
-		name: "a learner that is to replace the primary is kept", finds: "I14:", from: 12,
+		name: "a learner that is to replace the primary is kept", finds: "I14:", from: 15,
 		edits: []edit{{"coordinator/plan/flight.go", "case member && c.ID == p.Primary &&", "case false && member && c.ID == p.Primary &&"}},
+	},
+	{
+		name: "an election goes by the length of the logs", finds: "I(4|5|6|10):", from: 100,
+		edits: []edit{
+			{"coordinator/plan/recovery.go", "b.last.Compare(a.last),", "cmp.Compare(b.last.LSN, a.last.LSN),"},
+			{"coordinator/plan/recovery.go", "if a.last.Compare(w.last) <= 0 {", "if a.last.LSN <= w.last.LSN {"},
+		},
+	},
+	{
+		name: "a primary that nobody answers keeps its shard", finds: "I14: no copy answers", from: 195,
+		edits: []edit{{"replication/leadership.go", "return answering < p.WriteQuorum && others", "return false && answering < p.WriteQuorum && others"}},
+	},
+	{
+		name: "a maintenance never ends", finds: "I14:.*setting has not ended", from: 140,
+		edits: []edit{{"coordinator/plan/ended.go", "; over(until) {", "; false && over(until) {"}},
+	},
+	{
+		name: "a log starts after what is not confirmed", finds: "starts? after", from: 1,
+		edits: []edit{{"replication/base.go", "lsn > min(c.log.confirmed, c.log.durable)", "lsn > c.log.last.LSN"}},
+	},
+	{
+		name: "a snapshot is acknowledged before it is durable", finds: "I7:", from: 1,
+		edits: []edit{{"replication/base.go", "l.durable = min(l.durable, shared)", "l.durable = base.LSN"}},
 	},
 }
 

@@ -35,6 +35,19 @@ func (h *host) desire() {
 	}
 }
 
+// deserted asks for another primary when nobody answers this one, and reports whether that is so.
+func (h *host) deserted() bool {
+	t := h.term
+	if t == nil || h.serves == nil || !h.copy.Deserted(t.placement, replication.Patience(h.spec.AckTimeout), h.p.view.Up) {
+		return false
+	}
+	if h.report == nil || h.report.Kind != shard.ReportRecover {
+		h.p.n.w.counts.Deserted++
+	}
+	h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: t.epoch})
+	return true
+}
+
 // tell reports to the leader until the map shows the effect, or something else is to be told.
 func (h *host) tell(r shard.Report) {
 	r.Shard = h.shard

@@ -78,11 +78,12 @@ func (c *checker) leads(h *host, epoch shard.Epoch) {
 	c.w.log("%s: %s: leads epoch %d from %d", h.p.n.id, h.shard, epoch, h.log.end())
 }
 
-// givesUp judges a primary that steps down for good. I13: the copy that is to lead holds all there is, as the primary has it.
+// givesUp judges a primary that steps down for good. I13: the copy that is to lead holds all there is, as the primary has
+// it. One that does not know that its epoch is over hands nothing over: the group refuses it.
 func (c *checker) givesUp(h *host, to shard.CopyID) {
 	t := c.of(h.shard)
 	s := c.copies[to]
-	if end := h.log.end(); s == nil || s.log.end() < end || s.log.at(end) != h.log.at(end) || t.confirmed.end() != end {
+	if end := h.log.end(); h.term.epoch == t.epoch && (s == nil || s.log.end() < end || s.log.at(end) != h.log.at(end) || t.confirmed.end() != end) {
 		c.w.fail("I13: %s epoch %d is handed over to copy %d, which does not hold all %d records", h.shard, h.term.epoch, to, end)
 	}
 	t.given = max(t.given, h.term.epoch)

@@ -75,20 +75,61 @@ func (w *world) stay() {
 	}
 }
 
+// desert cuts one primary off from its copies and from nothing else, and demands that another takes its shard over: it would keep
+// it and confirm nothing. It reports whether there was one to be cut off.
+func (w *world) desert() bool {
+	view := w.raft.state().View
+	p := view.Placement(pick(w, w.setup.ids))
+	ready := 0
+	for _, c := range p.Copies {
+		if c.ID != p.Primary && c.State == shard.CopyReady {
+			ready++
+		}
+	}
+	if p.Status != shard.Active || p.WriteQuorum < 2 || ready < max(p.WriteQuorum, p.RecoveryQuorum()) || w.hopeless(p) {
+		return false
+	}
+	owner := w.node(p.Node)
+	for _, c := range p.Copies {
+		if other := w.node(c.Node); other != owner {
+			w.net.cut[[2]*node{owner, other}], w.net.cut[[2]*node{other, owner}] = true, true
+		}
+	}
+	if l := w.raft.leader; l == nil || l.n == owner || !w.raft.majority(l.n) { // the cut would concern the coordinator too
+		w.net.cut = map[[2]*node]bool{}
+		return false
+	}
+	w.log("%s is cut off from the copies of %s", owner.id, p.Shard)
+	w.ask(p.Shard, owner.process) // something to answer
+	taken := func() bool {
+		now := w.raft.state().View.Placement(p.Shard)
+		return now.Status == shard.Active && now.Node != p.Node
+	}
+	w.until(w.now+w.setup.spec(p.Shard.Type).AckTimeout+15*time.Second, taken)
+	if !taken() {
+		w.fail("I14: no copy answers the primary of %s on %s, and it keeps the shard", p.Shard, p.Node)
+	}
+	w.net.cut = map[[2]*node]bool{}
+	return true
+}
+
+// ask gives a command to a shard through a process.
+func (w *world) ask(id shard.ID, via *process) *operation {
+	c := w.clients[0]
+	op := c.draw()
+	op.shard, op.entity, op.ends = id, "probe", func(*operation) {}
+	via.begin(op, c)
+	return op
+}
+
 // probe demands that every shard that can be served takes a command.
 func (w *world) probe() {
 	var open []*operation
-	c := w.clients[0]
 	via := w.nodes[slices.IndexFunc(w.nodes, func(n *node) bool { return n.process != nil && n.process.adopted() != 0 })].process
 	for _, id := range w.setup.ids {
-		p := w.raft.state().View.Placement(id)
-		if w.hopeless(p) {
-			continue
+		if p := w.raft.state().View.Placement(id); !w.hopeless(p) {
+			open = append(open, w.ask(id, via))
 		}
-		op := c.draw()
-		op.shard, op.entity, op.ends = id, "probe", func(*operation) {}
-		open = append(open, op)
-		via.begin(op, c)
 	}
 	w.until(w.now+probing, func() bool {
 		return !slices.ContainsFunc(open, func(op *operation) bool { return op.kind == 0 })
@@ -106,6 +147,9 @@ func (w *world) awaited() string {
 		if c.op != nil {
 			return "a command is not answered"
 		}
+	}
+	if !w.lifted || w.now < warmUp+unkind+latest {
+		return "what was said before the end of the faults is on its way, or an operator's setting has not ended"
 	}
 	if !w.raft.idle() {
 		return "the group has no leader, or something is proposed"

@@ -35,12 +35,14 @@ type stored struct {
 	promised  shard.Epoch
 	confirmed shard.LSN
 	log       chain
+	staged    *staging // nil for nothing
 }
 
 // chain is a log of records, each with the hash of everything up to it.
 type chain struct {
 	records []replication.Record
 	hashes  []uint64
+	base    shard.LSN // the log starts after it, see shorten.go
 }
 
 func (c *chain) end() shard.LSN { return shard.LSN(len(c.records)) }
@@ -75,8 +77,12 @@ func (c *chain) add(r replication.Record) {
 // state is what the protocol starts from.
 func (s *stored) state() replication.State {
 	st := replication.State{Copy: s.id, Promised: s.promised, Confirmed: min(s.confirmed, s.log.end())}
-	for i := range s.log.records {
-		st.Last = s.log.records[i].Position
+	if base := s.log.base; base > 0 {
+		st.Base = s.log.records[base-1].Position
+		st.Last, st.History = st.Base, shard.History(nil).After(st.Base)
+	}
+	for i := range s.log.records[s.log.base:] {
+		st.Last = s.log.records[int(s.log.base)+i].Position
 		st.History = st.History.Extend(st.Last)
 	}
 	return st
@@ -90,7 +96,17 @@ func (s *stored) apply(w *world, wr *replication.Write) {
 		}
 		s.promised = wr.Promise
 	}
+	if wr.Install.LSN != 0 {
+		if s.staged == nil || s.staged.base != wr.Install {
+			w.fail("copy %d: a snapshot up to %s takes the log's place, and is not staged", s.id, wr.Install)
+		}
+		s.log.replace(s.staged)
+		s.staged = nil
+	}
 	if wr.Truncate != 0 {
+		if wr.Truncate <= s.log.base {
+			w.fail("copy %d: the journal is to be cut at %d, the log starts after %d", s.id, wr.Truncate, s.log.base)
+		}
 		s.log.cut(wr.Truncate)
 	}
 	for i := range wr.Records {

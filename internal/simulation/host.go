@@ -25,6 +25,7 @@ type host struct {
 	retired   bool
 	spec      shard.Spec
 	primacy
+	shortening
 }
 
 // primacy is what a copy has to do with leading its shard.
@@ -61,7 +62,8 @@ func openHost(p *process, s *stored) *host {
 	}
 	return &host{
 		p: p, shard: s.shard, id: s.id, copy: replication.Open(s.shard, state), stored: s, spec: p.n.w.setup.spec(s.shard.Type),
-		confirmed: state.Confirmed, log: chain{slices.Clone(s.log.records), slices.Clone(s.log.hashes)},
+		confirmed: state.Confirmed, log: chain{slices.Clone(s.log.records), slices.Clone(s.log.hashes), s.log.base},
+		shortening: shortening{staged: s.staged, fills: map[shard.CopyID]*filling{}},
 	}
 }
 
@@ -128,6 +130,7 @@ func (h *host) depose() {
 		return
 	}
 	h.term, h.report = nil, nil
+	clear(h.fills)
 	if s := h.serves; s != nil {
 		h.serves = nil
 		s.end()
@@ -145,7 +148,7 @@ func (h *host) run(e replication.Effects) {
 	}
 	w.check.effects(h, &e)
 	if e.Deposed {
-		h.held.Appends = nil
+		h.held.Appends, h.held.Installs = nil, nil
 		h.depose()
 	}
 	switch {
@@ -153,18 +156,26 @@ func (h *host) run(e replication.Effects) {
 		h.held.Merge(e)
 	case w.chance(0.2):
 		h.holding, h.held = true, e
-		h.p.after(w.between(0, 2*time.Millisecond), func() {
-			held := h.held
-			h.holding, h.held = false, replication.Effects{}
-			h.carryOut(held)
-		})
+		h.p.after(w.between(0, 2*time.Millisecond), h.flush)
 	default:
 		h.carryOut(e)
 	}
 }
 
+// flush carries out what was gathered.
+func (h *host) flush() {
+	held := h.held
+	h.holding, h.held = false, replication.Effects{}
+	h.carryOut(held)
+}
+
 // remember keeps the log in memory in step with the copy.
 func (h *host) remember(w *replication.Write) {
+	if w.Install.LSN != 0 {
+		h.p.n.w.check.replaces(h, h.staged)
+		h.log.replace(h.staged)
+		h.staged = nil
+	}
 	if w.Truncate != 0 {
 		h.p.n.w.check.truncates(h, w.Truncate)
 		h.log.cut(w.Truncate)
@@ -183,6 +194,9 @@ func (h *host) carryOut(e replication.Effects) {
 	}
 	if len(e.Appends) > 0 {
 		h.sendAppends(e.Appends)
+	}
+	for _, m := range e.Installs {
+		h.fill(m)
 	}
 	for _, a := range e.Acks {
 		if h.from.epoch == a.Epoch {
@@ -212,8 +226,8 @@ func (h *host) sendAppends(out []replication.Outgoing) {
 		if !found {
 			continue
 		}
-		if o.Through > h.log.end() {
-			w.fail("%s on %s: append through %d, the log ends at %d", h.shard, h.p.n.id, o.Through, h.log.end())
+		if o.Through > h.log.end() || o.Prev.LSN < h.log.base {
+			w.fail("%s on %s: append of %d to %d, the log is %d to %d", h.shard, h.p.n.id, o.Prev.LSN+1, o.Through, h.log.base+1, h.log.end())
 		}
 		m := o.Append
 		m.Records = h.log.records[o.Prev.LSN:max(o.Through, o.Prev.LSN):max(o.Through, o.Prev.LSN)]
@@ -295,9 +309,12 @@ func (p *process) tick() {
 		if h.serves != nil {
 			h.serves.expire()
 		}
-		h.desire()
+		if !h.deserted() {
+			h.desire()
+		}
 		h.recant()
 		h.handOver()
+		h.shorten()
 	}
 	p.tickVolatile()
 }

@@ -36,6 +36,7 @@ func (p *process) lead() {
 	p.leads.driver.Times = w.setup.times
 	p.whileLeading(planEvery, p.plan)
 	p.whileLeading(tendEvery, p.tend)
+	p.whileLeading(time.Second, p.lift)
 	p.leads.driver.Budget = w.setup.budget
 	if p.view.Group == "" {
 		genesis := &fsm.Genesis{Group: "simulated"}
@@ -79,6 +80,14 @@ func (p *process) plan() {
 		if s.Node != "" {
 			p.askToSeal(s.Node, s.Seal)
 		}
+	}
+}
+
+// lift ends what operators had set for some time only.
+func (p *process) lift() {
+	for _, c := range plan.Ended(p.view, p.n.w.wall(p.n)) {
+		p.n.w.counts.Lifted++
+		p.n.w.raft.propose(p, ignored, c)
 	}
 }
 

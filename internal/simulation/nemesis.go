@@ -133,8 +133,8 @@ func (w *world) doubt(n *node) {
 	w.did(Doubt, "%s asks for recovery of what it owns", n.id)
 }
 
-// duel cuts an owner off from the other nodes until another has taken over; then that one dies and the first is back, with a
-// log that may be long and counts for nothing.
+// duel cuts an owner off from the other nodes, with a log full of what it cannot confirm, until another has taken over and perhaps
+// written a little; then that one dies and the first is back, with a log that is long and counts for nothing.
 func (w *world) duel(*node) {
 	pl := w.anyPlacement()
 	if pl == nil || pl.Node == "" {
@@ -143,14 +143,28 @@ func (w *world) duel(*node) {
 	id, first := pl.Shard, w.node(pl.Node)
 	w.part([]*node{first}, w.others(first))
 	w.did(Duel, "about %s: %s is cut off", id, first.id)
-	w.after(w.between(2500*time.Millisecond, 4*time.Second), func() {
-		if w.healed {
-			return
+	if p := first.process; p != nil && p.adopted() != 0 {
+		for range w.dice.IntN(40) {
+			w.ask(id, p)
 		}
-		w.mend()
-		if now := w.raft.state().View.Placement(id); now.Node != "" && now.Node != first.id {
-			w.kill(w.node(now.Node), w.between(500*time.Millisecond, 5*time.Second))
+	}
+	brief := w.between(0, 500*time.Millisecond)
+	w.insist(50*time.Millisecond, 5*time.Second, func(last bool) bool {
+		now := w.raft.state().View.Placement(id)
+		taken := now.Status == shard.Active && now.Node != first.id
+		if w.healed || !last && !taken {
+			return w.healed
 		}
+		w.after(brief, func() {
+			if w.healed {
+				return
+			}
+			w.mend()
+			if taken {
+				w.kill(w.node(now.Node), w.between(500*time.Millisecond, 5*time.Second))
+			}
+		})
+		return true
 	})
 }
 

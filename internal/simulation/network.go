@@ -11,6 +11,9 @@ type network struct {
 	late  float64 // the share of messages that take far longer than the others
 }
 
+// latest is how long the longest message takes.
+const latest = 1500 * time.Millisecond
+
 // open reports whether both directions of a link are.
 func (n *network) open(a, b *node) bool { return !n.cut[[2]*node{a, b}] && !n.cut[[2]*node{b, a}] }
 
@@ -40,7 +43,7 @@ func (w *world) send(from, to *node, deliver func(*process)) {
 // delay draws how long a message takes.
 func (w *world) delay() time.Duration {
 	if w.chance(w.net.late) {
-		return w.between(5*time.Millisecond, 1500*time.Millisecond)
+		return w.between(5*time.Millisecond, latest)
 	}
 	return w.between(100*time.Microsecond, 4*time.Millisecond)
 }

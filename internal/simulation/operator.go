@@ -76,7 +76,9 @@ func (p *process) stop() {
 			v.dismiss(v.placement.Epoch)
 		}
 	}
-	p.ask(&fsm.Depart{Session: p.session.id}, func(fsm.Verdict, shard.Index) {})
+	if p.session.id != 0 {
+		p.ask(&fsm.Depart{Session: p.session.id}, func(fsm.Verdict, shard.Index) {})
+	}
 	w, n := p.n.w, p.n
 	w.after(w.between(0, 200*time.Millisecond), func() {
 		if n.process == p {
@@ -231,13 +233,13 @@ func (w *world) wall(n *node) int64 {
 }
 
 // lift takes back, again and again until the map shows it, what operators had said of nodes, but for the drains that the run
-// goes on with.
+// goes on with. What has an end must end by itself.
 func (w *world) lift() {
 	off := false
 	w.insist(300*time.Millisecond, settleTime, func(bool) bool {
 		v := w.raft.state().View
 		idle := !v.Paused && w.raft.idle()
-		if v.Paused {
+		if v.Paused && v.PausedUntil == 0 {
 			w.order(&fsm.Pause{})
 		}
 		for _, n := range w.nodes {
@@ -246,7 +248,7 @@ func (w *world) lift() {
 			if m.Cordoned {
 				c.Cordoned = &off
 			}
-			if m.Maintenance {
+			if idle = idle && m.Until == 0; m.Maintenance && m.Until == 0 {
 				c.Maintenance = &off
 			}
 			if m.Draining && !w.drains[n.id] {
@@ -257,6 +259,7 @@ func (w *world) lift() {
 				w.order(c)
 			}
 		}
+		w.lifted = w.lifted || idle
 		return idle
 	})
 }

@@ -29,7 +29,17 @@ type setup struct {
 type counts struct {
 	reconfigs, learners, wishes, pauses, handOffs, volatileHandOffs, stalled, retired, seats, releases int
 
+	Rare
 	placements int // changes after the faults, of shards that are not stuck
+}
+
+// Rare is what does not happen in every run.
+type Rare struct {
+	Deserted int // primaries that gave way because nobody answered them
+	Lifted   int // settings of operators whose time was over
+
+	Shortened int // logs that were made to start later
+	Installed int // shard snapshots that took a log's place
 }
 
 // Result is what a run showed.
@@ -48,6 +58,7 @@ type Result struct {
 	Stuck    int // shards that had lost too many copies to go on
 	Acts     [Acts]int
 	Took     time.Duration // simulated
+	Rare
 }
 
 // The phases of a run.
@@ -163,6 +174,9 @@ func (w *world) run() {
 	w.until(warmUp+unkind, never)
 	w.heal()
 	w.settle()
+	if w.chance(0.15) && w.desert() {
+		w.settle()
+	}
 	w.probe()
 	w.settle()
 	w.stay()
@@ -204,7 +218,7 @@ func (w *world) planned(c fsm.Command) {
 func (w *world) result() Result {
 	r := Result{
 		Digest: w.digest, Entries: len(w.raft.entries) - 1, Took: w.now, Acts: w.acted, Changes: w.counts.reconfigs,
-		Handed: w.counts.handOffs + w.counts.volatileHandOffs, Retired: w.counts.retired, Seats: w.counts.seats, Releases: w.counts.releases,
+		Handed: w.counts.handOffs + w.counts.volatileHandOffs, Retired: w.counts.retired, Seats: w.counts.seats, Releases: w.counts.releases, Rare: w.counts.Rare,
 	}
 	for _, c := range w.clients {
 		for _, op := range c.ended {
@@ -235,6 +249,8 @@ func (r *Result) Add(o Result) {
 	for a := range r.Acts {
 		r.Acts[a] += o.Acts[a]
 	}
+	r.Deserted, r.Lifted = r.Deserted+o.Deserted, r.Lifted+o.Lifted
+	r.Shortened, r.Installed = r.Shortened+o.Shortened, r.Installed+o.Installed
 }
 
 // String is a line of totals.
@@ -244,6 +260,6 @@ func (r Result) String() string {
 		names = append(names, fmt.Sprintf("%s %d", a, r.Acts[a]))
 	}
 	return fmt.Sprintf("%s simulated, %d entries, %d epochs, %d changes of C, %d hand-offs, %d copies retired, %d changes of voters, "+
-		"%d barriers opened, %d shards stuck for want of copies; %d commands done, %d unknown, %d refused; %s",
-		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
+		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d settings over, %d logs shortened, %d snapshots installed; %d commands done, %d unknown, %d refused; %s",
+		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Lifted, r.Shortened, r.Installed, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
 }

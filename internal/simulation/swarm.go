@@ -88,6 +88,8 @@ type swarm struct {
 	target float64       // the share of copies wished to lead that die
 	drift  bool
 
+	shorten float64 // the share of a copy's ticks at which its log is to start later
+
 	slowHandlers float64 // the share of commands whose handlers take a while
 	barriers     bool
 }
@@ -112,6 +114,9 @@ func (w *world) drawSwarm() swarm {
 		s.target = 0.5 * w.dice.Float64()
 	}
 	if w.chance(0.5) {
+		s.shorten = 0.3 * w.dice.Float64()
+	}
+	if w.chance(0.5) {
 		s.slowHandlers = 0.3 * w.dice.Float64()
 	}
 	return s
@@ -130,8 +135,8 @@ func (s *swarm) String() string {
 			names = append(names, fmt.Sprintf("%s×%d", a, n))
 		}
 	}
-	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, drift %t, barriers %t",
-		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.drift, s.barriers)
+	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, logs shortened %.2f, drift %t, barriers %t",
+		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.shorten, s.drift, s.barriers)
 }
 
 // disturb does something now and plans the next.

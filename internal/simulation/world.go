@@ -7,8 +7,8 @@
 // shard that can be recovered is served again and that its copies agree, and it judges the clients' history.
 //
 // What is where: world.go is time, chance and the trace; network.go, disk.go and raft.go are what the cluster runs on;
-// node.go, session.go and leader.go are a node's control plane; custody.go, host.go, change.go, serve.go and volatile.go its
-// shards; client.go and meet.go are the users, nemesis.go the faults, operator.go the operators, swarm.go what a seed has of
+// node.go, session.go and leader.go are a node's control plane; custody.go, host.go, change.go, shorten.go, serve.go and volatile.go
+// its shards; client.go and meet.go are the users, nemesis.go the faults, operator.go the operators, swarm.go what a seed has of
 // both; check.go, rendezvous.go, history.go and converge.go are the judges; run.go puts it together.
 package simulation
 
@@ -55,6 +55,7 @@ type phase struct {
 	unstuck bool                  // one of those has changed since
 	healed  bool                  // the second phase
 	resting bool                  // nobody begins anything new
+	lifted  bool                  // what operators had said is taken back
 }
 
 // event is something that happens at a moment. Events of one moment happen in the order in which they were planned.
