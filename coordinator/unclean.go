@@ -66,10 +66,7 @@ func (v *voter) promote(ctx context.Context, p *shard.Placement) (Stage, []strin
 		err = v.proposeOne(ctx, &fsm.BeginAnew{Items: []fsm.Placing{{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Nodes: e.Anew}}})
 		return StageWaiting, nil, err
 	}
-	err = v.proposeOne(ctx, &fsm.Promote{Items: []fsm.Promotion{
-		{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Copy: e.Chosen, Base: e.Base},
-	}})
-	return StageWaiting, nil, err
+	return StageWaiting, nil, v.proposeOne(ctx, plan.Forsaking(e))
 }
 
 func asideNotes(p *shard.Placement) []string {

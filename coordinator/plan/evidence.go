@@ -54,6 +54,15 @@ func (d *Driver) Evidence(in Input, id shard.ID) Evidence {
 	return b.evidence(p, m)
 }
 
+// Forsaking is the command that has a shard go on with the chosen copy alone, nil while there is an obstacle, none to choose, or the process that
+// served last may still confirm.
+func Forsaking(e Evidence) fsm.Command {
+	if e.Obstacle.Reason != "" || e.Chosen == 0 || e.Quiet > 0 {
+		return nil
+	}
+	return &fsm.Promote{Items: []fsm.Promotion{{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Copy: e.Chosen, Base: e.Base}}}
+}
+
 // evidence puts together what is known. The memory is that of the very placement, nil when there is none yet.
 func (b *batch) evidence(p *shard.Placement, m *memory) Evidence {
 	e := Evidence{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Status: p.Status}

@@ -43,7 +43,7 @@ var canaries = []canary{
 		}},
 	},
 	{
-		name: "a step-down is taken back", finds: "I1[34]:", from: 90,
+		name: "a step-down is taken back", finds: "I(6|13|14):", from: 2300,
 		edits: []edit{{"replication/change.go", "\tc.stop(&e)\n\treturn e, true", "\treturn e, true"}},
 	},
 	{
@@ -55,7 +55,7 @@ var canaries = []canary{
 		edits: []edit{{"coordinator/plan/flight.go", "case member && c.ID == p.Primary &&", "case false && member && c.ID == p.Primary &&"}},
 	},
 	{
-		name: "an election goes by the length of the logs", finds: "I(4|5|6|10):", from: 100,
+		name: "an election goes by the length of the logs", finds: "I\\d+:", from: 100,
 		edits: []edit{
 			{"coordinator/plan/recovery.go", "b.last.Compare(a.last),", "cmp.Compare(b.last.LSN, a.last.LSN),"},
 			{"coordinator/plan/recovery.go", "if a.last.Compare(w.last) <= 0 {", "if a.last.LSN <= w.last.LSN {"},
@@ -72,6 +72,14 @@ var canaries = []canary{
 	{
 		name: "a log starts after what is not confirmed", finds: "starts? after", from: 1,
 		edits: []edit{{"replication/base.go", "lsn > min(c.log.confirmed, c.log.durable)", "lsn > c.log.last.LSN"}},
+	},
+	{
+		name: "a shard goes on with one copy while its primary may confirm", finds: "I\\d+:", from: 1225,
+		edits: []edit{{"coordinator/plan/evidence.go", ` || e.Quiet > 0 {`, ` {`}},
+	},
+	{
+		name: "a write quorum that was lowered stays so", finds: "it could be higher", from: 1,
+		edits: []edit{{"shard/placement.go", "return max(q.Now, min(q.Full, copies))", "return q.Now"}},
 	},
 	{
 		name: "a snapshot is acknowledged before it is durable", finds: "I7:", from: 1,

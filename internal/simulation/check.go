@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"time"
+
 	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
@@ -28,6 +30,8 @@ type truth struct {
 	output    serving // of a volatile shard
 
 	reconfigured shard.ConfigVersion // the newest that a change of C made
+	forsaken     shard.Epoch         // the newest that began with one copy alone
+	lost         time.Duration       // when confirmed records were given up last, 0 for never
 }
 
 func newChecker(w *world) *checker {
@@ -62,6 +66,7 @@ func (c *checker) placed(changed []shard.Placement) {
 			c.w.fail("I2: %s goes back from epoch %d version %d to %d, %d", p.Shard, t.epoch, t.version, p.Epoch, p.Version)
 		}
 		t.epoch, t.version = p.Epoch, p.Version
+		c.forsaken(p)
 	}
 }
 

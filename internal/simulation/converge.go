@@ -231,6 +231,9 @@ func (w *world) missing(p *shard.Placement) string {
 	if want := min(spec.Replicas+1, open); len(intact) < want {
 		return fmt.Sprintf("%s: %d of %d copies are intact", p.Shard, len(intact), want)
 	}
+	if p.WriteQuorum < spec.WriteQuorum() && len(intact) >= spec.WriteQuorum() {
+		return fmt.Sprintf("%s writes to %d of %d copies, its type wants %d", p.Shard, p.WriteQuorum, len(intact), spec.WriteQuorum())
+	}
 	confirmed := &w.check.of(p.Shard).confirmed
 	for _, s := range intact {
 		if s.log.end() != confirmed.end() || s.log.at(s.log.end()) != confirmed.at(confirmed.end()) {
@@ -249,7 +252,9 @@ func (w *world) misplaced(view *shard.View, p *shard.Placement) string {
 	}
 	for _, n := range w.nodes {
 		for _, s := range n.disk.copies {
-			if _, member := p.Copy(s.id); s.shard == p.Shard && !member && !n.absent {
+			_, member := p.Copy(s.id)
+			_, aside := p.KeptAside(s.id)
+			if s.shard == p.Shard && !member && !aside && !n.absent {
 				return fmt.Sprintf("%s: %s still has copy %d, which nobody counts on", p.Shard, n.id, s.id)
 			}
 		}

@@ -43,8 +43,8 @@ func (w *world) judge() {
 	}
 	slices.SortStableFunc(ops, func(a, b *operation) int { return int(a.ended - b.ended) })
 	for _, op := range ops {
-		if w.setup.spec(op.shard.Type).Volatile {
-			continue
+		if w.setup.spec(op.shard.Type).Volatile || op.began <= w.check.of(op.shard).lost {
+			continue // it says nothing, or what it says was given up
 		}
 		if op.read {
 			h.read(op)
@@ -53,7 +53,7 @@ func (w *world) judge() {
 		}
 	}
 	for _, op := range ops {
-		if place, found := h.place[op.value]; found && !op.read {
+		if place, found := h.place[op.value]; found && !op.read && op.began > w.check.of(op.shard).lost {
 			h.order(op, place)
 		}
 	}

@@ -40,6 +40,8 @@ type Rare struct {
 
 	Shortened int // logs that were made to start later
 	Installed int // shard snapshots that took a log's place
+	Forsaken  int // shards that went on with one copy alone
+	Lost      int // of those, without confirmed records
 }
 
 // Result is what a run showed.
@@ -174,6 +176,9 @@ func (w *world) run() {
 	w.until(warmUp+unkind, never)
 	w.heal()
 	w.settle()
+	if w.chance(0.5) && w.rescue() {
+		w.settle()
+	}
 	if w.chance(0.15) && w.desert() {
 		w.settle()
 	}
@@ -251,6 +256,7 @@ func (r *Result) Add(o Result) {
 	}
 	r.Deserted, r.Lifted = r.Deserted+o.Deserted, r.Lifted+o.Lifted
 	r.Shortened, r.Installed = r.Shortened+o.Shortened, r.Installed+o.Installed
+	r.Forsaken, r.Lost = r.Forsaken+o.Forsaken, r.Lost+o.Lost
 }
 
 // String is a line of totals.
@@ -260,6 +266,6 @@ func (r Result) String() string {
 		names = append(names, fmt.Sprintf("%s %d", a, r.Acts[a]))
 	}
 	return fmt.Sprintf("%s simulated, %d entries, %d epochs, %d changes of C, %d hand-offs, %d copies retired, %d changes of voters, "+
-		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d settings over, %d logs shortened, %d snapshots installed; %d commands done, %d unknown, %d refused; %s",
-		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Lifted, r.Shortened, r.Installed, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
+		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d settings over, %d logs shortened, %d snapshots installed, %d shards gone on with one copy, %d with a loss; %d commands done, %d unknown, %d refused; %s",
+		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Lifted, r.Shortened, r.Installed, r.Forsaken, r.Lost, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
 }

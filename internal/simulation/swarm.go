@@ -38,6 +38,8 @@ const (
 	Join
 	RemoveNode
 	TransferLead
+	Lower
+	Forsake
 	Acts // how many there are
 )
 
@@ -73,6 +75,8 @@ var acts = [Acts]struct {
 	Join:         {"join", 2, (*world).join},
 	RemoveNode:   {"remove", 1, (*world).removeNode},
 	TransferLead: {"transfer", 1, (*world).transferLead},
+	Lower:        {"degrade", 3, (*world).lower},
+	Forsake:      {"recover", 3, (*world).forsake},
 }
 
 // String is the act's name.
