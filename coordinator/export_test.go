@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -145,4 +146,12 @@ func OpenBallots(path string, under interface {
 		return nil, err
 	}
 	return b, nil
+}
+
+// Rest lets a watcher that was sent everything up to index rest, and returns how long it did.
+func (m Machine) Rest(ctx context.Context, index shard.Index) time.Duration {
+	began := time.Now()
+	w := &watcher{v: &voter{machine: m.machine}, from: index, sent: began}
+	w.rest(ctx)
+	return time.Since(began)
 }

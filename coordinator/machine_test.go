@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -195,3 +196,24 @@ type memorySink struct{ bytes.Buffer }
 func (*memorySink) ID() string    { return "memory" }
 func (*memorySink) Cancel() error { return nil }
 func (*memorySink) Close() error  { return nil }
+
+// A watcher rests after news that is no change, so that renewals cost one event now and then. A change that comes meanwhile does
+// not wait for the end of that: a shard that is handed over may be waiting for it.
+func TestAChangeEndsTheRestOfAWatcher(t *testing.T) {
+	for change, want := range map[fsm.Command]time.Duration{
+		&fsm.RequireQuorum{Members: 1}:                            0,
+		&fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 1}}}: 20 * time.Millisecond,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(t)
+			s.register()
+			rested := make(chan time.Duration, 1)
+			go func() { rested <- s.Rest(t.Context(), 2) }()
+			synctest.Wait()
+			s.run(change)
+			if got := <-rested; got != want {
+				t.Errorf("%s: rested for %s, want %s", fsm.NameOf(change), got, want)
+			}
+		})
+	}
+}

@@ -87,18 +87,29 @@ func (w *watcher) run(ctx context.Context, draining <-chan struct{}) error {
 		case <-leaders:
 		case <-news:
 		}
-		due = w.rest(ctx)
+		w.rest(ctx)
+		due = true
 	}
 }
 
 // rest lets a moment pass when the news is no change of the map, so that a busy group does not send an event for each
-// entry. It reports whether an event is due.
-func (w *watcher) rest(ctx context.Context) bool {
-	if u := w.v.machine.since(w.from); len(u.deltas) > 0 || u.whole != nil {
-		return true
+// entry. A change ends it at once.
+func (w *watcher) rest(ctx context.Context) {
+	over := time.NewTimer(watchPace - time.Since(w.sent))
+	defer over.Stop()
+	for {
+		news := w.v.machine.news.listen()
+		if u := w.v.machine.since(w.from); len(u.deltas) > 0 || u.whole != nil {
+			return
+		}
+		select {
+		case <-news:
+		case <-over.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
-	pause(ctx, watchPace-time.Since(w.sent))
-	return true
 }
 
 // step sends what is new, or a sign of life when due. More is false when this voter is behind the watcher.
