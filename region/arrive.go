@@ -3,18 +3,8 @@ package region
 import (
 	"muster/entity"
 	"muster/journal"
-	"muster/replication"
 	"muster/shard"
 )
-
-// proposal gathers the records of one batch and the calls that caused them.
-type proposal struct {
-	records []replication.Record
-	calls   []*call // one for each record; nil for a snapshot
-	bodies  []byte
-	size    int // of the last batch's bodies, about what the next one takes
-	count   int // of its records
-}
 
 // arrive admits a call to its entity, unless it is a duplicate or this copy does not serve.
 func (h *host) arrive(c *call) {

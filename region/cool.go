@@ -82,10 +82,7 @@ func (s *coldStep) finish(h *host, now time.Duration) {
 		if r := h.cells.residents[taken.entity]; r != nil {
 			r.snapped = max(r.snapped, taken.seq)
 		}
-		p.calls = append(p.calls, nil)
-		p.records = append(p.records, replication.Record{
-			Kind: replication.KindSnapshot, Entity: taken.entity, Seq: taken.seq, Body: taken.state,
-		})
+		p.put(replication.Record{Kind: replication.KindSnapshot, Entity: taken.entity, Seq: taken.seq, Body: taken.state}, nil)
 	}
 	h.propose(now)
 	h.flush()

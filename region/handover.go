@@ -66,7 +66,7 @@ func (h *host) stalled() {
 
 // drained reports whether no handler runs and every output has left.
 func (h *host) drained() bool {
-	if h.outputs.len() > 0 || len(h.term.proposal.records) > 0 || h.storage.confirmed < h.storage.last {
+	if h.outputs.len() > 0 || h.term.proposal.pending() > 0 || h.storage.confirmed < h.storage.last {
 		return false
 	}
 	for _, r := range h.cells.residents {

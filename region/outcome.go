@@ -30,27 +30,10 @@ func (h *host) collect(b *batch, now time.Duration) {
 	}
 }
 
-// add makes the record of a command.
-func (p *proposal) add(c *call) {
-	// The bodies of a batch share memory. When it grows, those written before keep the old piece.
-	if p.bodies == nil {
-		p.bodies = make([]byte, 0, p.size+p.size/4+c.outcome.EncodedSize())
-		p.records = make([]replication.Record, 0, p.count+p.count/4+1)
-	}
-	from := len(p.bodies)
-	p.bodies = c.outcome.Append(p.bodies)
-	p.calls = append(p.calls, c)
-	p.records = append(p.records, replication.Record{
-		Kind: replication.KindCommand, Entity: c.env.Entity, Seq: c.seq,
-		Request: c.env.Request, Floor: c.env.Floor,
-		Body: p.bodies[from:len(p.bodies):len(p.bodies)],
-	})
-}
-
 // propose hands the gathered records to the protocol and holds the replies back.
 func (h *host) propose(now time.Duration) {
 	p := &h.term.proposal
-	if len(p.records) == 0 {
+	if p.pending() == 0 {
 		return
 	}
 	effects, err := h.protocol.Propose(p.records)
@@ -77,7 +60,7 @@ func (h *host) propose(now time.Duration) {
 			c.state = nil
 		}
 	}
-	*p = proposal{calls: p.calls[:0], size: len(p.bodies), count: len(p.records)}
+	p.lend()
 	h.do(effects)
 }
 
@@ -162,10 +145,7 @@ func (h *host) snapshots(now time.Duration) {
 		if !h.storage.heads.wants(s.entity, s.seq) {
 			continue // one was taken for the log's sake meanwhile, and is confirmed
 		}
-		t.proposal.calls = append(t.proposal.calls, nil)
-		t.proposal.records = append(t.proposal.records, replication.Record{
-			Kind: replication.KindSnapshot, Entity: s.entity, Seq: s.seq, Body: s.state,
-		})
+		t.proposal.put(replication.Record{Kind: replication.KindSnapshot, Entity: s.entity, Seq: s.seq, Body: s.state}, nil)
 	}
 	h.propose(now)
 }

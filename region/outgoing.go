@@ -62,6 +62,9 @@ func (h *host) flush() {
 	if e.Write != nil {
 		h.write(e.Write)
 	}
+	if h.term != nil {
+		h.term.proposal.written()
+	}
 	h.storage.confirm(e.Confirmed)
 	var s span
 	for i := range e.Appends {
