@@ -51,9 +51,6 @@ func (b *bench) durableCallers() []int {
 	}
 	if b.wanted("P1") {
 		levels = append(levels, 64)
-		if !b.quick {
-			levels = append(levels, 256)
-		}
 	}
 	levels = append(levels, 1024) // P13 and P14 are of this one
 	if b.wanted("P1") {
