@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 
@@ -210,6 +211,9 @@ func (j *Journal) viewApart(copy shard.CopyID, fn func(b *bolt.Bucket, generatio
 		err = j.view(func(tx *bolt.Tx) error {
 			return fn(tx.Bucket(apartBucket), binary.BigEndian.AppendUint64(nil, before))
 		})
+		if errors.Is(err, ErrClosed) {
+			return err
+		}
 		if err != nil {
 			return j.spoil(copy, fmt.Sprintf("what it keeps apart: %v", err))
 		}

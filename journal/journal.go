@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"muster/replication"
 	"muster/shard"
@@ -357,7 +358,12 @@ func (j *Journal) signal() {
 	}
 }
 
-// view runs fn in a read transaction; a fault of the mapped file is an error, not the end of the process.
+// view runs fn in a read transaction; a fault of the mapped file is an error, not the end of the process. After Close it fails
+// with ErrClosed, which says nothing about what the file holds.
 func (j *Journal) view(fn func(*bolt.Tx) error) error {
-	return j.disk.guard(func() error { return j.disk.db.View(fn) })
+	err := j.disk.guard(func() error { return j.disk.db.View(fn) })
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
 }

@@ -282,6 +282,26 @@ func TestCreateRemove(t *testing.T) {
 	must(t, j.Close())
 }
 
+// A closed journal says that it is closed, and not that what it holds is damaged.
+func TestReadAfterClose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, journal.Options{})
+	create(t, j, 1)
+	write(t, j, 1, replication.Write{Records: records(1, 1, 1, 3, 100)})
+	must(t, j.Close())
+	_, read := j.Read(1, 1, 3, 1<<20)
+	_, _, entity := j.Entity(1, "e")
+	_, _, apart := j.Apart(1, replication.Key{}, 1<<20)
+	for _, err := range []error{read, entity, apart} {
+		if !errors.Is(err, journal.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+	if c := j.Copies()[0]; c.Damaged != nil {
+		t.Errorf("the copy is %v", c.Damaged)
+	}
+}
+
 // While one commit is under way everything that arrives gathers for the next; done functions come in order; a
 // journal without work commits a lone write by itself.
 func TestGroupCommit(t *testing.T) {

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -14,8 +15,8 @@ import (
 const scanBytes = 1 << 20
 
 // Read returns durable records first to last of a copy, as many as fit into maxBytes of encoding and at least one. They
-// share no memory with the journal. It fails with ErrCompacted when the log starts after first by now. A record that fails its
-// checksum is a *DamagedError and makes the copy damaged.
+// share no memory with the journal. It fails with ErrCompacted when the log starts after first by now, and with ErrClosed after
+// Close. A record that fails its checksum is a *DamagedError and makes the copy damaged.
 func (j *Journal) Read(copy shard.CopyID, first, last shard.LSN, maxBytes int) ([]replication.Record, error) {
 	for {
 		places, err := j.places(copy, first, last, maxBytes)
@@ -23,8 +24,8 @@ func (j *Journal) Read(copy shard.CopyID, first, last shard.LSN, maxBytes int) (
 			return nil, err
 		}
 		records, err := j.read(copy, first, places)
-		if err == nil {
-			return records, nil
+		if err == nil || errors.Is(err, ErrClosed) {
+			return records, err
 		}
 		if !j.gone(places[0]) {
 			return nil, j.spoil(copy, fmt.Sprintf("records from %d on: %v", first, err))
