@@ -50,8 +50,6 @@ func sweep(t testing.TB, j *journal.Journal, size int, wants []journal.Want, sto
 	return came
 }
 
-func goOn(int, *replication.Record) error { return nil }
-
 // Wants of several copies, some of them for the same records, and records that span values: each want gets just what it asked
 // for, in order. A want that its receiver ends, one of a missing copy and one of records that are not there end alone.
 func TestSweep(t *testing.T) {

@@ -9,5 +9,9 @@ var floor []byte
 // HeapFloor has the garbage collector count so many bytes more than are live, and so run the less often: what a node keeps
 // is small beside what it allocates under load, and with a heap of a few megabytes the collector ran a hundred times a
 // second. The process may hold twice that much garbage more. It is the program's to decide, so no node does it by itself.
-// Call it once, at the start.
-func HeapFloor(bytes int) { floor = make([]byte, bytes) }
+// A floor that was set is only ever raised. Call it at the start; it is not safe for concurrent use.
+func HeapFloor(bytes int) {
+	if bytes > len(floor) {
+		floor = make([]byte, bytes)
+	}
+}
