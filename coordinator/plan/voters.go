@@ -206,7 +206,10 @@ func (b *ballot) change() (step VoterStep, due bool) {
 	if i := slices.IndexFunc(b.Seats, func(s Seat) bool { return !s.Voter }); i >= 0 {
 		return b.newcomer(b.Seats[i], gone, why), true
 	}
+	_, found := b.candidate(Seat{})
 	switch {
+	case vacant && !found && gone.Node != "":
+		return b.dismiss(gone, why), true // that makes the number odd, and its address free
 	case vacant:
 		return b.add(Seat{}, SeatVacant), true
 	case gone.Node != "":
