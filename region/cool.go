@@ -79,7 +79,7 @@ func (s *coldStep) finish(h *host, now time.Duration) {
 		if heads := &h.storage.heads; !heads.wants(taken.entity, taken.seq) || heads.logged(taken.entity, taken.seq) {
 			continue // the entity's handlers have taken one meanwhile
 		}
-		if r := h.cells.residents[taken.entity]; r != nil {
+		if r := h.cells.residents[taken.entity]; r != nil && r.run == nil { // a run counts for itself, from where it began
 			r.snapped = max(r.snapped, taken.seq)
 		}
 		p.put(replication.Record{Kind: replication.KindSnapshot, Entity: taken.entity, Seq: taken.seq, Body: taken.state}, nil)
