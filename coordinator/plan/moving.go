@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -329,7 +328,7 @@ func inVain(p *shard.Placement) bool {
 			ready++
 		}
 	}
-	return ready+1 < cmp.Or(p.Floor, p.WriteQuorum)
+	return p.Quorums(p.WriteQuorum).For(ready+1) == 0
 }
 
 // spending is what moves under way take of the budget.
