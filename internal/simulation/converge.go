@@ -156,8 +156,8 @@ func (w *world) awaited() string {
 	}
 	view := w.raft.state().View
 	for _, n := range w.nodes {
-		if p := n.process; !n.absent && (p == nil || p.stopping || p.adopted() == 0 || !view.Up(n.id)) || n.leaving {
-			return fmt.Sprintf("node %s is not up", n.id)
+		if p := n.process; !n.absent && (p == nil || p.stopping || !p.leased() || !view.Up(n.id)) || n.leaving {
+			return fmt.Sprintf("node %s is not up, or its lease has run out and nobody has ended its session yet", n.id)
 		}
 		if d := n.disk; w.now < n.paused || d.busy && d.ends > w.now+10*time.Millisecond {
 			return fmt.Sprintf("node %s still pauses, or its disk does", n.id)

@@ -23,7 +23,7 @@ func (w *world) killOne(n *node) {
 
 func (w *world) pause(n *node) {
 	d := w.between(50*time.Millisecond, 4*time.Second)
-	n.paused = w.now + d
+	n.paused = max(n.paused, w.now+d) // what waits for the end of an earlier one knows of no other
 	w.did(PauseNode, "%s for %s", n.id, d)
 }
 

@@ -38,6 +38,9 @@ type grant struct {
 // margin is what the node takes off its lease, because clocks drift apart.
 const margin = lease/100 + 100*time.Millisecond
 
+// leased reports whether the process has a session whose lease holds.
+func (p *process) leased() bool { return p.adopted() != 0 && p.n.local() < p.session.until }
+
 // register opens a session, and repeats that until one is open. The same nonce goes with each repetition.
 func (p *process) register() {
 	s := &p.session

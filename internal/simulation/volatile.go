@@ -132,7 +132,7 @@ func (p *process) handleVolatile(r request) {
 // reigns reports whether this process owns the volatile shard now, in that epoch.
 func (p *process) reigns(id shard.ID, epoch shard.Epoch) bool {
 	pl := p.view.Placement(id)
-	if pl == nil || pl.Status != shard.Active || p.adopted() == 0 || pl.Session != p.adopted() || p.n.local() >= p.session.until {
+	if pl == nil || pl.Status != shard.Active || !p.leased() || pl.Session != p.adopted() {
 		return false
 	}
 	v := p.reign(id)
