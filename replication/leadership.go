@@ -36,9 +36,13 @@ func room(p *shard.Placement, replicas int, replaces shard.CopyID) shard.CopyID 
 // Patience is how many ticks a member of C may owe an answer before it is left out: twice the type's ack_timeout.
 func Patience(ackTimeout time.Duration) int { return int(2 * ackTimeout / TickInterval) }
 
+// answering is the silence, in ticks, up to which a member counts as one that answers: it has been asked again and had time to.
+const answering = 2 * ProbeTicks
+
 // Due returns the C that is worth proposing by the newest placement, nil for none. A change that leaves copies out is not
-// unless a write quorum of the others answers: the shard would confirm no more than before, and whoever comes back first
-// could be the one left out.
+// unless a write quorum of the others answers now, not as patience has it: the shard would confirm no more than before, and
+// whoever comes back first could be the one left out. A primary that was cut off from all its copies while one of them was
+// silent already would else leave that one out before it finds itself deserted, and too few be left to elect another.
 func (c *Copy) Due(p *shard.Placement, patience int) []shard.CopyID {
 	wanted := c.Wanted(patience, func(id shard.CopyID) bool { return leaves(p, id) })
 	if wanted == nil || !c.helps(wanted, patience) {
@@ -82,17 +86,17 @@ func (c *Copy) helps(wanted []shard.CopyID, patience int) bool {
 	if c.leading.change != nil {
 		return true
 	}
-	answering := 1
+	able := 1
 	for i := range c.leading.peers {
 		switch p := &c.leading.peers[i]; {
 		case !slices.Contains(wanted, p.copy):
 		case !p.member:
 			return true
-		case p.silent < patience:
-			answering++
+		case p.silent < min(answering, patience):
+			able++
 		}
 	}
-	return answering >= c.leading.quorumFor(len(wanted))
+	return able >= c.leading.quorumFor(len(wanted))
 }
 
 // Dispensable reports whether a copy may be retired that the map does without in an epoch: it does not lead, and the map is not

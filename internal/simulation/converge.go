@@ -9,8 +9,12 @@ import (
 	"muster/shard"
 )
 
-// settleTime is how long after the last fault everything must be well again.
-const settleTime = 60 * time.Second
+// settleTime is how long after the last fault everything must be well again. It is when it was so at each of some looks.
+const (
+	settleTime = 60 * time.Second
+	lookEvery  = 100 * time.Millisecond
+	lookTimes  = 4
+)
 
 // heal ends all faults. What is down comes up; what operators had said is taken back, but some nodes stay drained.
 func (w *world) heal() {
@@ -31,15 +35,18 @@ func (w *world) heal() {
 	w.lift()
 }
 
-// settle waits until nothing is missing any more.
+// settle waits until nothing is missing any more, and the planner has had the time to say so.
 func (w *world) settle() {
-	next := time.Duration(0)
+	next, looks := time.Duration(0), 0
 	w.until(w.now+settleTime, func() bool {
 		if w.now < next {
 			return false
 		}
-		next = w.now + 100*time.Millisecond
-		return w.awaited() == ""
+		next = w.now + lookEvery
+		if looks++; w.awaited() != "" {
+			looks = 0
+		}
+		return looks >= lookTimes
 	})
 	if why := w.awaited(); why != "" {
 		w.explain()
@@ -101,16 +108,23 @@ func (w *world) desert() bool {
 	}
 	w.log("%s is cut off from the copies of %s", owner.id, p.Shard)
 	w.ask(p.Shard, owner.process) // something to answer
-	taken := func() bool {
-		now := w.raft.state().View.Placement(p.Shard)
-		return now.Status == shard.Active && now.Node != p.Node
-	}
-	w.until(w.now+w.setup.spec(p.Shard.Type).AckTimeout+15*time.Second, taken)
-	if !taken() {
-		w.fail("I14: no copy answers the primary of %s on %s, and it keeps the shard", p.Shard, p.Node)
-	}
+	w.replaced(p)
 	w.net.cut = map[[2]*node]bool{}
 	return true
+}
+
+// replaced demands that another takes a shard over from a primary that was cut off now. One that leaves a copy out first, which
+// was silent for long, while it may still take the others for able to answer, may leave too few for that.
+func (w *world) replaced(p *shard.Placement) {
+	taken, brief := false, w.now+time.Second
+	w.until(w.now+w.setup.spec(p.Shard.Type).AckTimeout+15*time.Second, func() bool {
+		now := w.raft.state().View.Placement(p.Shard)
+		taken = now.Status == shard.Active && now.Node != p.Node || w.now < brief && len(now.Copies) < len(p.Copies)
+		return taken
+	})
+	if !taken {
+		w.fail("I14: no copy answers the primary of %s on %s, and it keeps the shard", p.Shard, p.Node)
+	}
 }
 
 // ask gives a command to a shard through a process.
