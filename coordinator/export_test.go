@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"muster/fsm"
 	"muster/shard"
 )
 
@@ -44,6 +45,43 @@ func (s Store) Settled(index uint64) (uint64, error) { return s.settled(index) }
 
 // Shut closes the store.
 func (s Store) Shut(most time.Duration) error { return s.close(most) }
+
+// Proposing is a group of one that leads, over a store.
+type Proposing struct{ v *voter }
+
+// NewProposing returns one. Raft runs until Close.
+func NewProposing(s Store) (Proposing, error) {
+	conf := raft.DefaultConfig()
+	conf.LocalID, conf.Logger = "n1@d1", hclog.NewNullLogger()
+	addr, network := raft.NewInmemTransport("")
+	snapshots := raft.NewInmemSnapshotStore()
+	alone := raft.Configuration{Servers: []raft.Server{{ID: conf.LocalID, Address: addr}}}
+	if err := raft.BootstrapCluster(conf, s.store, s.store, snapshots, network, alone); err != nil {
+		return Proposing{}, err
+	}
+	v := &voter{c: &Coordinator{}, store: s.store, machine: newMachine(s.store, newClock(), hclog.NewNullLogger())}
+	v.proposer = newProposer(v)
+	r, err := raft.NewRaft(conf, v.machine, s.store, s.store, snapshots, network)
+	if err != nil {
+		return Proposing{}, err
+	}
+	v.raft.Store(r)
+	<-r.LeaderCh()
+	v.proposer.start(r)
+	return Proposing{v}, nil
+}
+
+// Propose has the command applied and returns the index of its entry.
+func (p Proposing) Propose(ctx context.Context, c fsm.Command) (shard.Index, error) {
+	_, index, err := p.v.proposer.propose(ctx, c)
+	return index, err
+}
+
+// Close ends it.
+func (p Proposing) Close() error {
+	p.v.proposer.close()
+	return p.v.raft.Load().Shutdown().Error()
+}
 
 // Machine is the replicated state as Raft sees it, for tests of its own.
 type Machine struct{ *machine }

@@ -22,9 +22,12 @@ const (
 
 // A proposer puts the commands of many callers into few Raft entries.
 //
-// One goroutine takes what has gathered while Raft took the entry before, so an idle group commits a command at once and
+// One goroutine takes what has gathered while this node stored the entry before, so an idle group commits a command at once and
 // a busy one shares the cost. It never waits for a result: a Raft future may never answer, so each is waited for on the side,
 // with a deadline past which the outcome is unknown.
+//
+// Rejected: to make the next entry as soon as Raft took the one before. It would only wait until that is stored, and what
+// comes meanwhile would be a third.
 type proposer struct {
 	v       *voter
 	queue   chan *proposal
@@ -110,7 +113,15 @@ func (p *proposer) run(r *raft.Raft) {
 		}
 		var batch []*proposal
 		batch, next = p.gather(next)
-		p.submit(r, batch)
+		kept := p.v.store.kept.listen()
+		answered := p.submit(r, batch)
+		select {
+		case <-kept:
+		case <-answered: // without having been stored
+		case <-time.After(enqueueTimeout): // the store hangs; Raft takes no more, which is what callers are told
+		case <-p.stop:
+			return
+		}
 	}
 }
 
@@ -134,21 +145,23 @@ func (p *proposer) gather(first *proposal) (batch []*proposal, left *proposal) {
 }
 
 // submit hands one entry to Raft. When the batch does not encode, each proposal is tried by itself, so that one caller's
-// faulty command refuses nobody else's.
-func (p *proposer) submit(r *raft.Raft, batch []*proposal) {
+// faulty command refuses nobody else's. Answered is closed when Raft has answered, and when it was given nothing more to answer.
+func (p *proposer) submit(r *raft.Raft, batch []*proposal) (answered <-chan struct{}) {
 	var commands []fsm.Command
 	for _, w := range batch {
 		commands = append(commands, w.commands...)
 	}
+	done := make(chan struct{})
 	entry, err := fsm.Encode(commands...)
 	switch {
 	case err == nil:
 		future := r.Apply(entry, enqueueTimeout)
 		p.running.Go(func() {
 			p.await(future, batch)
+			close(done)
 			<-p.flights
 		})
-		return
+		return done
 	case len(batch) == 1:
 		batch[0].done <- proposed{err: shard.As(err)}
 	default:
@@ -157,7 +170,9 @@ func (p *proposer) submit(r *raft.Raft, batch []*proposal) {
 			p.submit(r, []*proposal{w})
 		}
 	}
+	close(done)
 	<-p.flights
+	return done
 }
 
 // await distributes the verdicts of one entry.

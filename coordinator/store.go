@@ -51,6 +51,7 @@ type store struct {
 	failed     chan struct{}
 	stop       chan struct{}
 	done       chan struct{}
+	kept       bell // entries were stored, or could not be
 	mu         struct {
 		sync.Mutex
 		err     error
@@ -219,6 +220,7 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 		s.mu.stored[l.Index%storedTimes] = storedEntry{l.Index, now}
 	}
 	s.mu.Unlock()
+	defer s.kept.ring()
 	return s.write("store", func() error { return s.backend.StoreLogs(logs) })
 }
 

@@ -15,6 +15,12 @@ import (
 	"muster/shard"
 )
 
+// raftInFlight: Raft sends a voter one call at a time. To send the next before the answer gains nothing that could be measured, since a voter stores one
+// call after another, and costs batching. And it can get stuck for good: after a voter refused a call, Raft takes no more answers
+// but may send once more, which never returns, as the transport waits for somebody to take the answer. That voter gets no entries as
+// long as this node leads, though it answers every heartbeat.
+const raftInFlight = 1
+
 const (
 	raftPool       = 3 // idle streams kept to each voter
 	raftIO         = 2 * time.Second
@@ -150,7 +156,7 @@ func (v *voter) start() error {
 		ServerAddressProvider: addresses{v.c, v},
 		Stream:                streams{layer},
 		MaxPool:               raftPool,
-		MaxRPCsInFlight:       1, // 1 switches pipelining off: under batching it only adds latency
+		MaxRPCsInFlight:       raftInFlight,
 		Timeout:               raftIO,
 		Logger:                v.log,
 	})
