@@ -165,11 +165,26 @@ func (v *voter) start() error {
 		return fmt.Errorf("start raft: %w", errors.Join(err, v.transport.Close()))
 	}
 	v.raft.Store(r)
+	if err := v.hasten(r); err != nil {
+		v.log.Warn("the election waits for its timeout", "error", err)
+	}
 	go v.drain()
 	v.life.Go(func() { v.observe(r) })
 	v.proposer.start(r)
 	v.life.Go(v.guard)
 	return nil
+}
+
+// hasten lets a voter that is the only one campaign at once: no other could lead, so there is no heartbeat to wait for first. Raft looks
+// anew at a timeout that has become shorter, if only by a nanosecond. etcd advances the ticks of such a member.
+func (v *voter) hasten(r *raft.Raft) error {
+	voters := slices.DeleteFunc(slices.Clone(v.configured()), func(s raft.Server) bool { return s.Suffrage != raft.Voter })
+	if len(voters) != 1 || voters[0].ID != v.config().LocalID {
+		return nil
+	}
+	c := r.ReloadableConfig()
+	c.HeartbeatTimeout--
+	return r.ReloadConfig(c)
 }
 
 // raftCache keeps the newest entries in memory, where followers are served from.

@@ -37,6 +37,7 @@ type copyLog struct {
 	removing   bool   // Remove was called
 	damaged    error
 	value      copyValue // belongs to Journal.run
+	reader     LogReader // of Open alone
 }
 
 func (h head) state(id shard.CopyID) replication.State {

@@ -16,7 +16,8 @@
 // Keys in arrival order keep the cost of a commit at the bytes it carries: with keys that start with the shard every commit
 // rewrites a page per shard, which was measured at ten times the bytes. Where a record stands (16 bytes each) is kept in
 // memory and rebuilt by reading the log at Open, so the time to open and the memory grow with the length of the logs; of
-// what is apart only keys and checksums are read then.
+// what is apart only keys and checksums are read then. Several goroutines read, each for some of the copies, and show what they read to
+// Options.Reader, so that nobody has to read the logs again.
 //
 // # Giving space back
 //

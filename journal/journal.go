@@ -57,6 +57,8 @@ type Options struct {
 	ReadOnly  bool              // refuse every write; other readers may share the file
 	SyncDelay time.Duration     // added to every commit, to see how the layers above bear a slow disk
 	Hung      time.Duration     // a commit that takes longer stops the journal for good; 0: 6 s
+
+	Reader func(shard.CopyID) LogReader // what a copy's log is shown to while Open reads it; nil shows it nobody
 }
 
 // CopyState is what the file holds of one copy.
@@ -117,11 +119,12 @@ func Open(path string, o Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.read(path, o.Directory)
+	c, err := d.read(path, o)
 	if err != nil {
 		d.close()
 		return nil, err
 	}
+	o.Reader = nil // what it gathered is not for the journal to keep
 	j := &Journal{
 		path: path, opt: o, disk: d, next: c.next,
 		wake: make(chan struct{}, 1), exited: make(chan struct{}), failed: make(chan struct{}),

@@ -3,6 +3,11 @@ package journal
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -16,22 +21,27 @@ type contents struct {
 	copies map[shard.CopyID]*copyLog
 	next   uint64 // key of the next value of the log
 	space  space
-	part   part // an entry of which not all values were met yet
 }
 
-// part is the beginning of an entry that spans values.
-type part struct {
-	header header
-	place  place
-	bytes  []byte // payload so far; grows by what is there, never by what a length claims
+// A LogReader is shown the records of one copy's log while Open reads them, in the order of the log, so that whoever has to know
+// them need not read them again. Calls for one copy come one at a time, those for different copies from several
+// goroutines. A copy that turns out to be damaged may have been shown in part.
+type LogReader struct {
+	Record   func(r *replication.Record) // r and its body are valid until it returns
+	Truncate func(from shard.LSN)        // what was shown from there on is void
 }
+
+// maxReaders bounds the goroutines that read the logs at Open. Each meets every entry and decodes those of its own copies, so more
+// of them gain less and less.
+const maxReaders = 8
 
 // read checks every byte the journal relies on and builds the index.
-func (d *disk) read(path string, directory shard.DirectoryID) (*contents, error) {
+func (d *disk) read(path string, o Options) (*contents, error) {
 	c := &contents{path: path, copies: map[shard.CopyID]*copyLog{}, space: space{pace: usualPace}}
-	err := d.guard(func() error {
-		return d.db.View(func(tx *bolt.Tx) error { return c.read(tx, directory) })
-	})
+	err := d.look(func(tx *bolt.Tx) error { return c.read(tx, o.Directory) })
+	if err == nil {
+		err = d.readShares(c, o.Reader)
+	}
 	switch err.(type) {
 	case nil:
 		return c, nil
@@ -40,6 +50,51 @@ func (d *disk) read(path string, directory shard.DirectoryID) (*contents, error)
 	default:
 		return nil, err
 	}
+}
+
+// look runs fn in a read transaction.
+func (d *disk) look(fn func(*bolt.Tx) error) error {
+	return d.guard(func() error { return d.db.View(fn) })
+}
+
+// readShares reads what belongs to the copies: several goroutines, each with some of the copies to itself.
+func (d *disk) readShares(c *contents, reader func(shard.CopyID) LogReader) error {
+	shares := c.share(min(runtime.GOMAXPROCS(0), maxReaders))
+	faults := make([]error, len(shares))
+	var all sync.WaitGroup
+	for i, s := range shares {
+		if reader != nil {
+			for id, l := range s.copies {
+				l.reader = reader(id)
+			}
+		}
+		all.Go(func() { faults[i] = d.look(s.read) })
+	}
+	all.Wait()
+	c.space.front, c.next = math.MaxUint64, 0
+	for i, s := range shares {
+		if faults[i] != nil {
+			return faults[i]
+		}
+		c.space.front, c.next = min(c.space.front, s.front), max(c.next, s.next)
+	}
+	c.space.goal = c.space.front
+	for _, l := range c.copies {
+		l.queued, l.reader = l.durable, LogReader{}
+	}
+	return nil
+}
+
+// share deals the copies out to at most n shares, at least one.
+func (c *contents) share(n int) []*share {
+	shares := make([]*share, max(1, min(n, len(c.copies))))
+	for i := range shares {
+		shares[i] = &share{path: c.path, copies: map[shard.CopyID]*copyLog{}}
+	}
+	for i, id := range slices.Sorted(maps.Keys(c.copies)) {
+		shares[i%len(shares)].copies[id] = c.copies[id]
+	}
+	return shares
 }
 
 func (c *contents) read(tx *bolt.Tx, directory shard.DirectoryID) error {
@@ -62,11 +117,7 @@ func (c *contents) read(tx *bolt.Tx, directory shard.DirectoryID) error {
 	if n := copies.Sequence(); n != uint64(len(c.copies)) {
 		return &DamagedError{Path: c.path, Why: fmt.Sprintf("it should hold %d copies and holds %d", n, len(c.copies))}
 	}
-	c.readApart(apart)
-	c.readLog(log)
-	for _, l := range c.copies {
-		l.queued = l.durable
-	}
+	c.readStale(apart)
 	return nil
 }
 
@@ -80,7 +131,7 @@ func (c *contents) readCopy(k, v []byte) error {
 	c.copies[id] = l
 	var err error
 	if l.value, err = decodeCopy(id, v); err != nil {
-		c.damage(id, err.Error())
+		l.damage(c.path, err.Error())
 		return nil
 	}
 	l.shard, l.generation = l.value.shard, l.value.generation
@@ -90,225 +141,26 @@ func (c *contents) readCopy(k, v []byte) error {
 	return nil
 }
 
-// readApart counts what every copy keeps apart and compares that with what its value says. The records' own bytes are checked
-// when they are read: that is what lets the start of a node depend on the length of the logs and hardly on how many
-// entities there are. Generations that nobody has are left to be deleted.
-func (c *contents) readApart(b *bolt.Bucket) {
-	all := map[uint64]*generation{}
-	g := &generation{}
-	cursor := b.Cursor()
-	for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
-		number := uint64(0)
-		if len(k) > generationSize {
-			number = binary.BigEndian.Uint64(k)
-		}
-		if number != g.number || g.last == nil {
-			if g = all[number]; g == nil {
-				g = &generation{number: number}
-				all[number] = g
-			}
-		}
-		g.tally.add(k, v)
-		g.last = k
-	}
-	for id, l := range c.copies {
-		if v := &l.value; l.known() && !all[v.generation].is(v.apart) {
-			c.damage(id, "what it keeps apart is not whole")
-		}
-		l.stagedIs(all[l.value.staging.generation])
-		delete(all, l.value.generation)
-		delete(all, l.value.staging.generation)
-	}
-	for number := range all {
-		c.space.drop(number)
-		c.space.generations = max(c.space.generations, number)
-	}
-}
-
-// generation is what stands in the bucket "apart" under one number. A nil one is empty.
-type generation struct {
-	number uint64
-	tally  tally
-	last   []byte // the last key
-}
-
-func (g *generation) is(t tally) bool {
-	if g == nil {
-		return t == tally{}
-	}
-	return g.tally == t
-}
-
-// stagedIs notes how far a staged snapshot has come. One that is not whole is dropped: its sender starts over.
-func (l *copyLog) stagedIs(g *generation) {
-	s := &l.value.staging
-	if s.generation == 0 {
-		return
-	}
-	l.staged = Staging{Base: s.base, Source: s.source}
-	var err error
-	if g != nil {
-		l.staged.Last, err = parseKey(g.last[generationSize:])
-	}
-	if err != nil || !g.is(s.apart) {
-		*s, l.staged = staging{}, Staging{}
-	}
-}
-
-// readLog walks the log in arrival order, from where the first copy begins, and applies every entry to its copy.
-func (c *contents) readLog(log *bolt.Bucket) {
-	end := log.Sequence()
-	start := end + 1
+// readStale finds the generations that nobody has. They are left to be deleted.
+func (c *contents) readStale(apart *bolt.Bucket) {
+	known := map[uint64]bool{}
 	for _, l := range c.copies {
-		if l.known() {
-			start = min(start, l.value.from.key)
+		known[l.value.generation], known[l.value.staging.generation] = true, true
+	}
+	cursor := apart.Cursor()
+	for k, _ := cursor.First(); k != nil; {
+		if len(k) < generationSize {
+			k, _ = cursor.Next()
+			continue
 		}
-	}
-	cursor := log.Cursor()
-	c.space.front = start
-	if k, _ := cursor.First(); len(k) == 8 {
-		c.space.front = min(start, binary.BigEndian.Uint64(k))
-	}
-	c.space.goal = c.space.front
-	last := start - 1
-	var seek [8]byte
-	binary.BigEndian.PutUint64(seek[:], start)
-	for k, v := cursor.Seek(seek[:]); k != nil; k, v = cursor.Next() {
-		key := uint64(0)
-		if len(k) == 8 {
-			key = binary.BigEndian.Uint64(k)
+		number := binary.BigEndian.Uint64(k)
+		if !known[number] {
+			c.space.drop(number)
+			c.space.generations = max(c.space.generations, number)
 		}
-		if key != last+1 {
-			c.dropPart()
-			c.damageFrom(max(last+1, key-1), fmt.Sprintf("the log goes from key %d to key %x", last, k))
+		if number == math.MaxUint64 {
+			break
 		}
-		last = max(last, key)
-		c.readValue(key, v)
-	}
-	c.dropPart()
-	if end != last {
-		c.damageFrom(max(end, last), fmt.Sprintf("the log ends at key %d instead of %d", last, end))
-		last = max(last, end)
-	}
-	c.next = last + 1
-}
-
-// known reports whether the copy's value could be read.
-func (l *copyLog) known() bool { return l.shard.Type != "" }
-
-func (c *contents) readValue(key uint64, v []byte) {
-	mark, b := cutChunk(v)
-	switch {
-	case mark == chunkContinue && c.part.header.kind != 0:
-		c.continuePart(b)
-		return
-	case mark == chunkStart:
-		c.dropPart()
-	default:
-		c.damageFrom(key, fmt.Sprintf("key %d holds no whole value of this format", key))
-		return
-	}
-	for len(b) > 0 {
-		h, err := parseHeader(b)
-		if err != nil {
-			c.damageFrom(key, fmt.Sprintf("key %d: %v", key, err))
-			return
-		}
-		p := place{key: key, offset: uint32(len(v) - len(b)), size: uint32(headerSize + h.length)}
-		b = b[headerSize:]
-		if h.length > len(b) {
-			c.part = part{header: h, place: p, bytes: append([]byte(nil), b...)}
-			return
-		}
-		c.apply(h, p, b[:h.length])
-		b = b[h.length:]
-	}
-}
-
-func (c *contents) continuePart(b []byte) {
-	p := &c.part
-	p.bytes = append(p.bytes, b...)
-	if len(p.bytes) > p.header.length {
-		c.dropPart()
-		return
-	}
-	if len(p.bytes) == p.header.length {
-		done := *p
-		c.part = part{}
-		c.apply(done.header, done.place, done.bytes)
-	}
-}
-
-// dropPart reports an entry whose values do not add up.
-func (c *contents) dropPart() {
-	if p := &c.part; p.header.kind != 0 && !c.void(p.header.copy, p.place) {
-		c.damage(p.header.copy, fmt.Sprintf("the entry at key %d is not whole", p.place.key))
-	}
-	c.part = part{}
-}
-
-// void reports whether an entry means nothing: its copy was removed, or has begun anew or later since.
-func (c *contents) void(id shard.CopyID, p place) bool {
-	l := c.copies[id]
-	return l == nil || !l.known() || p.before(l.value.from)
-}
-
-// apply adds one entry to the index of its copy.
-func (c *contents) apply(h header, p place, payload []byte) {
-	if c.void(h.copy, p) {
-		return
-	}
-	l := c.copies[h.copy]
-	if l.damaged != nil {
-		return
-	}
-	if err := l.load(h.kind, p, payload); err != nil {
-		c.damage(h.copy, fmt.Sprintf("key %d: %v", p.key, err))
-	}
-}
-
-func (l *copyLog) load(k kind, p place, payload []byte) error {
-	if k == kindRecord {
-		r, rest, err := replication.DecodeRecord(payload)
-		if err != nil {
-			return err
-		}
-		if len(rest) > 0 {
-			return fmt.Errorf("%d bytes behind record %s", len(rest), r.Position)
-		}
-		l.places.append(p)
-		return l.durable.extend(r.Position)
-	}
-	lsn, err := parseLSN(payload)
-	if err != nil {
-		return err
-	}
-	switch k {
-	case kindTruncate:
-		if err := l.durable.truncate(lsn); err != nil {
-			return err
-		}
-		l.places.truncate(lsn)
-	case kindConfirmed:
-		l.durable.confirmed = max(l.durable.confirmed, lsn)
-	default:
-		return fmt.Errorf("an entry of unknown kind %d: written by a newer program", k)
-	}
-	return nil
-}
-
-func (c *contents) damage(id shard.CopyID, why string) {
-	if l := c.copies[id]; l != nil && l.damaged == nil {
-		l.damaged = &DamagedError{Path: c.path, Copy: id, Why: why}
-	}
-}
-
-// damageFrom is for bytes of a key that could have been anybody's: every copy that begins there or before may have lost something.
-// One that begins later has not.
-func (c *contents) damageFrom(key uint64, why string) {
-	for id, l := range c.copies {
-		if l.known() && l.value.from.key <= key {
-			c.damage(id, why)
-		}
+		k, _ = cursor.Seek(binary.BigEndian.AppendUint64(nil, number+1))
 	}
 }

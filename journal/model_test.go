@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"muster/journal"
@@ -102,9 +103,41 @@ func (w *world) restart(t testing.TB, path string) {
 		must(t, w.settle())
 		must(t, w.j.Close())
 	}
-	w.j = open(t, path, journal.Options{})
+	shown := shownLogs{of: map[shard.CopyID][]replication.Record{}}
+	w.j = open(t, path, journal.Options{Reader: shown.reader})
 	journal.Hurry(w.j)
 	must(t, w.differs(w.j))
+	for id, c := range w.copies {
+		if got := shown.of[id]; !slices.EqualFunc(got, c.log, equal) {
+			t.Fatalf("copy %d: %d records were shown at the opening, want %d", id, len(got), len(c.log))
+		}
+	}
+}
+
+// shownLogs are the logs as a journal showed them while it was opened.
+type shownLogs struct {
+	mu sync.Mutex
+	of map[shard.CopyID][]replication.Record
+}
+
+func (s *shownLogs) reader(id shard.CopyID) journal.LogReader {
+	change := func(fn func([]replication.Record) []replication.Record) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.of[id] = fn(s.of[id])
+	}
+	return journal.LogReader{
+		Record: func(r *replication.Record) {
+			kept := *r
+			kept.Body = bytes.Clone(r.Body)
+			change(func(log []replication.Record) []replication.Record { return append(log, kept) })
+		},
+		Truncate: func(from shard.LSN) {
+			change(func(log []replication.Record) []replication.Record {
+				return slices.DeleteFunc(log, func(r replication.Record) bool { return r.LSN >= from })
+			})
+		},
+	}
 }
 
 // call queues one call; settle sees that it succeeds.

@@ -68,21 +68,23 @@ func (n *Node) build() error {
 	}
 	n.parts.add(part{name: "port", close: n.port.Close})
 
-	// The journal knows the directory by its UUID, so that a file that belongs elsewhere is noticed.
+	// The journal knows the directory by its UUID, so that a file that belongs elsewhere is noticed. What it reads it shows the
+	// region that is to come.
+	logs := region.NewLogs()
 	n.journal, err = journal.Open(directory.Path(journalFile), journal.Options{
-		Logger: n.cfg.Logger.Named("journal"), Directory: directory.ID(), SyncDelay: n.cfg.Tuning.SyncDelay,
+		Logger: n.cfg.Logger.Named("journal"), Directory: directory.ID(), SyncDelay: n.cfg.Tuning.SyncDelay, Reader: logs.Reader,
 	})
 	if err != nil {
 		return err
 	}
 	n.parts.add(part{name: "journal", close: func(context.Context) error { return n.journal.Close() }})
-	return n.connect(directory)
+	return n.connect(directory, logs)
 }
 
 // connect makes the coordinator and the region, which know each other: the coordinator shows the region every newer map, the
 // region tells the coordinator of its copies. The coordinator is made first, as it calls back only after it was started;
 // the region needs somebody to report to from its first moment. Both register their services before the port serves.
-func (n *Node) connect(directory *coordinator.Directory) (err error) {
+func (n *Node) connect(directory *coordinator.Directory, logs *region.Logs) (err error) {
 	cfg := n.cfg.coordinates()
 	cfg.Addr, cfg.Directory, cfg.Port, cfg.Logger = n.port.Addr(), directory, n.port, n.cfg.Logger.Named("coordinator")
 	cfg.OnView = func(v *shard.View) {
@@ -100,7 +102,7 @@ func (n *Node) connect(directory *coordinator.Directory) (err error) {
 	limits := n.cfg.Tuning.Region
 	limits.Autonomy = cmp.Or(limits.Autonomy, n.cfg.Tuning.Times.Autonomy)
 	n.region, err = region.New(region.Config{
-		Node: n.cfg.ID, Journal: n.journal, Port: n.port, Types: slices.Clone(n.cfg.Hosts), Directory: n.coordinator,
+		Node: n.cfg.ID, Journal: n.journal, Logs: logs, Port: n.port, Types: slices.Clone(n.cfg.Hosts), Directory: n.coordinator,
 		Logger: n.cfg.Logger.Named("region"), Limits: limits,
 	})
 	if err != nil {

@@ -17,7 +17,7 @@ type copies struct {
 	region   *Region
 	hosts    table[shard.CopyID, *host]
 	session  shard.SessionID // this process's when the last map was followed; owned by Update
-	reading  chan struct{}   // a place for each log that is read at once
+	reading  chan struct{}   // a place for each copy that is read at once
 	upkeep   chan struct{}   // the place of the one step of a compaction that runs at a time
 	reported time.Duration   // when reports were last repeated; owned by the beat
 	roused   time.Duration   // when every host was last given a tick; owned by the beat
@@ -43,22 +43,28 @@ type holding struct {
 	report *shard.Report // repeated until the map shows its effect
 }
 
-func (c *copies) init(r *Region) {
+func (c *copies) init(r *Region) error {
 	c.loads.region = r
 	c.region, c.reading, c.upkeep = r, make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, 1)
 	c.mu.byShard = map[shard.ID][]shard.CopyID{}
 	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range r.cfg.Journal.Copies() {
+	all := r.cfg.Journal.Copies()
+	indexes, err := r.cfg.Logs.take(all)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
 		h := &holding{shard: s.Shard}
 		c.hold(s.State.Copy, h)
 		if s.Damaged != nil {
 			h.Damage = s.Damaged.Error()
 			continue
 		}
-		h.host = c.start(s)
+		h.host = c.start(s, indexes[s.State.Copy])
 	}
+	return nil
 }
 
 func (c *copies) hold(id shard.CopyID, h *holding) {
@@ -67,8 +73,8 @@ func (c *copies) hold(id shard.CopyID, h *holding) {
 }
 
 // start begins to host a copy. The caller holds the lock.
-func (c *copies) start(s journal.CopyState) *host {
-	h := newHost(c.region, s)
+func (c *copies) start(s journal.CopyState, x index) *host {
+	h := newHost(c.region, s, x)
 	c.hosts.put(h.copy, h)
 	c.region.wait.Add(1)
 	go h.run()
@@ -150,7 +156,7 @@ func (c *copies) created(id shard.ID, copy shard.CopyID) {
 		return
 	}
 	h.Creating = false
-	h.host = c.start(journal.CopyState{Shard: id, State: replication.State{Copy: copy}})
+	h.host = c.start(journal.CopyState{Shard: id, State: replication.State{Copy: copy}}, newIndex())
 	v := c.region.view.Load()
 	p := v.Placement(id)
 	if p == nil {

@@ -115,7 +115,8 @@ func (n *node) start() {
 	g, t := n.group, n.group.t
 	t.Helper()
 	var err error
-	n.options.Directory = n.directory
+	logs := region.NewLogs()
+	n.options.Directory, n.options.Reader = n.directory, logs.Reader
 	n.limits.Log = cmp.Or(n.limits.Log, logLength(t))
 	if n.journal, err = journal.Open(filepath.Join(n.dir, "journal"), n.options); err != nil {
 		t.Fatal(err)
@@ -129,7 +130,7 @@ func (n *node) start() {
 		log = hclog.New(&hclog.LoggerOptions{Name: string(n.id), Level: hclog.Debug})
 	}
 	n.region, err = region.New(region.Config{
-		Node: n.id, Journal: n.journal, Port: n.port, Types: g.types, Directory: n, Logger: log, Clock: now, Limits: n.limits,
+		Node: n.id, Journal: n.journal, Logs: logs, Port: n.port, Types: g.types, Directory: n, Logger: log, Clock: now, Limits: n.limits,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"cmp"
 	"slices"
 
 	"muster/replication"
@@ -13,12 +14,25 @@ import (
 //
 // Only records with events are noted. Each of them advances the entity's sequence number by one, so a record's number
 // follows from its place in the list.
+//
+// Until somebody asks, records are only listed: a node that starts with many entities serves its first shards before it has looked
+// at the others. What is asked first costs a shard some 150 ns for each of its records, once.
 type heads struct {
-	entities  map[shard.EntityID]*head
-	snapshots queue[snapshotAt] // logged but not confirmed, by LSN
-	bases     queue[snapshotAt] // those that were an entity's newest when they were confirmed, by LSN
-	live      queue[liveRecord] // records with events, by LSN; those at the front that a snapshot covers are left out
-	apart     shard.LSN         // bases up to here are apart from the log, too
+	listed    []noted                  // by LSN; all there is until entities is set
+	sure      shard.LSN                // what was confirmed meanwhile
+	entities  map[shard.EntityID]*head // nil until ready
+	snapshots queue[snapshotAt]        // logged but not confirmed, by LSN
+	bases     queue[snapshotAt]        // those that were an entity's newest when they were confirmed, by LSN
+	live      queue[liveRecord]        // records with events, by LSN; those at the front that a snapshot covers are left out
+	apart     shard.LSN                // bases up to here are apart from the log, too
+}
+
+// noted is what matters of a record.
+type noted struct {
+	entity   shard.EntityID
+	lsn      shard.LSN
+	seq      shard.Seq
+	snapshot bool
 }
 
 type head struct {
@@ -43,27 +57,49 @@ type liveRecord struct {
 // covered reports whether a snapshot holds what the record did.
 func (r liveRecord) covered() bool { return len(r.of.after) == 0 || r.of.after[0] > r.lsn }
 
-func newHeads() heads { return heads{entities: map[shard.EntityID]*head{}} }
-
 // last is the entity's newest sequence number.
 func (h *head) last() shard.Seq { return h.seq + shard.Seq(len(h.after)) }
 
-// note takes a record into account that was appended to the log. An entity that is met first at a later number than 1 has
-// the rest apart.
+// note takes a record into account that was appended to the log.
 func (h *heads) note(r *replication.Record) {
-	switch r.Kind {
-	case replication.KindCommand:
-		e := h.entities[r.Entity]
-		if e == nil {
-			e = &head{id: r.Entity, seq: max(r.Seq, 1) - 1}
-			h.entities[r.Entity] = e
-		}
-		if r.Seq > e.last() {
-			e.after = append(e.after, r.LSN)
-			h.live.push(liveRecord{r.LSN, e})
-		}
-	case replication.KindSnapshot:
-		h.snapshots.push(snapshotAt{r.Entity, r.LSN, r.Seq})
+	if r.Kind != replication.KindCommand && r.Kind != replication.KindSnapshot {
+		return
+	}
+	n := noted{r.Entity, r.LSN, r.Seq, r.Kind == replication.KindSnapshot}
+	if h.entities == nil {
+		h.listed = append(h.listed, n)
+	} else {
+		h.add(n)
+	}
+}
+
+// ready looks at what was only listed so far. Whatever asks begins with it.
+func (h *heads) ready() {
+	if h.entities != nil {
+		return
+	}
+	h.entities = map[shard.EntityID]*head{}
+	for _, n := range h.listed {
+		h.add(n)
+	}
+	h.listed = nil
+	h.confirm(h.sure)
+}
+
+// add finds a record's place. An entity that is met first at a later number than 1 has the rest apart.
+func (h *heads) add(n noted) {
+	if n.snapshot {
+		h.snapshots.push(snapshotAt{n.entity, n.lsn, n.seq})
+		return
+	}
+	e := h.entities[n.entity]
+	if e == nil {
+		e = &head{id: n.entity, seq: max(n.seq, 1) - 1}
+		h.entities[n.entity] = e
+	}
+	if n.seq > e.last() {
+		e.after = append(e.after, n.lsn)
+		h.live.push(liveRecord{n.lsn, e})
 	}
 }
 
@@ -71,6 +107,10 @@ func (h *heads) note(r *replication.Record) {
 // nothing: what is apart is whole by itself, and the snapshot may well be older, for it is logged after its state was left
 // behind.
 func (h *heads) confirm(lsn shard.LSN) {
+	if h.entities == nil {
+		h.sure = max(h.sure, lsn)
+		return
+	}
 	for h.snapshots.len() > 0 && h.snapshots.front().lsn <= lsn {
 		s := h.snapshots.pop()
 		e := h.entities[s.entity]
@@ -85,6 +125,8 @@ func (h *heads) confirm(lsn shard.LSN) {
 
 // truncate forgets the records from lsn on. None of them was confirmed, so no base is among them.
 func (h *heads) truncate(lsn shard.LSN) {
+	n, _ := slices.BinarySearchFunc(h.listed, lsn, func(n noted, lsn shard.LSN) int { return cmp.Compare(n.lsn, lsn) })
+	h.listed = h.listed[:n]
 	for entity, e := range h.entities {
 		i, _ := slices.BinarySearch(e.after, lsn)
 		e.after = e.after[:i]
@@ -98,17 +140,20 @@ func (h *heads) truncate(lsn shard.LSN) {
 
 // wants reports whether a snapshot of an entity up to seq is news.
 func (h *heads) wants(entity shard.EntityID, seq shard.Seq) bool {
+	h.ready()
 	e := h.entities[entity]
 	return e != nil && seq > e.seq && seq <= e.last()
 }
 
 // logged reports whether a snapshot of the entity up to seq or later waits for its confirmation.
 func (h *heads) logged(entity shard.EntityID, seq shard.Seq) bool {
+	h.ready()
 	return slices.ContainsFunc(h.snapshots.all(), func(s snapshotAt) bool { return s.entity == entity && s.seq >= seq })
 }
 
 // covered returns the last LSN up to limit that the log can do without, once the snapshots up to there are apart.
 func (h *heads) covered(limit shard.LSN) shard.LSN {
+	h.ready()
 	for h.live.len() > 0 && h.live.front().lsn <= limit {
 		if r := h.live.front(); !r.covered() {
 			return r.lsn - 1
@@ -120,6 +165,7 @@ func (h *heads) covered(limit shard.LSN) shard.LSN {
 
 // cold lists the entities whose records hold the log's start back the longest, up to limit and at most that many.
 func (h *heads) cold(limit shard.LSN, most int) (ids []shard.EntityID) {
+	h.ready()
 	seen := map[*head]bool{}
 	for _, r := range h.live.all() {
 		if r.lsn > limit || len(ids) == most {
@@ -135,6 +181,7 @@ func (h *heads) cold(limit shard.LSN, most int) (ids []shard.EntityID) {
 
 // newest lists the snapshots up to lsn that entities are loaded from and that are not apart yet, by LSN.
 func (h *heads) newest(lsn shard.LSN) (lsns []shard.LSN) {
+	h.ready()
 	for _, s := range h.bases.all() {
 		if s.lsn > lsn {
 			break
@@ -148,6 +195,7 @@ func (h *heads) newest(lsn shard.LSN) (lsns []shard.LSN) {
 
 // cut forgets what stood up to lsn: the log starts after it, and every snapshot from there is apart.
 func (h *heads) cut(lsn shard.LSN) {
+	h.ready()
 	h.covered(lsn)
 	for h.bases.len() > 0 && h.bases.front().lsn <= lsn {
 		s := h.bases.pop()
@@ -164,6 +212,7 @@ func (h *heads) cut(lsn shard.LSN) {
 
 // path returns what to read of the log to load the entity, nil when it has no records there.
 func (h *heads) path(entity shard.EntityID) *path {
+	h.ready()
 	e := h.entities[entity]
 	if e == nil {
 		return nil

@@ -38,13 +38,13 @@ type host struct {
 	out     outgoing
 }
 
-func newHost(r *Region, s journal.CopyState) *host {
+func newHost(r *Region, s journal.CopyState, x index) *host {
 	h := &host{
 		region: r, id: s.Shard, copy: s.State.Copy, def: r.types[s.Shard.Type], inbox: newInbox(),
 		log:      r.log.With("shard", s.Shard.String(), "copy", s.State.Copy),
 		protocol: replication.Open(s.Shard, s.State),
 		cells:    newCells(r.limits.Cells),
-		storage:  newStorage(r, s.State),
+		storage:  newStorage(r, s.State, x),
 	}
 	if h.def != nil {
 		h.spec = h.def.Spec()
@@ -79,7 +79,7 @@ func closedFault(id shard.ID) *shard.Error {
 // run is the host's goroutine.
 func (h *host) run() {
 	defer h.region.wait.Done()
-	if !h.rebuild() {
+	if !h.remember() {
 		return
 	}
 	spare := &batch{}
@@ -98,9 +98,9 @@ func (h *host) run() {
 	h.depose(nil)
 }
 
-// rebuild reads the log, a few copies at once. What arrives meanwhile waits in the inbox.
-func (h *host) rebuild() bool {
-	if h.storage.last == 0 {
+// remember reads the requests whose records the log has no more, of a few copies at once. What arrives meanwhile waits in the inbox.
+func (h *host) remember() bool {
+	if h.storage.base == 0 {
 		return true
 	}
 	select {
@@ -109,7 +109,7 @@ func (h *host) rebuild() bool {
 		return false
 	}
 	defer func() { <-h.region.copies.reading }()
-	if err := h.storage.rebuild(); err != nil {
+	if err := h.storage.remember(); err != nil {
 		h.region.damaged(h, err)
 		return false
 	}

@@ -33,10 +33,11 @@ type Directory interface {
 	LeaseUntil() time.Duration
 }
 
-// Config of a Region. Journal, Port, Directory and Node are required.
+// Config of a Region. Journal, Logs, Port, Directory and Node are required.
 type Config struct {
 	Node      shard.NodeID
 	Journal   *journal.Journal
+	Logs      *Logs // what the journal's logs were shown to when it was opened
 	Port      *transport.Port
 	Types     []entity.Definition // what this node can run; it may hold copies of other types too
 	Directory Directory
@@ -92,7 +93,9 @@ func New(cfg Config) (*Region, error) {
 	r.workers.limit = r.limits.Handlers
 	r.view.Store(shard.NewView())
 	r.origin.init(r)
-	r.copies.init(r)
+	if err := r.copies.init(r); err != nil {
+		return nil, err
+	}
 	r.wait.Add(1)
 	go r.beat()
 	return r, nil

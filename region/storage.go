@@ -11,17 +11,15 @@ import (
 // storage is what a host knows of its copy's log beside the protocol: where each entity's records are, which requests
 // left which record, the newest records' bytes, and what may be read back. Owned by the host.
 type storage struct {
-	journal    *journal.Journal
-	copy       shard.CopyID
-	tail       tail
-	heads      heads
-	requests   requests
+	journal *journal.Journal
+	copy    shard.CopyID
+	tail    tail
+	index
 	unsynced   queue[unsynced]
 	base       shard.LSN // the log starts after it
 	last       shard.LSN
 	durable    shard.LSN // the journal can read back up to here
 	confirmed  shard.LSN
-	length     length
 	compaction compaction
 	crowded    bool               // the journal has more to write than it should, as of this batch
 	installed  replication.Ticket // the write of a shard snapshot whose requests are not read yet, 0 for none
@@ -33,34 +31,12 @@ type unsynced struct {
 	last   shard.LSN
 }
 
-func newStorage(r *Region, s replication.State) storage {
+func newStorage(r *Region, s replication.State, x index) storage {
+	x.heads.confirm(s.Confirmed)
 	return storage{
-		journal: r.cfg.Journal, copy: s.Copy, heads: newHeads(), requests: newRequests(), tail: tail{limit: r.limits.Tail},
+		journal: r.cfg.Journal, copy: s.Copy, index: x, tail: tail{limit: r.limits.Tail},
 		base: s.Base.LSN, last: s.Last.LSN, durable: s.Last.LSN, confirmed: s.Confirmed,
 	}
-}
-
-// rebuild reads the whole log once, and the requests whose records it has no more.
-func (s *storage) rebuild() error {
-	if s.last == 0 {
-		return nil
-	}
-	if s.base > 0 {
-		if err := s.remember(); err != nil {
-			return err
-		}
-	}
-	err := s.journal.Scan(s.copy, func(r *replication.Record) error {
-		s.heads.note(r)
-		s.requests.note(r)
-		s.heads.confirm(min(s.confirmed, r.LSN))
-		s.length.add(r)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read the log of copy %d: %w", s.copy, err)
-	}
-	return nil
 }
 
 // remember reads the requests that are apart from the log.
@@ -98,7 +74,7 @@ func (s *storage) note(w *replication.Write, leading bool) {
 
 // install forgets the log: a shard snapshot takes its place, with the write of that ticket.
 func (s *storage) install(base shard.LSN, ticket replication.Ticket) {
-	s.heads, s.requests, s.length = newHeads(), newRequests(), length{}
+	s.index = newIndex()
 	s.tail.reset()
 	s.base, s.last, s.durable, s.installed = base, base, 0, ticket
 	for i := range s.unsynced.all() {
@@ -123,9 +99,7 @@ func (s *storage) path(entity shard.EntityID) *path {
 }
 
 func (s *storage) truncate(lsn shard.LSN) {
-	s.heads.truncate(lsn)
-	s.requests.truncate(lsn)
-	s.length.truncate(lsn)
+	s.index.truncate(lsn)
 	s.tail.reset()
 	s.last = lsn - 1
 	s.durable = min(s.durable, s.last)
@@ -140,9 +114,7 @@ func (s *storage) add(records []replication.Record, leading bool) {
 		return
 	}
 	for i := range records {
-		s.heads.note(&records[i])
-		s.requests.note(&records[i])
-		s.length.add(&records[i])
+		s.index.note(&records[i])
 	}
 	s.last = records[len(records)-1].LSN
 	if leading {
