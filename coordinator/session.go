@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,14 +28,18 @@ type session struct {
 	process string // names this process; with opened it makes the nonce
 	renewed bell   // rings when a renewal should be sent at once
 	life    *life  // of the renewing; it ends before the node says good-bye
-	mu      struct {
+
+	// Every command that this node takes in looks at these two, so they are read without the lock; they change under it. The lease
+	// of one session is over before the next one's number shows.
+	number atomic.Uint64 // the session's, a shard.SessionID; 0 before there is one
+	until  atomic.Int64  // the end of its lease, a time.Duration on Boottime; 0 for none
+
+	mu struct {
 		sync.Mutex
-		id      shard.SessionID
-		opened  int           // sessions tried so far
-		sent    time.Duration // when the present nonce was first sent; 0: not yet
-		number  uint64        // of the newest renewal sent
-		pending []grant       // not in effect yet
-		until   time.Duration
+		opened   int           // sessions tried so far
+		sent     time.Duration // when the present nonce was first sent; 0: not yet
+		renewals uint64        // the number of the newest renewal sent
+		pending  []grant       // not in effect yet
 	}
 }
 
@@ -49,17 +54,9 @@ func newSession(c *Coordinator) *session {
 	return &session{c: c, process: uuid.NewString(), life: newLife(c.life.ctx)}
 }
 
-func (s *session) id() shard.SessionID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.id
-}
+func (s *session) id() shard.SessionID { return shard.SessionID(s.number.Load()) }
 
-func (s *session) leaseUntil() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.until
-}
+func (s *session) leaseUntil() time.Duration { return time.Duration(s.until.Load()) }
 
 // open registers this process and returns when the map shows it.
 //
@@ -118,7 +115,8 @@ func (s *session) retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.opened++
-	s.mu.sent, s.mu.until, s.mu.pending = 0, 0, nil
+	s.mu.sent, s.mu.pending = 0, nil
+	s.until.Store(0)
 }
 
 func (c *Coordinator) registration(nonce string) *fsm.Register {
@@ -136,7 +134,9 @@ func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Ind
 		return err
 	}
 	s.mu.Lock()
-	s.mu.id, s.mu.number, s.mu.until = id, 0, 0
+	s.until.Store(0)
+	s.number.Store(uint64(id))
+	s.mu.renewals = 0
 	s.mu.pending = []grant{{id, index, s.c.expiry(sent)}}
 	s.mu.Unlock()
 	s.c.log.Info("registered", "node", s.c.cfg.Node, "session", id, "group", s.c.cfg.Port.Group(), "voter", s.c.Voter())
@@ -154,17 +154,19 @@ func (c *Coordinator) expiry(sent time.Duration) time.Duration {
 func (s *session) seen(v *shard.View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.id == 0 {
+	id := s.id()
+	if id == 0 {
 		return
 	}
-	if v.Ended(s.mu.id) {
-		s.mu.until, s.mu.pending = 0, nil
+	if v.Ended(id) {
+		s.until.Store(0)
+		s.mu.pending = nil
 		return
 	}
 	s.mu.pending = slices.DeleteFunc(s.mu.pending, func(g grant) bool {
 		reached := g.index <= v.Index
-		if reached && g.session == s.mu.id {
-			s.mu.until = max(s.mu.until, g.until)
+		if reached && g.session == id {
+			s.until.Store(int64(max(s.leaseUntil(), g.until)))
 		}
 		return reached
 	})
@@ -214,13 +216,13 @@ func (s *session) renewOnce(ctx context.Context) time.Duration {
 func (s *session) next() (shard.SessionID, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.number++
-	return s.mu.id, s.mu.number
+	s.mu.renewals++
+	return s.id(), s.mu.renewals
 }
 
 func (s *session) granted(g grant) {
 	s.mu.Lock()
-	if g.session == s.mu.id {
+	if g.session == s.id() {
 		s.mu.pending = append(s.mu.pending, g)
 	}
 	s.mu.Unlock()
