@@ -3,6 +3,7 @@ package region
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/entity"
@@ -24,6 +25,7 @@ type ask struct {
 	call call // the attempt's, where nobody else looks at it once it is answered
 	lent bool // somebody may still hold call
 
+	place  uint32 // in tallies: asks that are used again stay with a processor, and their places with them
 	signal chan struct{}
 	mu     struct {
 		sync.Mutex
@@ -36,7 +38,10 @@ type ask struct {
 	}
 }
 
-var asks = sync.Pool{New: func() any { return &ask{signal: make(chan struct{}, 1)} }}
+var (
+	asks      = sync.Pool{New: func() any { return &ask{signal: make(chan struct{}, 1), place: lastPlace.Add(1)} }}
+	lastPlace atomic.Uint32
+)
 
 func newAsk() *ask { return asks.Get().(*ask) }
 

@@ -45,6 +45,14 @@ type grounds struct {
 // size is what the call counts for against limits on bytes.
 func (c *call) size() int { return len(c.env.Payload) + len(c.env.Entity) + len(c.env.Command) }
 
+// digest is that of its envelope.
+func (c *call) digest() uint64 {
+	if c.outcome.Digest != 0 { // it was made when the handler ran
+		return c.outcome.Digest
+	}
+	return c.env.Digest()
+}
+
 // reply answers the call and its duplicates.
 func (c *call) reply(reply []byte, fault *shard.Error) {
 	for c != nil {

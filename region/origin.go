@@ -16,9 +16,9 @@ import (
 type origin struct {
 	region   *Region
 	numbers  atomic.Uint64
-	waiting  admission    // asks that wait for an owner
-	underWay atomic.Int64 // asks that have no answer for their callers yet
-	shut     atomic.Bool  // nothing new is asked through this node
+	waiting  admission   // asks that wait for an owner
+	underWay tally       // asks that have no answer for their callers yet
+	shut     atomic.Bool // nothing new is asked through this node
 	mu       struct {
 		sync.RWMutex
 		desks map[shard.ID]*desk
@@ -43,17 +43,36 @@ type open struct {
 	ask    *ask
 }
 
-// begin counts an ask, or reports that the node is stopping. Counted first, so that Close misses none that gets in.
-func (o *origin) begin() bool {
-	o.underWay.Add(1)
+// begin counts an ask in a place of the tally, or reports that the node is stopping. Counted first, so that Close misses none
+// that gets in.
+func (o *origin) begin(place uint32) bool {
+	o.underWay.add(place, 1)
 	if o.shut.Load() {
-		o.underWay.Add(-1)
+		o.underWay.add(place, -1)
 		return false
 	}
 	return true
 }
 
-func (o *origin) end() { o.underWay.Add(-1) }
+func (o *origin) end(place uint32) { o.underWay.add(place, -1) }
+
+// A tally is a number that many change and hardly anyone reads, in several places of memory, so that processors do not take it
+// from each other. What is added in a place has to be taken off there, or the sum could be too small while it is made. Safe for
+// concurrent use.
+type tally [16]struct {
+	n atomic.Int64
+	_ [56]byte // the rest of what a processor takes at once
+}
+
+func (t *tally) add(place uint32, n int64) { t[place%uint32(len(t))].n.Add(n) }
+
+// sum misses nothing that was added before and is still there after.
+func (t *tally) sum() (n int64) {
+	for i := range t {
+		n += t[i].n.Load()
+	}
+	return n
+}
 
 func (o *origin) init(r *Region) {
 	o.region = r

@@ -175,7 +175,7 @@ func (r *Region) stop() {
 func (r *Region) Close(ctx context.Context) error {
 	r.origin.shut.Store(true)
 	asks, cancel := context.WithTimeout(ctx, lastAsks)
-	r.quiet(asks, r.origin.underWay.Load)
+	r.quiet(asks, r.origin.underWay.sum)
 	cancel()
 	r.fault.CompareAndSwap(nil, shard.Unknownf(shard.CodeClosed, "the node is stopping"))
 	r.quiet(ctx, r.copies.underWay)

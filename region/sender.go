@@ -24,10 +24,12 @@ func (r *Region) Tell(ctx context.Context, e entity.Envelope) error {
 }
 
 func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte, error) {
-	if !r.origin.begin() {
+	a := newAsk()
+	defer a.free()
+	if !r.origin.begin(a.place) {
 		return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
 	}
-	defer r.origin.end()
+	defer r.origin.end(a.place)
 	if r.stopped() != nil {
 		return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
 	}
@@ -41,8 +43,6 @@ func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 	if err := ctx.Err(); err != nil {
 		return nil, shard.Errorf(shard.CodeTimeout, "%v", err)
 	}
-	a := newAsk()
-	defer a.free()
 	a.region, a.shard, a.env, a.tell = r, id, e, tell
 	if v, ok := r.owner(id).(*volatile); ok {
 		if reply, fault, done := a.here(ctx, v); done {

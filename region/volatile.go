@@ -149,7 +149,8 @@ func (v *volatile) deliver(c *call) *shard.Error {
 	return nil
 }
 
-// admit decides what becomes of a call. A cell means: run it now, the cell is yours.
+// admit decides what becomes of a call. A cell means: run it now, the cell is yours. Whether the lease holds is looked at when
+// it runs.
 func (v *volatile) admit(c *call) (*volatileCell, *reign, *shard.Error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -157,7 +158,7 @@ func (v *volatile) admit(c *call) (*volatileCell, *reign, *shard.Error) {
 	switch {
 	case r == nil && v.mu.given != nil:
 		return nil, nil, v.moving()
-	case r == nil || !v.leased():
+	case r == nil:
 		return nil, nil, v.over()
 	case c.epoch != r.epoch:
 		return nil, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: v.id, Epoch: r.epoch}
@@ -208,6 +209,8 @@ func (v *volatile) met(r *reign, c *call) (done bool, fault *shard.Error) {
 	case q.call != nil && q.call.env.Digest() == c.env.Digest():
 		q.call.join(c)
 		return true, nil
+	case !v.leased():
+		return false, v.over()
 	case q.kept != nil && q.kept.digest == c.env.Digest() && q.kept.lost:
 		return false, shard.Unknownf(shard.CodeRequestTooOld, "request %d was answered, its reply is not kept", id.Number)
 	case q.kept != nil && q.kept.digest == c.env.Digest():
@@ -234,7 +237,11 @@ func (t *volatileRun) do() {
 		}
 	}()
 	for t.c != nil {
-		t.v.handle(t.r, t.cell, t.c)
+		if t.c.late() {
+			t.v.unremembered(t.r, t.c, shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran"))
+		} else {
+			t.v.handle(t.r, t.cell, t.c)
+		}
 		t.c = t.v.next(t.r, t.cell)
 	}
 }
@@ -273,7 +280,9 @@ func (v *volatile) next(r *reign, cell *volatileCell) *call {
 	if cell.mailbox.len() == 0 || r.leaving.Paused {
 		cell.busy = false
 		r.busy--
-		v.handOver()
+		if r.leaving.Paused {
+			v.handOver()
+		}
 		return nil
 	}
 	return cell.mailbox.pop()
@@ -282,17 +291,14 @@ func (v *volatile) next(r *reign, cell *volatileCell) *call {
 // handle runs one handler and answers. The lease is looked at before and after: an output that was made under a lease that
 // has ended since does not leave.
 func (v *volatile) handle(r *reign, cell *volatileCell, c *call) {
-	switch {
-	case c.late():
-		v.finish(r, c, nil, shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran"))
-		return
-	case r.life.Err() != nil || !v.leased():
-		v.finish(r, c, nil, v.over())
+	if r.life.Err() != nil || !v.leased() {
+		v.unremembered(r, c, v.over())
 		return
 	}
 	ctx := &handlerContext{life: r.life, deadline: c.deadline}
 	out, err := cell.cell.Handle(ctx, c.env)
 	ctx.end()
+	c.outcome.Digest = out.Digest
 	fault := out.Refusal
 	if err != nil {
 		fault = shard.As(err)
@@ -315,7 +321,7 @@ func (v *volatile) finish(r *reign, c *call, reply []byte, fault *shard.Error) {
 	}
 	v.mu.Lock()
 	if w := r.requests.sessions[c.env.Request.Session]; w != nil && c.env.Request.Number >= w.floor {
-		k := &kept{digest: c.env.Digest(), reply: reply, fault: fault, lost: len(reply) > maxKeptReply}
+		k := &kept{digest: c.digest(), reply: reply, fault: fault, lost: len(reply) > maxKeptReply}
 		if k.lost {
 			k.reply = nil
 		}
@@ -323,6 +329,16 @@ func (v *volatile) finish(r *reign, c *call, reply []byte, fault *shard.Error) {
 	}
 	v.mu.Unlock()
 	v.leave(c, reply, fault)
+}
+
+// unremembered refuses a call as if it had never come, so that a retry may run.
+func (v *volatile) unremembered(r *reign, c *call, fault *shard.Error) {
+	v.mu.Lock()
+	if w := r.requests.sessions[c.env.Request.Session]; w != nil {
+		w.drop(c.env.Request.Number)
+	}
+	v.mu.Unlock()
+	v.leave(c, nil, fault)
 }
 
 func (v *volatile) leave(c *call, reply []byte, fault *shard.Error) {

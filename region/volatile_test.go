@@ -74,3 +74,27 @@ func TestVolatileStopsWithTheLease(t *testing.T) {
 		t.Fatalf("get after the lease came back: %d, %v; want a new entity", v, err)
 	}
 }
+
+// A command that found no lease was not run and is not remembered: its retry runs once the lease is back, in the same reign or
+// in the next one.
+func TestVolatileRetryAfterALeaseGap(t *testing.T) {
+	c := define("cache", entity.Shards(1), entity.Volatile())
+	g := newGroup(t, 2, c)
+	g.placeAll("cache")
+	id := one("cache")
+	owner := g.node(g.placement(id).Node)
+	other := g.nodes[0]
+	if other == owner {
+		other = g.nodes[1]
+	}
+	l := dial(t, other, owner)
+	for number := uint64(1); number <= 20; number++ {
+		ask := func() string {
+			return l.ask(by(envelope(id, 1, "e", "get", struct{}{}), other.Session(), number, number))
+		}
+		owner.lease.Store(int64(now()))
+		expect(t, "without a lease", ask(), "unavailable")
+		owner.lease.Store(int64(now() + forever))
+		until(t, "the retry runs", func() bool { return ask() == "0" })
+	}
+}

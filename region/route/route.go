@@ -86,10 +86,12 @@ func At(v *shard.View, self Self, id shard.ID) Decision {
 	if d.Reason = waits(p); d.Reason != 0 {
 		return d
 	}
+	if p.Node == self.Node && p.Session == self.Session {
+		d.Action = Deliver
+		return d
+	}
 	member, known := v.Members[p.Node]
 	switch {
-	case p.Node == self.Node && p.Session == self.Session:
-		d.Action = Deliver
 	case p.Node == self.Node || !known || v.Ended(p.Session):
 		d.Reason = OwnerOver
 	default:
@@ -117,6 +119,8 @@ func waits(p *shard.Placement) Reason {
 func Accept(v *shard.View, self Self, id shard.ID, epoch shard.Epoch) *shard.Error {
 	d := At(v, self, id)
 	switch {
+	case d.Action == Deliver && epoch == d.Epoch:
+		return nil
 	case v.Types[id.Type] == nil || int(id.Number) >= len(v.Types[id.Type].Placements):
 		return &shard.Error{Code: shard.CodeBehind, Shard: id, Detail: "the node's map has no such shard yet"}
 	case epoch > d.Epoch:
