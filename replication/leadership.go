@@ -7,8 +7,9 @@ import (
 	"muster/shard"
 )
 
-// LeadershipOf is a placement as the protocol needs it. Learners that their directory has not created yet are left out. One for
-// which a full C has no room takes the place of a lost copy.
+// LeadershipOf is a placement as the protocol needs it. Learners that their directory has not created yet are left out. While C has
+// a lost copy a learner takes its place, whomever it was to replace: nothing is balanced or drained at the price of a copy that
+// is missed, and with both gone C could be smaller than the write quorum, which no primary may propose.
 func LeadershipOf(p *shard.Placement, spec shard.Spec) Leadership {
 	l := Leadership{Epoch: p.Epoch, Version: p.Version, WriteQuorum: p.WriteQuorum, Full: spec.WriteQuorum(), Floor: p.Floor}
 	for _, c := range p.Copies {
@@ -16,17 +17,14 @@ func LeadershipOf(p *shard.Placement, spec shard.Spec) Leadership {
 	}
 	for _, learner := range p.Learners {
 		if learner.Copy.State == shard.CopyReady {
-			l.Learners = append(l.Learners, Learner{Copy: learner.Copy.ID, Replaces: room(p, spec.Replicas, learner.Replaces)})
+			l.Learners = append(l.Learners, Learner{Copy: learner.Copy.ID, Replaces: room(p, learner.Replaces)})
 		}
 	}
 	return l
 }
 
-// room returns the member that is to leave when a learner joins.
-func room(p *shard.Placement, replicas int, replaces shard.CopyID) shard.CopyID {
-	if _, member := p.Copy(replaces); member || len(p.Copies) <= replicas {
-		return replaces
-	}
+// room returns the member that is to leave when a learner joins that was to replace one.
+func room(p *shard.Placement, replaces shard.CopyID) shard.CopyID {
 	if i := slices.IndexFunc(p.Copies, func(c shard.Copy) bool { return c.State == shard.CopyLost }); i >= 0 {
 		return p.Copies[i].ID
 	}

@@ -4,8 +4,29 @@ import (
 	"slices"
 	"testing"
 
+	"muster/replication"
 	"muster/shard"
 )
+
+// A learner was on its way for a sound copy, to level the load, when another one was lost. It takes the place of the lost copy: had
+// it replaced the sound one, C would have been smaller than the write quorum, and the shard would have waited for ever.
+func TestALearnerTakesThePlaceOfALostCopyFirst(t *testing.T) {
+	p := newTrio(t)
+	p.ack(2, 1)
+	p.ack(3, 1)
+	spec := shard.Spec{Replicas: 2, MinAcks: 2}
+	at := &shard.Placement{
+		Epoch: 1, Version: 2, Primary: 1, WriteQuorum: 3, Status: shard.Active,
+		Copies:   []shard.Copy{{ID: 1, State: shard.CopyReady}, {ID: 2, State: shard.CopyReady}, {ID: 3, State: shard.CopyLost}},
+		Learners: []shard.Learner{{Copy: shard.Copy{ID: 4, State: shard.CopyReady}, Replaces: 2}},
+	}
+	p.primary.Configure(replication.LeadershipOf(at, spec))
+	p.ack(4, 1)
+	due := p.primary.Due(at, 20)
+	if !slices.Equal(due, []shard.CopyID{1, 2, 4}) || !p.primary.Reconfigure(due) {
+		t.Fatalf("%v is due, or refused", due)
+	}
+}
 
 // A member that was silent for patience stays while the others owe an answer too: a primary that is cut off from all of them is to
 // find itself deserted with enough of them left to elect another. Once they answer again the silent one goes.

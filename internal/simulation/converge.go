@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"muster/coordinator/plan"
+	"muster/replication"
 	"muster/shard"
 )
 
@@ -65,6 +66,26 @@ func (w *world) explain() {
 	if p := w.raft.leader; p != nil {
 		for _, s := range p.leads.driver.Next(p.input()) {
 			w.log("plans %s", s.Notes)
+		}
+	}
+	for _, n := range w.nodes {
+		if p := n.process; p != nil {
+			p.explain()
+		}
+	}
+}
+
+// explain writes to the trace what the primaries of this process wait for.
+func (p *process) explain() {
+	for _, h := range p.hosts {
+		if h.term == nil {
+			continue
+		}
+		s := h.copy.Status()
+		p.n.w.log("%s: %s: %s in epoch %d.%d, log %d, confirmed %d, base %d, due %v, change %v, reports %v",
+			p.n.id, h.shard, s.Role, h.term.epoch, s.Version, h.log.end(), h.confirmed, h.log.base, h.copy.Due(h.term.placement, replication.Patience(h.spec.AckTimeout)), s.Change, h.report)
+		for _, x := range s.Peers {
+			p.n.w.log("  copy %d: %+v", x.Copy, x)
 		}
 	}
 }
