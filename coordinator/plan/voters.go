@@ -117,7 +117,9 @@ func (e *Electorate) Next(in VotersInput) []VoterStep {
 	if in.View.Group == "" || len(in.Seats) == 0 {
 		return nil
 	}
-	in.Seats = slices.SortedFunc(slices.Values(in.Seats), func(x, y Seat) int { return cmp.Compare(x.String(), y.String()) })
+	in.Seats = slices.SortedFunc(slices.Values(in.Seats), func(x, y Seat) int {
+		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Directory, y.Directory))
+	})
 	b := &ballot{VotersInput: in, e: e}
 	e.observe(b)
 	steps := b.calls()

@@ -1,8 +1,6 @@
 package simulation
 
 import (
-	"time"
-
 	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
@@ -21,17 +19,16 @@ type checker struct {
 type truth struct {
 	known     map[shard.Position]uint64 // the hash of the log up to each record ever written
 	leaders   map[shard.Epoch]*host
-	confirmed chain       // what was confirmed, by any primary
-	active    shard.Epoch // the newest epoch that serves
-	start     shard.LSN   // where its log ended when it began to
-	given     shard.Epoch // the newest epoch whose primary stepped down for good
+	confirmed chain                // what was confirmed, by any primary
+	active    shard.Epoch          // the newest epoch that serves
+	start     shard.LSN            // where its log ended when it began to
+	given     map[shard.Epoch]bool // epochs whose primary stepped down for good
 	epoch     shard.Epoch
 	version   shard.ConfigVersion
 	output    serving // of a volatile shard
 
 	reconfigured shard.ConfigVersion // the newest that a change of C made
-	forsaken     shard.Epoch         // the newest that began with one copy alone
-	lost         time.Duration       // when confirmed records were given up last, 0 for never
+	sacrifice
 }
 
 func newChecker(w *world) *checker {
@@ -41,7 +38,7 @@ func newChecker(w *world) *checker {
 func (c *checker) of(id shard.ID) *truth {
 	t := c.shards[id]
 	if t == nil {
-		t = &truth{known: map[shard.Position]uint64{}, leaders: map[shard.Epoch]*host{}}
+		t = &truth{known: map[shard.Position]uint64{}, leaders: map[shard.Epoch]*host{}, given: map[shard.Epoch]bool{}}
 		c.shards[id] = t
 	}
 	return t
@@ -66,18 +63,19 @@ func (c *checker) placed(changed []shard.Placement) {
 			c.w.fail("I2: %s goes back from epoch %d version %d to %d, %d", p.Shard, t.epoch, t.version, p.Epoch, p.Version)
 		}
 		t.epoch, t.version = p.Epoch, p.Version
-		c.forsaken(p)
+		c.uncleanly(p)
 	}
 }
 
-// leads notes who leads. I1: one primary in an epoch.
+// leads notes who leads. I1: one primary in an epoch, and none in one whose primary stepped down. One that was cut off may hear late
+// that it was to lead, when others have long done so: it will not serve.
 func (c *checker) leads(h *host, epoch shard.Epoch) {
 	t := c.of(h.shard)
 	if other := t.leaders[epoch]; other != nil && other != h {
 		c.w.fail("I1: %s epoch %d is led by copies %d and %d", h.shard, epoch, other.id, h.id)
 	}
-	if epoch <= t.given {
-		c.w.fail("I1: %s epoch %d is led by copy %d, the primary of epoch %d stepped down for good", h.shard, epoch, h.id, t.given)
+	if t.given[epoch] {
+		c.w.fail("I1: %s epoch %d is led by copy %d, and its primary stepped down for good", h.shard, epoch, h.id)
 	}
 	t.leaders[epoch] = h
 	c.w.log("%s: %s: leads epoch %d from %d", h.p.n.id, h.shard, epoch, h.log.end())
@@ -91,7 +89,7 @@ func (c *checker) givesUp(h *host, to shard.CopyID) {
 	if end := h.log.end(); h.term.epoch == t.epoch && (s == nil || s.log.end() < end || s.log.at(end) != h.log.at(end) || t.confirmed.end() != end) {
 		c.w.fail("I13: %s epoch %d is handed over to copy %d, which does not hold all %d records", h.shard, h.term.epoch, to, end)
 	}
-	t.given = max(t.given, h.term.epoch)
+	t.given[h.term.epoch] = true
 }
 
 // record judges a record as it is written. I3: one position, one history.
@@ -189,6 +187,10 @@ func (c *checker) activates(h *host) {
 // confirms judges a confirmed LSN. I4, I6: what was confirmed before is still there; I5: w copies of C hold it durably.
 func (c *checker) confirms(h *host, lsn shard.LSN) {
 	t := c.of(h.shard)
+	if t.outlived(h) {
+		c.silenced(h, lsn)
+		return
+	}
 	if both := min(lsn, t.confirmed.end()); h.log.end() < lsn || h.log.at(both) != t.confirmed.at(both) {
 		c.w.fail("I6: %s on %s confirms %d with another log than was confirmed", h.shard, h.p.n.id, lsn)
 	}

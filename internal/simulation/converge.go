@@ -235,6 +235,9 @@ func (w *world) hopeless(p *shard.Placement) bool {
 		return false
 	}
 	intact := w.intact(p)
+	if w.setup.spec(p.Shard.Type).LossyAfter > 0 {
+		return len(intact) == 0
+	}
 	able := p.Status == shard.Active || len(intact) >= p.RecoveryQuorum() ||
 		slices.ContainsFunc(intact, func(s *stored) bool { return s.id == p.ActivePrimary })
 	return !able || len(intact) < p.WriteQuorum

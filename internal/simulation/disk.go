@@ -45,6 +45,9 @@ type chain struct {
 	base    shard.LSN // the log starts after it, see shorten.go
 }
 
+// shared returns the chain as another may go on with it: what both have is not copied, and neither overwrites it.
+func (c *chain) shared() chain { return chain{slices.Clip(c.records), slices.Clip(c.hashes), c.base} }
+
 func (c *chain) end() shard.LSN { return shard.LSN(len(c.records)) }
 
 // at returns the hash of the log up to an LSN it has.

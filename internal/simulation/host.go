@@ -62,7 +62,7 @@ func openHost(p *process, s *stored) *host {
 	}
 	return &host{
 		p: p, shard: s.shard, id: s.id, copy: replication.Open(s.shard, state), stored: s, spec: p.n.w.setup.spec(s.shard.Type),
-		confirmed: state.Confirmed, log: chain{slices.Clone(s.log.records), slices.Clone(s.log.hashes), s.log.base},
+		confirmed: state.Confirmed, log: s.log.shared(),
 		shortening: shortening{staged: s.staged, fills: map[shard.CopyID]*filling{}},
 	}
 }

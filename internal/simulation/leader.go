@@ -12,7 +12,6 @@ import (
 // How often things are looked at when nothing happens.
 const (
 	replicationTick = replication.TickInterval
-	planEvery       = 50 * time.Millisecond
 	tendEvery       = 250 * time.Millisecond
 )
 
@@ -34,7 +33,7 @@ func (p *process) lead() {
 		caughtUp: map[shard.DirectoryID]bool{}, since: p.n.local(),
 	}
 	p.leads.driver.Times = w.setup.times
-	p.whileLeading(planEvery, p.plan)
+	p.whileLeading(w.setup.plan, p.plan)
 	p.whileLeading(tendEvery, p.tend)
 	p.whileLeading(time.Second, p.lift)
 	p.leads.driver.Budget = w.setup.budget

@@ -111,9 +111,7 @@ func newDisk(n *node) *disk {
 
 // after plans something for when the process's own clock has moved on by d, if it still lives.
 func (p *process) after(d time.Duration, run func()) {
-	p.n.w.after(time.Duration(float64(d)/(1+p.n.drift)), func() {
-		p.later(run)
-	})
+	p.n.w.plan(time.Duration(float64(d)/(1+p.n.drift)), p, run)
 }
 
 // later runs something in this process: now, when its pause is over, or never when it has died by then.
@@ -125,7 +123,7 @@ func (p *process) later(run func()) {
 		run()
 		return
 	}
-	p.n.w.after(p.n.paused-p.n.w.now, func() { p.later(run) })
+	p.n.w.plan(p.n.paused-p.n.w.now, p, run)
 }
 
 // every repeats something for as long as it says so, the first time after a random part of d.

@@ -22,7 +22,7 @@ type setup struct {
 	think                          time.Duration
 	times                          plan.Times
 	budget                         plan.Budget
-	replaceVoter                   time.Duration
+	replaceVoter, plan             time.Duration
 }
 
 // counts is what a run did beside commands.
@@ -42,7 +42,9 @@ type Rare struct {
 	Shortened int // logs that were made to start later
 	Installed int // shard snapshots that took a log's place
 	Forsaken  int // shards that went on with one copy alone
-	Lost      int // of those, without confirmed records
+	Lossy     int // shards that went on without some copies, as their type says
+	Emptied   int // shards that were begun anew
+	Lost      int // of all those, without confirmed records
 }
 
 // Result is what a run showed.
@@ -131,7 +133,7 @@ func (w *world) draw() setup {
 	s := setup{
 		nodes: 3 + w.dice.IntN(4), spares: w.dice.IntN(3), voters: 3, clients: 2 + w.dice.IntN(6), zones: w.dice.IntN(4),
 		think: w.between(5*time.Millisecond, 80*time.Millisecond), times: plan.DefaultTimes(), budget: plan.DefaultBudget(),
-		replaceVoter: w.between(4*time.Second, 10*time.Second),
+		replaceVoter: w.between(4*time.Second, 10*time.Second), plan: w.between(40*time.Millisecond, 200*time.Millisecond),
 	}
 	if s.nodes >= 5 && w.chance(0.4) {
 		s.voters = 5
@@ -139,15 +141,20 @@ func (w *world) draw() setup {
 	s.times.Rebuild = w.between(time.Second, 4*time.Second)
 	s.times.Cooldown = w.between(500*time.Millisecond, 3*time.Second)
 	s.times.Create, s.times.Again = 3*time.Second, 2*time.Second
+	s.times.Autonomy = pick(w, []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second})
 	if w.chance(0.5) {
 		s.budget = plan.Budget{Learners: 1 + w.dice.IntN(3), PerNode: 1, Wishes: 1 + w.dice.IntN(3)}
 	}
 	for i := range 1 + w.dice.IntN(2) {
 		replicas := w.dice.IntN(min(s.nodes, 4))
-		s.specs = append(s.specs, shard.Spec{
+		spec := shard.Spec{
 			Name: shard.TypeName(fmt.Sprintf("t%d", i)), Shards: uint32(1 + w.dice.IntN(3)), Replicas: replicas, MinAcks: w.dice.IntN(replicas + 1),
 			AckTimeout: pick(w, []time.Duration{500 * time.Millisecond, time.Second, shard.DefaultAckTimeout}),
-		})
+		}
+		if replicas > 0 && spec.MinAcks == 0 && w.chance(0.5) {
+			spec.LossyAfter = w.between(500*time.Millisecond, 6*time.Second)
+		}
+		s.specs = append(s.specs, spec)
 	}
 	if w.chance(0.6) {
 		s.specs = append(s.specs, shard.Spec{Name: "v", Shards: uint32(1 + w.dice.IntN(2)), Volatile: true, AckTimeout: shard.DefaultAckTimeout})
@@ -168,7 +175,7 @@ func (s *setup) spec(name shard.TypeName) shard.Spec {
 func (w *world) run() {
 	never := func() bool { return false }
 	for _, s := range w.setup.specs {
-		w.log("type %s: %d shards, %d replicas, %d acks, volatile %t", s.Name, s.Shards, s.Replicas, s.MinAcks, s.Volatile)
+		w.log("type %s: %d shards, %d replicas, %d acks, volatile %t, lossy after %s", s.Name, s.Shards, s.Replicas, s.MinAcks, s.Volatile, s.LossyAfter)
 	}
 	w.log("%d nodes, %d more may join, %d voters, %d zones, rebuild after %s; %s",
 		w.setup.nodes, w.setup.spares, w.setup.voters, w.setup.zones, w.setup.times.Rebuild, w.swarm.String())
@@ -257,7 +264,7 @@ func (r *Result) Add(o Result) {
 	}
 	r.Deserted, r.Lifted, r.Slight = r.Deserted+o.Deserted, r.Lifted+o.Lifted, r.Slight+o.Slight
 	r.Shortened, r.Installed = r.Shortened+o.Shortened, r.Installed+o.Installed
-	r.Forsaken, r.Lost = r.Forsaken+o.Forsaken, r.Lost+o.Lost
+	r.Forsaken, r.Lossy, r.Emptied, r.Lost = r.Forsaken+o.Forsaken, r.Lossy+o.Lossy, r.Emptied+o.Emptied, r.Lost+o.Lost
 }
 
 // String is a line of totals.
@@ -267,6 +274,6 @@ func (r Result) String() string {
 		names = append(names, fmt.Sprintf("%s %d", a, r.Acts[a]))
 	}
 	return fmt.Sprintf("%s simulated, %d entries, %d epochs, %d changes of C, %d hand-offs, %d copies retired, %d changes of voters, "+
-		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d settings over, %d logs shortened, %d snapshots installed, %d shards gone on with one copy, %d with a loss; %d runs of next to nothing; %d commands done, %d unknown, %d refused; %s",
-		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Lifted, r.Shortened, r.Installed, r.Forsaken, r.Lost, r.Slight, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
+		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d settings over, %d logs shortened, %d snapshots installed, %d shards gone on with one copy, %d as their type says, %d begun anew, %d with a loss; %d runs of next to nothing; %d commands done, %d unknown, %d refused; %s",
+		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Lifted, r.Shortened, r.Installed, r.Forsaken, r.Lossy, r.Emptied, r.Lost, r.Slight, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
 }

@@ -19,7 +19,8 @@ type service struct {
 	open     map[shard.RequestID]*call // taken and not in the log yet
 	waiting  []output
 	held     []request
-	running  int // handlers
+	running  int    // handlers
+	round    uint64 // the newest that was verified
 }
 
 // list is an entity: what was appended to it, the newest record it rests on, and the commands that wait for its handler.
@@ -260,9 +261,15 @@ func (s *service) await(c *call, o output) {
 	s.waiting = append(s.waiting, o)
 }
 
+// muted reports whether the lease ran out so long ago that no output leaves any more, confirmed or not.
+func (h *host) muted() bool {
+	autonomy := h.spec.Autonomy(h.p.n.w.setup.times.Autonomy)
+	return h.p.n.local() > h.p.session.until+autonomy-autonomy/100
+}
+
 // wait replies to a duplicate when its record is confirmed.
 func (s *service) wait(o output) {
-	if o.lsn <= s.h.confirmed {
+	if o.lsn <= s.h.confirmed && !s.h.muted() {
 		o.reply(o.value)
 		return
 	}
@@ -271,6 +278,10 @@ func (s *service) wait(o output) {
 
 // release lets the outputs go that a confirmation or a verified round permits.
 func (s *service) release(confirmed shard.LSN, round uint64) {
+	s.round = max(s.round, round)
+	if round = s.round; s.h.muted() {
+		return
+	}
 	var free []output
 	rest := s.waiting[:0]
 	known := max(confirmed, s.h.confirmed)
@@ -293,8 +304,11 @@ func (s *service) release(confirmed shard.LSN, round uint64) {
 // verified marks an output whose round is.
 const verified = ^uint64(0)
 
-// expire gives up outputs that waited for longer than the type's ack_timeout. Their records stay.
+// expire gives up outputs that waited for longer than the type's ack_timeout. Their records stay. Those that waited for a lease go.
 func (s *service) expire() {
+	if len(s.waiting) > 0 {
+		s.release(0, 0)
+	}
 	now := s.h.p.n.local()
 	for len(s.waiting) > 0 && now >= s.waiting[0].since+s.h.spec.AckTimeout {
 		o := s.waiting[0]

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"slices"
 	"time"
 
 	"muster/region/route"
@@ -210,14 +209,11 @@ func (h *host) filled(of replication.Install, have shard.LSN) {
 	}
 }
 
-// starts judges a log that starts later: everything up to there is confirmed, as this copy has it, and durable here. A copy that
-// the shard went on without has a past of its own, and may not have heard of it yet.
+// starts judges a log that starts later: everything up to there is confirmed, as this copy has it, and durable here.
 func (c *checker) starts(h *host, base shard.LSN) {
 	t := c.of(h.shard)
-	if p := c.w.raft.state().View.Placement(h.shard); p != nil {
-		if _, aside := p.KeptAside(h.id); aside {
-			return
-		}
+	if t.outlived(h) {
+		return
 	}
 	if t.confirmed.end() < base || h.log.at(base) != t.confirmed.at(base) || h.stored.log.end() < base {
 		c.w.fail("I6: %s on %s: the log is to start after %d, confirmed is %d, durable %d", h.shard, h.p.n.id, base, t.confirmed.end(), h.stored.log.end())
@@ -227,6 +223,9 @@ func (c *checker) starts(h *host, base shard.LSN) {
 // replaces judges a snapshot that takes a log's place: it holds what is confirmed, and everything that the copy knew to be.
 func (c *checker) replaces(h *host, s *staging) {
 	t := c.of(h.shard)
+	if t.outlived(h) {
+		return
+	}
 	if base := s.base.LSN; t.confirmed.end() < base || s.log.at(base) != t.confirmed.at(base) || base < h.confirmed {
 		c.w.fail("I6: %s on %s: a snapshot up to %d replaces the log, confirmed is %d, it knew %d", h.shard, h.p.n.id, base, t.confirmed.end(), h.confirmed)
 	}
@@ -234,5 +233,6 @@ func (c *checker) replaces(h *host, s *staging) {
 
 // replace makes the log what a snapshot that is staged makes it.
 func (c *chain) replace(s *staging) {
-	*c = chain{slices.Clone(s.log.records), slices.Clone(s.log.hashes), s.base.LSN}
+	*c = s.log.shared()
+	c.base = s.base.LSN
 }

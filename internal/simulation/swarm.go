@@ -40,6 +40,7 @@ const (
 	TransferLead
 	Lower
 	Forsake
+	BeginAnew
 	Acts // how many there are
 )
 
@@ -77,6 +78,7 @@ var acts = [Acts]struct {
 	TransferLead: {"transfer", 1, (*world).transferLead},
 	Lower:        {"degrade", 3, (*world).lower},
 	Forsake:      {"recover", 3, (*world).forsake},
+	BeginAnew:    {"begin-anew", 1, (*world).forsake},
 }
 
 // String is the act's name.

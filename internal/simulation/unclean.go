@@ -41,58 +41,50 @@ func (w *world) forsakeOne(id shard.ID) (over bool) {
 	if pl == nil || pl.Status == shard.Active || fsm.Promoted(pl) {
 		return true
 	}
-	if command := plan.Forsaking(p.leads.driver.Evidence(p.input(), id)); command != nil {
+	e := p.leads.driver.Evidence(p.input(), id)
+	if command := plan.Forsaking(e); command != nil {
 		w.did(Forsake, "%s in epoch %d", id, pl.Epoch)
+		w.check.of(id).accepted = pl.Epoch
 		w.raft.propose(p, ignored, command)
+	}
+	if e.Obstacle.Reason == "" && e.Quiet == 0 && len(e.Anew) > 0 {
+		w.beginAnew(e)
 	}
 	return false
 }
 
-// rescue has operators bring back what is stuck when all else is well: a shard without a primary goes on with one copy, one that
-// has too few to write to does with those it has. It reports whether there was any.
+// beginAnew orders that a shard begin with nothing, as none of its copies can be reached. The order may take a while, and one of them
+// be back by then.
+func (w *world) beginAnew(e plan.Evidence) {
+	w.did(BeginAnew, "%s in epoch %d", e.Shard, e.Epoch)
+	w.check.of(e.Shard).accepted = e.Epoch
+	command := &fsm.BeginAnew{Items: []fsm.Placing{{Shard: e.Shard, Epoch: e.Epoch, Version: e.Version, Nodes: e.Anew}}}
+	w.after(w.between(0, 3*time.Second), func() { w.order(command) })
+}
+
+// rescue has operators bring back what is stuck when all else is well: a shard without a primary goes on with one copy or begins anew,
+// one that has too few to write to does with those it has. It reports whether there was any.
 func (w *world) rescue() bool {
 	begun := false
 	for _, id := range w.setup.ids {
 		pl := w.raft.state().View.Placement(id)
-		if !w.hopeless(pl) || len(w.intact(pl)) == 0 {
+		if !w.hopeless(pl) {
 			continue
 		}
 		begun = true
-		if pl.Status == shard.Active {
+		if pl.Status == shard.Active && len(w.intact(pl)) > 0 {
 			w.order(&fsm.Degrade{Items: []fsm.Degrading{{Shard: id, Epoch: pl.Epoch, Version: pl.Version, Floor: len(w.intact(pl))}}})
 		}
 		w.insist(200*time.Millisecond, w.setup.times.Lease+w.setup.times.Autonomy+5*time.Second, func(bool) bool { return w.forsakeOne(id) })
 	}
-	if begun {
+	if next := time.Duration(0); begun {
 		w.until(w.now+w.setup.times.Lease+w.setup.times.Autonomy+10*time.Second, func() bool {
-			return !slices.ContainsFunc(w.setup.ids, func(id shard.ID) bool {
-				pl := w.raft.state().View.Placement(id)
-				return w.hopeless(pl) && len(w.intact(pl)) > 0
-			})
+			if w.now < next {
+				return false
+			}
+			next = w.now + lookEvery
+			return !slices.ContainsFunc(w.setup.ids, func(id shard.ID) bool { return w.hopeless(w.raft.state().View.Placement(id)) })
 		})
 	}
 	return begun
-}
-
-// forsaken notes that a shard goes on with one copy alone: what only others held is not confirmed any more, and what clients were
-// told until now may be gone.
-func (c *checker) forsaken(p *shard.Placement) {
-	t := c.of(p.Shard)
-	if p.Cause != shard.CauseUnclean || p.Epoch == t.forsaken {
-		return
-	}
-	t.forsaken = p.Epoch
-	chosen := &c.copies[p.Copies[0].ID].log
-	common := min(chosen.end(), t.confirmed.end())
-	for common > 0 && chosen.at(common) != t.confirmed.at(common) {
-		common--
-	}
-	c.w.counts.Forsaken++
-	if common == t.confirmed.end() {
-		return
-	}
-	c.w.log("%s goes on without confirmed records %d to %d", p.Shard, common+1, t.confirmed.end())
-	c.w.counts.Lost++
-	t.confirmed.cut(common + 1)
-	t.lost = c.w.now
 }

@@ -63,6 +63,7 @@ type event struct {
 	at     time.Duration
 	serial uint64
 	run    func()
+	of     *process // it happens in this process, see later; nil for in none
 }
 
 // events is a heap of four children to a node, by time and plan: it is the busiest thing of a run, and container/heap boxes
@@ -115,9 +116,11 @@ func (q *events) pop() event {
 }
 
 // after plans an event.
-func (w *world) after(d time.Duration, run func()) {
+func (w *world) after(d time.Duration, run func()) { w.plan(d, nil, run) }
+
+func (w *world) plan(d time.Duration, of *process, run func()) {
 	w.serial++
-	w.queue.push(event{w.now + max(0, d), w.serial, run})
+	w.queue.push(event{w.now + max(0, d), w.serial, run, of})
 }
 
 // until runs events up to a moment, or until done says so after one of them.
@@ -126,7 +129,11 @@ func (w *world) until(end time.Duration, done func() bool) {
 		e := w.queue.pop()
 		w.now = e.at
 		w.note(uint64(e.at), e.serial)
-		e.run()
+		if e.of != nil {
+			e.of.later(e.run)
+		} else {
+			e.run()
+		}
 		if done() {
 			return
 		}
