@@ -35,9 +35,9 @@ lint: ## formatting, go vet, the house rules, staticcheck
 	$(TOOL) staticcheck -checks inherit,-S1016 ./... # S1016: a command that looks like its event is not one
 
 .PHONY: sim
-sim: ## a minute of simulated clusters; N=100 for so many seeds, SEED=7 for that one, V=1 for its trace
-	$(GO) test ./internal/simulation -count=1 -timeout 30m -v -run '^TestSeeds$$' \
-		-args $(if $(SEED),-seed=$(SEED),$(if $(N),-n=$(N),-for=1m)) $(if $(V),-trace)
+sim: ## a minute of simulated clusters; N=100 for so many seeds, SEED=7 for that one, V=1 for its trace; MUTANTS=1 what must be found
+	$(GO) test ./internal/simulation -count=1 -timeout 60m -v -run '^$(if $(MUTANTS),Test(Canaries|Mutants)AreFound,TestSeeds)$$' \
+		-args $(if $(MUTANTS),-mutants) $(if $(SEED),-seed=$(SEED),$(if $(N),-n=$(N),-for=1m)) $(if $(V),-trace)
 
 .PHONY: explore
 explore: ## every interleaving of small runs of the protocol, and mutants that must be caught; LARGE=1 for minutes and gigabytes

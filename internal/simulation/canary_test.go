@@ -1,16 +1,14 @@
 package simulation_test
 
 import (
-	"cmp"
-	"encoding/json"
-	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"muster/internal/mutant"
 )
 
 // canaries are defects that the simulation must find. Each is a change of the cores, compiled in by an overlay, so
@@ -124,56 +122,64 @@ type canary struct {
 // edit replaces the only place where a file has old.
 type edit struct{ file, old, new string }
 
+func (c *canary) mutant() mutant.Mutant {
+	m := mutant.Mutant{From: strconv.FormatUint(c.from, 10)}
+	for _, e := range c.edits {
+		m.Edits = append(m.Edits, mutant.Edit{File: e.file, Before: e.old, After: e.new})
+	}
+	return m
+}
+
 // A judge that misses a planted defect judges nothing.
 func TestCanariesAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED with -short: builds of the simulation with planted defects")
 	}
 	for _, c := range canaries {
-		t.Run(c.name, func(t *testing.T) {
-			out, err := exec.Command("go", "test", "-vet=off", "-overlay", c.plant(t), ".", "-run", "TestSeeds", "-args",
-				"-from", strconv.FormatUint(c.from, 10), "-n", "2000").CombinedOutput()
-			line := regexp.MustCompile(`seed \d+ at .*` + c.finds + `.*`).Find(out)
-			if err == nil || line == nil {
-				t.Fatalf("not found in 2000 seeds: %v\n%s", err, out)
+		t.Run(c.name, func(t *testing.T) { hunt(t, c.mutant(), 2000, c.finds) })
+	}
+}
+
+// TestMutantsAreFound takes the safeguards away that the explorer is tried with, those that the simulation shares with it, one at a
+// time. Building them takes minutes: make sim MUTANTS=1. That each says whether seeds find it is always looked at.
+func TestMutantsAreFound(t *testing.T) {
+	paths, err := filepath.Glob("../../testdata/mutants/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no mutants: %v", err)
+	}
+	for _, path := range paths {
+		m, err := mutant.Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !*mutants {
+			continue
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			if m.From == "" {
+				t.Skip("SKIPPED, seeds do not find it: " + m.Blind)
 			}
-			t.Logf("%s", line)
+			hunt(t, m, 10_000, "")
 		})
 	}
 }
 
-// plant writes the edited files and returns the overlay that puts them in the place of those in the tree.
-func (c *canary) plant(t *testing.T) string {
+// hunt runs seeds over code with a defect planted, which must fail and say what it breaks.
+func hunt(t *testing.T, m mutant.Mutant, seeds int, finds string) {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	replace := map[string]string{}
-	for i, e := range c.edits {
-		path := filepath.Join(root, e.file)
-		text, err := os.ReadFile(cmp.Or(replace[path], path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(text), e.old); n != 1 {
-			t.Fatalf("%s has %q %d times: the canary must follow the code", e.file, e.old, n)
-		}
-		replace[path] = filepath.Join(t.TempDir(), fmt.Sprintf("planted%d.go", i))
-		write(t, replace[path], strings.Replace(string(text), e.old, e.new, 1))
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	table, err := mutant.Overlay(root, t.TempDir(), m.Edits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "overlay.json")
-	write(t, path, string(overlay))
-	return path
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	out, err := exec.Command("go", "test", "-vet=off", "-overlay", table, ".", "-run", "^TestSeeds$", "-args",
+		"-from", m.From, "-n", strconv.Itoa(seeds)).CombinedOutput()
+	line := regexp.MustCompile(`seed \d+ at .*` + finds + `.*`).Find(out)
+	if err == nil || line == nil {
+		t.Fatalf("not found in %d seeds: %v\n%s", seeds, err, out)
 	}
+	t.Logf("%s", line)
 }

@@ -110,14 +110,22 @@ func (r *raft) sits(n *node) bool {
 	})
 }
 
-// intact counts the voters whose directories are what they were, without one of the nodes.
+// removes reports whether the removal of a node is on its way into the log: whoever ordered it may have given up since.
+func (r *raft) removes(n *node) bool {
+	return slices.ContainsFunc(r.pending, func(p proposal) bool {
+		c, removal := p.commands[0].(*fsm.Remove)
+		return removal && c.Node == n.id
+	})
+}
+
+// intact counts the voters whose directories are what they were, and stay so, without one of the nodes.
 func (r *raft) intact(but *node) (intact, voters int) {
 	for _, s := range r.seats {
 		if !s.Voter {
 			continue
 		}
 		voters++
-		if n := r.w.node(s.Node); n != but && n.disk.directory == s.Directory && !n.absent {
+		if n := r.w.node(s.Node); n != but && n.disk.directory == s.Directory && !n.absent && !r.removes(n) {
 			intact++
 		}
 	}

@@ -14,11 +14,12 @@ import (
 )
 
 var (
-	seed  = flag.Uint64("seed", 0, "run this seed alone")
-	count = flag.Uint64("n", 0, "run so many seeds")
-	first = flag.Uint64("from", 1, "with -n or -for, the first seed")
-	spend = flag.Duration("for", 3*time.Second, "without -n, run seeds for so long")
-	trace = flag.Bool("trace", false, "print the trace of -seed")
+	seed    = flag.Uint64("seed", 0, "run this seed alone")
+	count   = flag.Uint64("n", 0, "run so many seeds")
+	first   = flag.Uint64("from", 1, "with -n or -for, the first seed")
+	spend   = flag.Duration("for", 3*time.Second, "without -n, run seeds for so long")
+	mutants = flag.Bool("mutants", false, "take safeguards away, one at a time, and demand that seeds find it")
+	trace   = flag.Bool("trace", false, "print the trace of -seed")
 )
 
 // A run leaves much garbage and keeps little: a larger heap saves a third of the time.
