@@ -230,7 +230,7 @@ func (e *Evidence) obstacle(spec shard.Spec, p *shard.Placement) Line {
 // beginAnew finds nodes for a shard of which no copy can be reached. All that was confirmed is lost then.
 func (e *Evidence) beginAnew(b *batch, spec shard.Spec) {
 	e.Lost = e.Known
-	up := slices.DeleteFunc(b.eligible(spec), func(m shard.Member) bool { return !m.Open() })
+	up := b.open(spec)
 	if len(up) < spec.WriteQuorum() {
 		e.Obstacle = Line{AwaitMembers, fmt.Sprintf("none of its copies can be reached, and of the nodes that could take new ones %d are up, %d must be", len(up), spec.WriteQuorum())}
 		return

@@ -29,7 +29,7 @@ func (b *batch) placeFresh(spec shard.Spec, unplaced []shard.ID) {
 		f = &fresh{since: b.in.Now}
 		b.d.fresh[spec.Name] = f
 	}
-	up := b.eligible(spec)
+	up := b.open(spec)
 	if note, wait := b.holdOff(spec, f, up); wait {
 		note.Shard = unplaced[0]
 		b.skip(note)
@@ -107,7 +107,7 @@ func (b *batch) ofForming(spec shard.Spec, p *shard.Placement, m *memory) {
 
 // replace moves a forming shard to nodes that are up, keeping the copies that can be kept.
 func (b *batch) replace(spec shard.Spec, p *shard.Placement, m *memory, keep []shard.NodeID) {
-	up := b.eligible(spec)
+	up := b.open(spec)
 	keep = slices.DeleteFunc(keep, func(id shard.NodeID) bool {
 		return !slices.ContainsFunc(up, func(m shard.Member) bool { return m.ID == id })
 	})
@@ -116,14 +116,20 @@ func (b *batch) replace(spec shard.Spec, p *shard.Placement, m *memory, keep []s
 		return
 	}
 	if !b.due(m) {
-		b.skip(Note{Reason: AwaitProposal, Shard: p.Shard})
+		b.skip(Note{Reason: AwaitProposal, Shard: p.Shard, Epoch: p.Epoch})
 		return
 	}
 	nodes := b.load().allocate(spec, up, keep)
 	b.place.add(
 		fsm.Placing{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Nodes: nodes},
-		Note{Reason: FormingStranded, Shard: p.Shard, Nodes: nodes},
+		Note{Reason: FormingStranded, Shard: p.Shard, Epoch: p.Epoch, Nodes: nodes},
 	)
+}
+
+// open returns the members that are up and may be given a copy of the type, by name. Others the group would refuse, whatever they
+// have already.
+func (b *batch) open(spec shard.Spec) []shard.Member {
+	return slices.DeleteFunc(b.eligible(spec), func(m shard.Member) bool { return !m.Open() })
 }
 
 // eligible returns the members that are up and may host the type, by name.

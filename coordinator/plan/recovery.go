@@ -249,9 +249,9 @@ func (b *batch) electVolatile(spec shard.Spec, p *shard.Placement, m *memory) {
 		b.skip(Note{Reason: AwaitLease, Shard: p.Shard, Epoch: p.Epoch, Session: p.ActiveSession, Wait: wait})
 		return
 	}
-	up := b.eligible(spec)
-	if open := slices.DeleteFunc(slices.Clone(up), func(m shard.Member) bool { return !m.Open() }); len(open) > 0 {
-		up = open // to serve on a node that is to be emptied is better than not to serve
+	up := b.open(spec)
+	if len(up) == 0 {
+		up = b.eligible(spec) // to serve on a node that is to be emptied is better than not to serve
 	}
 	if len(up) == 0 {
 		b.skip(Note{Reason: AwaitMembers, Shard: p.Shard, Epoch: p.Epoch, Want: 1})
