@@ -229,11 +229,5 @@ func (r *Region) beat() {
 
 // muted reports whether the lease ran out so long ago that journaled shards of the type stop confirming.
 func (r *Region) muted(spec shard.Spec) bool {
-	return r.cfg.Clock() > r.cfg.Directory.LeaseUntil()+r.autonomy(spec)
-}
-
-// autonomy leaves a hundredth for clocks that drift: the leader waits for the whole of it.
-func (r *Region) autonomy(spec shard.Spec) time.Duration {
-	whole := spec.Autonomy(r.limits.Autonomy)
-	return whole - whole/100
+	return r.cfg.Clock() > r.cfg.Directory.LeaseUntil()+spec.Voice(r.limits.Autonomy)
 }

@@ -111,7 +111,7 @@ func (h *host) awaited() string {
 	case t.handing.Paused:
 		return fmt.Sprintf("running commands to end and copy %d to hold everything: it is to lead", t.placement.HandTo)
 	case t.serving && h.region.muted(h.registered()):
-		return fmt.Sprintf("a lease: it ran out more than %s ago", h.region.autonomy(h.registered()))
+		return fmt.Sprintf("a lease: it ran out more than %s ago", h.registered().Voice(h.region.limits.Autonomy))
 	}
 	s := h.protocol.Status()
 	if len(s.Awaited) == 0 {

@@ -83,6 +83,10 @@ var canaries = []canary{
 		},
 	},
 	{
+		name: "a primary confirms for longer than the leader waits", finds: "and the shard went on without it", from: 1725,
+		edits: []edit{{"shard/placement.go", "return whole - whole/100", "return whole + time.Minute"}},
+	},
+	{
 		name: "a type that accepts no loss goes on without copies", finds: "nobody has accepted that", from: 5,
 		edits: []edit{
 			{"coordinator/plan/recovery.go", "case c.winner == 0 && spec.LossyAfter > 0:", "case c.winner == 0:"},
