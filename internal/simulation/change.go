@@ -22,6 +22,9 @@ func (h *host) desire() {
 		return
 	}
 	wanted := h.copy.Due(t.placement, replication.Patience(h.spec.AckTimeout))
+	if whim := h.whim(); whim != nil {
+		wanted = whim
+	}
 	switch {
 	case wanted == nil && h.report != nil && h.report.Kind == shard.ReportReconfig:
 		h.report = nil
@@ -33,6 +36,33 @@ func (h *host) desire() {
 		}
 		h.tell(shard.Report{Kind: shard.ReportReconfig, Copies: copies, Epoch: t.epoch, Version: t.placement.Version})
 	}
+}
+
+// whim is a C that the group may accept, for no reason; nil for none. The protocol refuses what is not safe.
+func (h *host) whim() []shard.CopyID {
+	w, p := h.p.n.w, h.term.placement
+	if w.healed || w.swarm.whims == 0 || !w.chance(w.swarm.whims) || h.spec.Replicas == 0 {
+		return nil
+	}
+	whim, same := []shard.CopyID{h.id}, true
+	for _, c := range p.Copies {
+		switch in := c.State == shard.CopyReady && w.chance(0.6); {
+		case c.ID == h.id:
+		case in:
+			whim = append(whim, c.ID)
+		default:
+			same = false
+		}
+	}
+	for _, l := range p.Learners {
+		if l.Copy.State == shard.CopyReady && w.chance(0.4) {
+			whim, same = append(whim, l.Copy.ID), false
+		}
+	}
+	if same || len(whim) > h.spec.Replicas+1 {
+		return nil
+	}
+	return whim
 }
 
 // deserted asks for another primary when nobody answers this one, and reports whether that is so.

@@ -13,6 +13,7 @@ type sacrifice struct {
 	before   shard.Placement // the newest placement
 	accepted shard.Epoch     // the newest in which an operator accepted a loss
 	forsaken shard.Epoch     // the newest that began without some copies
+	went     chain           // the log it went on with then, or those that may be elected have it
 	lost     time.Duration   // when confirmed records were given up last, 0 for never
 }
 
@@ -20,10 +21,18 @@ type sacrifice struct {
 // without some copies, and may be one of them.
 func (t *truth) outlived(h *host) bool { return h.copy.Status().Promised < t.forsaken }
 
-// silenced judges a primary that confirms something in an epoch that the shard went on without: no output of it leaves.
+// silenced judges a primary that confirms something in an epoch that the shard went on without: no output of it leaves, unless it is
+// about what the shard went on with. Such a record was acknowledged before the copy promised another epoch, and is confirmed.
 func (c *checker) silenced(h *host, lsn shard.LSN) {
-	if h.serves != nil && !h.muted() {
+	t := c.of(h.shard)
+	switch {
+	case h.serves == nil || h.muted():
+	case lsn > t.went.end() || h.log.at(lsn) != t.went.at(lsn):
 		c.w.fail("I6: %s on %s confirms %d, and the shard went on without it: its lease is over for less than its autonomy", h.shard, h.p.n.id, lsn)
+	default:
+		for _, r := range h.log.records[min(lsn, t.confirmed.end()):lsn] {
+			t.confirmed.add(r)
+		}
 	}
 }
 
@@ -95,25 +104,33 @@ func (c *checker) named(before, p *shard.Placement, said *fsm.Change) {
 	}
 }
 
-// left returns up to where what was confirmed is still there: as far as the log goes that the history names. No copy that stays may
-// have more.
+// left returns up to where what was confirmed is still there, and notes the log that the shard goes on with: the one that its history
+// names. No copy that stays may have more.
 func (c *checker) left(p *shard.Placement, said *fsm.Change) shard.LSN {
-	confirmed := &c.of(p.Shard).confirmed
-	most, named := shard.LSN(0), len(p.Copies) == 0 || p.Cause == shard.CauseEmptied || said.Base == shard.Position{}
+	t := c.of(p.Shard)
+	t.went = chain{}
+	if p.Cause == shard.CauseEmptied {
+		return 0
+	}
+	most, found := shard.LSN(0), false
 	for _, x := range p.Copies {
-		s := c.copies[x.ID]
-		if s == nil {
-			continue // it is to be created
-		}
-		common := min(s.log.end(), confirmed.end())
-		for common > 0 && s.log.at(common) != confirmed.at(common) {
+		log := &c.copies[x.ID].log
+		common := min(log.end(), t.confirmed.end())
+		for common > 0 && log.at(common) != t.confirmed.at(common) {
 			common--
 		}
 		most = max(most, common)
-		named = named || s.log.end() >= said.Base.LSN && s.log.records[said.Base.LSN-1].Position == said.Base
+		if log.has(said.Base) {
+			t.went, found = log.shared(), true
+		}
 	}
-	if said.Cause == shard.CauseLossy && most > said.Base.LSN || !named {
+	if !found || said.Cause == shard.CauseLossy && most > said.Base.LSN {
 		c.w.fail("I10: %s goes on from %s, as its history says, and %d confirmed records are left", p.Shard, said.Base, most)
 	}
 	return most
+}
+
+// has reports whether the log has a record at the position, or none is asked for.
+func (c *chain) has(at shard.Position) bool {
+	return at.LSN == 0 || at.LSN <= c.end() && c.records[at.LSN-1].Position == at
 }

@@ -96,9 +96,14 @@ type swarm struct {
 
 	shorten float64 // the share of a copy's ticks at which its log is to start later
 
+	whims float64 // the share of a primary's ticks at which it wants some C for no reason
+
 	slowHandlers float64 // the share of commands whose handlers take a while
 	barriers     bool
 }
+
+// whimsical says in which seeds primaries want any C they may propose, now and then: one of so many.
+const whimsical = 7
 
 func (w *world) drawSwarm() swarm {
 	s := swarm{least: 30 * time.Millisecond, most: w.between(300*time.Millisecond, 1500*time.Millisecond), drift: w.chance(0.7), barriers: w.chance(0.4)}
@@ -125,6 +130,9 @@ func (w *world) drawSwarm() swarm {
 	if w.chance(0.5) {
 		s.slowHandlers = 0.3 * w.dice.Float64()
 	}
+	if w.seed%whimsical == 0 {
+		s.whims = 0.15
+	}
 	return s
 }
 
@@ -141,8 +149,8 @@ func (s *swarm) String() string {
 			names = append(names, fmt.Sprintf("%s×%d", a, n))
 		}
 	}
-	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, logs shortened %.2f, drift %t, barriers %t",
-		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.shorten, s.drift, s.barriers)
+	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, logs shortened %.2f, whims %.2f, drift %t, barriers %t",
+		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.shorten, s.whims, s.drift, s.barriers)
 }
 
 // disturb does something now and plans the next.
