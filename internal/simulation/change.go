@@ -38,13 +38,16 @@ func (h *host) desire() {
 	}
 }
 
-// whim is a C that the group may accept, for no reason; nil for none. The protocol refuses what is not safe.
+// whim is a C that the group may accept, or one without the primary, for no reason; nil for none. The protocol refuses what is not safe.
 func (h *host) whim() []shard.CopyID {
 	w, p := h.p.n.w, h.term.placement
 	if w.healed || w.swarm.whims == 0 || !w.chance(w.swarm.whims) || h.spec.Replicas == 0 {
 		return nil
 	}
 	whim, same := []shard.CopyID{h.id}, true
+	if w.chance(0.05) {
+		whim, same = nil, false
+	}
 	for _, c := range p.Copies {
 		switch in := c.State == shard.CopyReady && w.chance(0.6); {
 		case c.ID == h.id:
@@ -59,7 +62,7 @@ func (h *host) whim() []shard.CopyID {
 			whim, same = append(whim, l.Copy.ID), false
 		}
 	}
-	if same || len(whim) > h.spec.Replicas+1 {
+	if same || len(whim) == 0 || len(whim) > h.spec.Replicas+1 {
 		return nil
 	}
 	return whim
