@@ -78,6 +78,16 @@ func (c *Command[S, C, R]) Tell(ctx context.Context, to Sender, id ID, command C
 	return to.Tell(ctx, e)
 }
 
+// OneWay sends the command to an entity and does not wait for it: it runs at most once, in no order relative to other commands, and nobody
+// hears whether it ran or was refused. For a command whose effect matters there is Tell. Errors mean that it was not sent.
+func (c *Command[S, C, R]) OneWay(ctx context.Context, to OneWaySender, id ID, command C) error {
+	e, err := c.envelope(id, command)
+	if err != nil {
+		return err
+	}
+	return to.OneWay(ctx, e)
+}
+
 // Envelope returns the command ready to be sent. It fails with CodeInvalid on what can never be delivered.
 func (c *Command[S, C, R]) Envelope(id ID, command C) (Envelope, error) {
 	e, err := c.envelope(id, command)

@@ -62,3 +62,10 @@ type Sender interface {
 	// Tell returns when the command is confirmed, and carries no reply.
 	Tell(ctx context.Context, e Envelope) error
 }
+
+// A OneWaySender also sends commands that nobody waits for: a node of the group. Safe for concurrent use.
+type OneWaySender interface {
+	// OneWay returns when the command is on its way. It runs at most once, and nobody hears whether it did. The payload is the
+	// sender's from then on.
+	OneWay(ctx context.Context, e Envelope) error
+}

@@ -143,7 +143,7 @@ func (h *host) admit(c *call) {
 		return
 	}
 	r := h.cells.touch(c.env.Entity)
-	if r.mailbox.len() >= h.region.limits.Mailbox {
+	if r.mailbox.len() >= h.region.limits.Mailbox && !c.oneWay {
 		h.unremembered(c, shard.Errorf(shard.CodeOverloaded, "entity %s has %d commands waiting, more than Mailbox allows", c.env.Entity, r.mailbox.len()))
 		return
 	}

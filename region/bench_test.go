@@ -143,3 +143,26 @@ func (g *group) journals() (sum journal.Stats) {
 	}
 	return sum
 }
+
+// BenchmarkOneWay sends commands that nobody answers to another node; what its lanes still hold at the end has not run.
+func BenchmarkOneWay(b *testing.B) {
+	t := defineBlobs("blob", entity.Shards(16), entity.Volatile())
+	g := newGroup(b, 2, t)
+	g.placeAll("blob")
+	var there []entity.ID
+	for i := 0; len(there) < 1024; i++ {
+		id := entity.ID(fmt.Sprintf("e%d", i))
+		if s, _ := g.view.Locate("blob", id); g.placement(s).Node == g.nodes[1].id {
+			there = append(there, id)
+		}
+	}
+	ctx := context.Background()
+	used := processTime(b)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if err := t.put.OneWay(ctx, g.nodes[0].region, there[i%len(there)], payload); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((processTime(b)-used).Microseconds())/float64(b.N), "cpu-µs/op")
+}

@@ -13,17 +13,23 @@ type sink interface {
 	answer(token uint64, reply []byte, fault *shard.Error)
 }
 
-// A call is one attempt at one command. It is owned by whoever holds it: the sender's lane, then the shard's host, for a
-// while a handler's goroutine, and the host again until it is answered, exactly once.
-type call struct {
+// routed is a command and where the map of its sender had it go.
+type routed struct {
 	env      entity.Envelope
 	shard    shard.ID
 	epoch    shard.Epoch // it runs in this epoch or not at all
 	deadline time.Time   // zero for none
 	tell     bool        // the reply itself is not wanted
-	inline   bool        // the goroutine that delivers it may run its handler
-	to       sink
-	token    uint64
+}
+
+// A call is one attempt at one command. It is owned by whoever holds it: the sender's lane, then the shard's host, for a
+// while a handler's goroutine, and the host again until it is answered, exactly once.
+type call struct {
+	routed
+	inline bool // the goroutine that delivers it may run its handler
+	oneWay bool // its lane bounds how many there are, so that the mailbox need not refuse it
+	to     sink
+	token  uint64
 
 	run     *run // the run it belongs to
 	outcome entity.Outcome
@@ -42,8 +48,8 @@ type grounds struct {
 	expires time.Duration // on the region's clock, when an unconfirmed output becomes unknown
 }
 
-// size is what the call counts for against limits on bytes.
-func (c *call) size() int { return len(c.env.Payload) + len(c.env.Entity) + len(c.env.Command) }
+// size is what the command counts for against limits on bytes.
+func (c *routed) size() int { return len(c.env.Payload) + len(c.env.Entity) + len(c.env.Command) }
 
 // digest is that of its envelope.
 func (c *call) digest() uint64 {
@@ -72,4 +78,4 @@ func (c *call) join(twin *call) {
 }
 
 // late reports whether the caller no longer waits.
-func (c *call) late() bool { return !c.deadline.IsZero() && time.Now().After(c.deadline) }
+func (c *routed) late() bool { return !c.deadline.IsZero() && time.Now().After(c.deadline) }

@@ -45,16 +45,36 @@ func (o *outgoingCalls) Append(b []byte) []byte {
 	return b
 }
 
-// timeout is what is left of the call's deadline, in µs; 0 for none.
-func (c *call) timeout(now time.Time) uint64 {
+// outgoingOneWays is a frame of commands that nobody answers, and that therefore have no numbers.
+type outgoingOneWays struct{ commands []routed }
+
+// Size implements transport.OutgoingFrame.
+func (o *outgoingOneWays) Size() (n int) {
+	for i := range o.commands {
+		n += sizeOfMessage(o.commands[i].wireSize(0, time.Time{}))
+	}
+	return n
+}
+
+// Append implements transport.OutgoingFrame.
+func (o *outgoingOneWays) Append(b []byte) []byte {
+	for i := range o.commands {
+		m := &o.commands[i]
+		b = m.appendWire(appendLength(b, 1, m.wireSize(0, time.Time{})), 0, time.Time{})
+	}
+	return b
+}
+
+// timeout is what is left until the deadline, in µs; 0 for none.
+func (c *routed) timeout(now time.Time) uint64 {
 	if c.deadline.IsZero() {
 		return 0
 	}
 	return uint64(max(1, c.deadline.Sub(now).Microseconds()))
 }
 
-// wireSize is the number of bytes of the call as wire.Envelope.
-func (c *call) wireSize(number uint64, now time.Time) int {
+// wireSize is the number of bytes of the command as wire.Envelope.
+func (c *routed) wireSize(number uint64, now time.Time) int {
 	e := &c.env
 	n := sizeOfVarint(number) + sizeOfBytes(len(e.Type)) + sizeOfVarint(uint64(c.shard.Number)) + sizeOfVarint(uint64(c.epoch)) +
 		sizeOfBytes(len(e.Entity)) + sizeOfBytes(len(e.Command)) + sizeOfBytes(len(e.Payload)) +
@@ -65,7 +85,7 @@ func (c *call) wireSize(number uint64, now time.Time) int {
 	return n
 }
 
-func (c *call) appendWire(b []byte, number uint64, now time.Time) []byte {
+func (c *routed) appendWire(b []byte, number uint64, now time.Time) []byte {
 	e := &c.env
 	b = appendVarint(b, 1, number)
 	b = appendBytes(b, 2, e.Type)
@@ -87,7 +107,7 @@ func (c *call) appendWire(b []byte, number uint64, now time.Time) []byte {
 // incomingCalls is a frame of envelopes as their owner's node takes it in.
 type incomingCalls struct {
 	names names
-	calls []call // of the newest frame; not used again, since each belongs to whoever answers it
+	calls []call // of the newest frame; each belongs to whoever answers it, so the reader is given or left no others to write over
 }
 
 // Read implements transport.IncomingFrame.
@@ -98,7 +118,9 @@ func (in *incomingCalls) Read(b []byte) error {
 			count++
 		}
 	}
-	in.calls = make([]call, 0, count)
+	if in.calls = in.calls[:0]; cap(in.calls) < count {
+		in.calls = make([]call, 0, count)
+	}
 	now, f := time.Now(), fields{b: b, long: frameFields}
 	for f.next() {
 		if f.number != 1 {

@@ -15,6 +15,29 @@ import (
 	"muster/transport/wire"
 )
 
+// Commands that nobody answers are the same message, without numbers and deadlines.
+func TestOneWayFramesAreTheMessagesOfTheSchema(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		calls := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *call { return drawCall(t, time.Now()) }), 0, 5).Draw(t, "calls")
+		var out outgoingOneWays
+		for _, c := range calls {
+			c.deadline = time.Time{}
+			out.commands = append(out.commands, c.routed)
+		}
+		packed := pack(t, &out)
+		same(t, packed, &wire.EnvelopeFrame{})
+		in := incomingCalls{names: names{}}
+		if err := in.Read(packed); err != nil || len(in.calls) != len(calls) {
+			t.Fatalf("%d of %d commands, %v", len(in.calls), len(calls), err)
+		}
+		for i, c := range calls {
+			if got := &in.calls[i]; got.token != 0 || !equal(c, got, time.Now()) {
+				t.Fatalf("command %d, %+v, is read as %+v", i, c, got)
+			}
+		}
+	})
+}
+
 // The frames are the schema's messages to the byte: whatever calls they carry, the generated code reads from them what was
 // written, writes the same bytes, and is read alike.
 func TestFramesAreTheMessagesOfTheSchema(t *testing.T) {
@@ -44,7 +67,7 @@ func TestFramesAreTheMessagesOfTheSchema(t *testing.T) {
 func drawCall(t *rapid.T, now time.Time) *call {
 	number := rapid.Uint64Range(0, 1<<20)
 	name := rapid.StringMatching(`[a-z]{1,5}`)
-	c := &call{
+	c := &call{routed: routed{
 		env: entity.Envelope{
 			Type: shard.TypeName(name.Draw(t, "type")), Entity: shard.EntityID(name.Draw(t, "entity")), Command: name.Draw(t, "command"),
 			Payload: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "payload"),
@@ -52,7 +75,7 @@ func drawCall(t *rapid.T, now time.Time) *call {
 			Floor:   number.Draw(t, "floor"),
 		},
 		epoch: shard.Epoch(number.Draw(t, "epoch")), tell: rapid.Bool().Draw(t, "tell"),
-	}
+	}}
 	c.shard = shard.ID{Type: c.env.Type, Number: shard.Number(rapid.Uint32Range(0, 300).Draw(t, "shard"))}
 	if rapid.Bool().Draw(t, "deadline") {
 		c.deadline = now.Add(time.Duration(rapid.IntRange(-5, 1<<30).Draw(t, "µs")) * time.Microsecond)
@@ -212,7 +235,7 @@ func same(t *rapid.T, b []byte, m proto.Message) {
 
 // Nothing that a peer sends may panic, or make the reader believe more than the schema's own reader does.
 func FuzzFrames(f *testing.F) {
-	c := &call{env: entity.Envelope{Type: "t", Entity: "e", Command: "c", Payload: []byte("p")}, deadline: time.Now().Add(time.Hour)}
+	c := &call{routed: routed{env: entity.Envelope{Type: "t", Entity: "e", Command: "c", Payload: []byte("p")}, deadline: time.Now().Add(time.Hour)}}
 	f.Add((&outgoingCalls{calls: []*call{c, c}, first: 1}).Append(nil))
 	var out outgoingAnswers
 	out.pack([]answer{{1, []byte("r"), nil}, {2, nil, shard.Invalid("no")}})

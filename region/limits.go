@@ -27,30 +27,33 @@ type Limits struct {
 }
 
 const (
-	maxOpen       = 1024      // open request numbers of one session and shard, part of the protocol
-	maxFrame      = 256 << 10 // bytes of envelopes or records gathered into one frame
-	maxBacklog    = 64 << 20  // bytes of records queued for one peer
-	tickInterval  = 100 * time.Millisecond
-	reportAgain   = 500 * time.Millisecond
-	everyHost     = time.Minute      // hosts that wait for nothing get a tick this rarely, to forget old sessions
-	maxUnsettled  = 16_384           // records of a shard that are not confirmed; more are refused before they run
-	sessionMemory = 10 * time.Minute // how long the requests of a session that is over are remembered
-	backoffLeast  = 50 * time.Millisecond
-	backoffMost   = time.Second
-	retryPause    = 5 * time.Millisecond
-	lastAsks      = 2 * time.Second          // how long a region that closes lets what was asked through it find the next owner
-	unownedPause  = 100 * time.Millisecond   // how long an envelope waits for a newer map before it is routed anew
-	maxKeptReply  = 4 << 10                  // bytes of a reply without a record that is kept for a duplicate
-	maxSpan       = 256 << 20                // bytes of the journal's file that a copy may hold back with a few old records
-	maxCold       = 64                       // entities whose snapshots are taken in one step, for the log's sake
-	coldTogether  = 16                       // of these, in memory at once
-	maxColdBytes  = 1 << 20                  // their states; what is beyond waits for the next step
-	compactAgain  = time.Second              // after a step of a compaction that led to nothing
-	compactFailed = 10 * time.Second         // after one that failed
-	maxUpkeep     = 4 << 20                  // bytes waiting for the journal beyond which no compaction goes on
-	partBytes     = journal.MaxKeepBytes / 2 // bytes of records in one part of a shard snapshot
-	partsInFlight = 2                        // parts sent to a peer and not answered
-	fillPatience  = 10 * time.Second         // how long a peer may do nothing about a snapshot before the log's start moves on
+	maxOpen        = 1024             // open request numbers of one session and shard, part of the protocol
+	maxFrame       = 256 << 10        // bytes of envelopes or records gathered into one frame
+	maxOneWays     = 1024             // one-way commands in a lane: those that wait at the sender, and those under way at the owner
+	maxOneWayBytes = 1 << 20          // and their bytes
+	droppedPause   = 10 * time.Second // between two words on dropped commands
+	maxBacklog     = 64 << 20         // bytes of records queued for one peer
+	tickInterval   = 100 * time.Millisecond
+	reportAgain    = 500 * time.Millisecond
+	everyHost      = time.Minute      // hosts that wait for nothing get a tick this rarely, to forget old sessions
+	maxUnsettled   = 16_384           // records of a shard that are not confirmed; more are refused before they run
+	sessionMemory  = 10 * time.Minute // how long the requests of a session that is over are remembered
+	backoffLeast   = 50 * time.Millisecond
+	backoffMost    = time.Second
+	retryPause     = 5 * time.Millisecond
+	lastAsks       = 2 * time.Second          // how long a region that closes lets what was asked through it find the next owner
+	unownedPause   = 100 * time.Millisecond   // how long an envelope waits for a newer map before it is routed anew
+	maxKeptReply   = 4 << 10                  // bytes of a reply without a record that is kept for a duplicate
+	maxSpan        = 256 << 20                // bytes of the journal's file that a copy may hold back with a few old records
+	maxCold        = 64                       // entities whose snapshots are taken in one step, for the log's sake
+	coldTogether   = 16                       // of these, in memory at once
+	maxColdBytes   = 1 << 20                  // their states; what is beyond waits for the next step
+	compactAgain   = time.Second              // after a step of a compaction that led to nothing
+	compactFailed  = 10 * time.Second         // after one that failed
+	maxUpkeep      = 4 << 20                  // bytes waiting for the journal beyond which no compaction goes on
+	partBytes      = journal.MaxKeepBytes / 2 // bytes of records in one part of a shard snapshot
+	partsInFlight  = 2                        // parts sent to a peer and not answered
+	fillPatience   = 10 * time.Second         // how long a peer may do nothing about a snapshot before the log's start moves on
 )
 
 func (l Limits) withDefaults() Limits {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
 	"muster/shard"
@@ -15,15 +16,17 @@ import (
 // peers holds the lanes to other nodes, by address: a node that comes back elsewhere gets new ones. Safe for concurrent
 // use. The goroutines of the lanes end with the region's life.
 type peers struct {
-	region *Region
-	mu     struct {
+	region  *Region
+	here    *semaphore.Weighted // for one-way commands of this node to its own entities, by weight
+	dropped dropped             // one-way commands
+	mu      struct {
 		sync.RWMutex
 		byAddr map[string]*peer
 		closed bool
 	}
 }
 
-// A peer is the two lanes to one address.
+// A peer is the lanes to one address.
 type peer struct {
 	addr    string
 	cancel  context.CancelFunc
@@ -31,6 +34,7 @@ type peer struct {
 	out     outgoingAppends // the sender's, used again
 	backlog atomic.Int64    // bytes of records in appends
 	calls   *deliveries
+	oneWays *oneWays
 }
 
 // replicate queues an append, or leaves it out when the peer is too far behind: the protocol sends it again.
@@ -91,7 +95,7 @@ func (p *peers) at(addr string) *peer {
 func (p *peers) dial(addr string) *peer {
 	ctx, cancel := context.WithCancel(p.region.life)
 	client := wire.NewPeerClient(p.region.cfg.Port.Peer(addr))
-	n := &peer{addr: addr, cancel: cancel, appends: newFunnel[appendMessage](), calls: newDeliveries()}
+	n := &peer{addr: addr, cancel: cancel, appends: newFunnel[appendMessage](), calls: newDeliveries(), oneWays: newOneWays()}
 	replicate := &link[appendMessage]{
 		queue:   n.appends,
 		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.Replicate(ctx) },
@@ -106,12 +110,24 @@ func (p *peers) dial(addr string) *peer {
 		receive: n.calls.receive,
 		broken:  n.calls.broken,
 	}
-	p.region.wait.Add(2)
+	oneWay := &link[routed]{
+		queue:   n.oneWays.queue,
+		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.OneWay(ctx) },
+		frame:   n.oneWays.frame,
+		receive: n.oneWays.receive,
+		broken:  func(err error) { p.region.log.Warn("one-way commands may be lost", "addr", addr, "error", err) },
+	}
+	p.region.wait.Add(3)
 	go func() { defer p.region.wait.Done(); replicate.run(ctx) }()
 	go func() {
 		defer p.region.wait.Done()
 		deliver.run(ctx)
 		n.calls.gone(ctx.Err())
+	}()
+	go func() {
+		defer p.region.wait.Done()
+		oneWay.run(ctx)
+		n.oneWays.gone(&p.dropped, ctx.Err())
 	}()
 	return n
 }

@@ -88,7 +88,7 @@ func New(cfg Config) (*Region, error) {
 		r.types[d.Spec().Name] = d
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	r.peers = &peers{region: r}
+	r.peers = &peers{region: r, here: newLaneRoom()}
 	r.peers.mu.byAddr = map[string]*peer{}
 	r.workers.limit = r.limits.Handlers
 	r.view.Store(shard.NewView())
@@ -218,6 +218,7 @@ func (r *Region) beat() {
 		select {
 		case <-tick.C:
 			r.copies.tick(r.now())
+			r.reportDropped()
 		case <-r.cfg.Journal.Failed():
 			r.fail(r.cfg.Journal.Err())
 			return

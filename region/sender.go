@@ -27,21 +27,12 @@ func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 	a := newAsk()
 	defer a.free()
 	if !r.origin.begin(a.place) {
-		return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
+		return nil, r.closing()
 	}
 	defer r.origin.end(a.place)
-	if r.stopped() != nil {
-		return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
-	}
-	if err := e.Validate(); err != nil {
+	id, err := r.locate(ctx, &e)
+	if err != nil {
 		return nil, err
-	}
-	id, ok := r.view.Load().Locate(e.Type, e.Entity)
-	if !ok {
-		return nil, shard.Errorf(shard.CodeUnknownType, "no member hosts entity type %q", e.Type)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, shard.Errorf(shard.CodeTimeout, "%v", err)
 	}
 	a.region, a.shard, a.env, a.tell = r, id, e, tell
 	if v, ok := r.owner(id).(*volatile); ok {
@@ -58,6 +49,29 @@ func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 	return reply, asError(fault)
 }
 
+// locate judges a command that is given to this node and returns its shard.
+func (r *Region) locate(ctx context.Context, e *entity.Envelope) (id shard.ID, err error) {
+	if r.stopped() != nil {
+		return id, r.closing()
+	}
+	if err := e.Validate(); err != nil {
+		return id, err
+	}
+	id, ok := r.view.Load().Locate(e.Type, e.Entity)
+	if !ok {
+		return id, shard.Errorf(shard.CodeUnknownType, "no member hosts entity type %q", e.Type)
+	}
+	if err := ctx.Err(); err != nil {
+		return id, shard.Errorf(shard.CodeTimeout, "%v", err)
+	}
+	return id, nil
+}
+
+// closing is the answer to what comes while the region ends.
+func (r *Region) closing() *shard.Error {
+	return shard.Errorf(shard.CodeClosed, "node %s is stopping", r.cfg.Node)
+}
+
 func asError(fault *shard.Error) error {
 	if fault == nil {
 		return nil
@@ -72,7 +86,7 @@ func (a *ask) here(ctx context.Context, v *volatile) ([]byte, *shard.Error, bool
 	if d.Action != route.Deliver {
 		return nil, nil, false
 	}
-	a.call = call{env: a.env, shard: a.shard, epoch: d.Epoch, tell: a.tell, inline: true, to: a, token: a.attempt()}
+	a.call = call{routed: a.routed(d.Epoch), inline: true, to: a, token: a.attempt()}
 	a.call.deadline, _ = ctx.Deadline()
 	if fault := v.deliver(&a.call); fault != nil {
 		return nil, fault, route.After(fault, d.Epoch).Verdict == route.GiveUp
@@ -133,7 +147,7 @@ func (a *ask) enter(ctx context.Context) (*desk, *shard.Error) {
 		case <-ctx.Done():
 			return nil, shard.Errorf(shard.CodeOverloaded, "%d commands to shard %s are awaited already: %v", maxOpen, a.shard, context.Cause(ctx))
 		case <-a.region.life.Done():
-			return nil, shard.Errorf(shard.CodeClosed, "node %s is stopping", a.region.cfg.Node)
+			return nil, a.region.closing()
 		}
 	}
 	a.env.Request = shard.RequestID{Session: session, Number: d.number(a, &a.region.origin.numbers)}
@@ -174,7 +188,7 @@ func (a *ask) post(ctx context.Context, to route.Decision) {
 	if a.lent {
 		c = &call{}
 	}
-	*c = call{env: a.env, shard: a.shard, epoch: to.Epoch, tell: a.tell, to: a, token: a.attempt()}
+	*c = call{routed: a.routed(to.Epoch), to: a, token: a.attempt()}
 	c.deadline, _ = ctx.Deadline()
 	if to.Action == route.Deliver {
 		a.region.deliver(c)
@@ -183,9 +197,13 @@ func (a *ask) post(ctx context.Context, to route.Decision) {
 	}
 }
 
+func (a *ask) routed(epoch shard.Epoch) routed {
+	return routed{env: a.env, shard: a.shard, epoch: epoch, tell: a.tell}
+}
+
 // buffer keeps the envelope while the shard has no owner.
 func (a *ask) buffer(ctx context.Context, to route.Decision) (route.Retry, *shard.Error) {
-	held := &call{env: a.env}
+	held := &call{routed: routed{env: a.env}}
 	limits := Limits{ShardCalls: a.region.limits.Buffered, ShardBytes: a.region.limits.BufferedBytes}
 	if a.region.origin.waiting.enter(held, &limits) != nil {
 		return route.Retry{Verdict: route.GiveUp}, shard.Errorf(shard.CodeOverloaded, "too many envelopes wait for owners of their shards: Buffered or BufferedBytes is reached")
@@ -194,7 +212,7 @@ func (a *ask) buffer(ctx context.Context, to route.Decision) (route.Retry, *shar
 	pause := time.NewTimer(unownedPause)
 	defer pause.Stop()
 	a.attempt()
-	fault := &shard.Error{Code: shard.CodeUnavailable, Shard: a.shard, Epoch: to.Epoch, Detail: "the shard has no owner: " + to.Reason.String()}
+	fault := unowned(to)
 	now := route.At(a.region.view.Load(), a.region.self(), a.shard)
 	if now.Action != route.Buffer {
 		return route.Retry{Verdict: route.AgainAt}, fault // it changed before attempt reset the nudge
@@ -206,6 +224,11 @@ func (a *ask) buffer(ctx context.Context, to route.Decision) (route.Retry, *shar
 		return route.Retry{Verdict: route.GiveUp}, fault
 	}
 	return route.Retry{Verdict: route.AgainAt}, fault
+}
+
+// unowned is the fault of a command whose shard has no owner.
+func unowned(d route.Decision) *shard.Error {
+	return &shard.Error{Code: shard.CodeUnavailable, Shard: d.Shard, Epoch: d.Epoch, Detail: "the shard has no owner: " + d.Reason.String()}
 }
 
 // again decides where the next attempt goes, after a pause where one is due. The last fault is the caller's when there
@@ -235,7 +258,7 @@ func (a *ask) again(ctx context.Context, next route.Retry, was route.Decision, l
 		to = route.At(a.region.view.Load(), a.region.self(), a.shard)
 	}
 	if a.region.stopped() != nil {
-		return to, shard.Errorf(shard.CodeClosed, "node %s is stopping", a.region.cfg.Node)
+		return to, a.region.closing()
 	}
 	return to, nil
 }

@@ -113,6 +113,7 @@ func (s *server) receive(ctx context.Context, stream wire.Peer_DeliverServer, a 
 			f.calls[i].to = a
 			s.region.accept(&f.calls[i])
 		}
+		f.calls = nil
 		for a.queue.len() > maxUnread || a.bytes.Load() > maxUnreadBytes {
 			select {
 			case <-a.read:
@@ -168,18 +169,21 @@ func (r *Region) accept(c *call) {
 
 // deliver hands a call to the shard's host, which answers it, or answers it.
 func (r *Region) deliver(c *call) {
-	if fault := r.stopped(); fault != nil {
+	if fault := r.take(c); fault != nil {
 		c.reply(nil, fault)
-		return
+	}
+}
+
+// take hands a call to the shard's host, which answers it, or says why not.
+func (r *Region) take(c *call) *shard.Error {
+	if fault := r.stopped(); fault != nil {
+		return fault
 	}
 	o := r.owner(c.shard)
 	if o == nil {
-		c.reply(nil, &shard.Error{Code: shard.CodeUnavailable, Shard: c.shard, Detail: "the node does not hold the shard yet"})
-		return
+		return &shard.Error{Code: shard.CodeUnavailable, Shard: c.shard, Detail: "the node does not hold the shard yet"}
 	}
-	if fault := o.deliver(c); fault != nil {
-		c.reply(nil, fault)
-	}
+	return o.deliver(c)
 }
 
 // ackStream is the way back of one Replicate stream.

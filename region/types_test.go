@@ -20,8 +20,9 @@ type counters struct {
 	refuse *entity.Command[counter, struct{}, int64]
 	broken *entity.Command[counter, int64, int64]
 	wait   *entity.Command[counter, struct{}, int64]
-	gate   chan struct{} // wait's handler returns when something comes
-	inside chan struct{} // wait's handler says that it runs
+	bulky  *entity.Command[counter, []byte, int64] // adds 1
+	gate   chan struct{}                           // wait's handler returns when something comes
+	inside chan struct{}                           // wait's handler says that it runs
 }
 
 func define(name string, options ...entity.Option) *counters {
@@ -30,6 +31,10 @@ func define(name string, options ...entity.Option) *counters {
 	c := &counters{Type: t, gate: make(chan struct{}), inside: make(chan struct{}, 16)}
 	c.add = entity.Handle(t, "add", func(x *entity.Context[counter], n int64) (int64, error) {
 		event.Record(x, added{n})
+		return x.State().Value, nil
+	})
+	c.bulky = entity.Handle(t, "bulky", func(x *entity.Context[counter], _ []byte) (int64, error) {
+		event.Record(x, added{1})
 		return x.State().Value, nil
 	})
 	c.get = entity.Handle(t, "get", func(x *entity.Context[counter], _ struct{}) (int64, error) { return x.State().Value, nil })

@@ -179,7 +179,7 @@ func (v *volatile) admit(c *call) (*volatileCell, *reign, *shard.Error) {
 	case cell == nil:
 		cell = &volatileCell{cell: v.def.NewCell(c.env.Entity)}
 		r.cells[c.env.Entity] = cell
-	case cell.busy && cell.mailbox.len() >= v.region.limits.Mailbox:
+	case cell.busy && cell.mailbox.len() >= v.region.limits.Mailbox && !c.oneWay:
 		return nil, nil, shard.Errorf(shard.CodeOverloaded, "entity %s has %d commands waiting, more than Mailbox allows", c.env.Entity, cell.mailbox.len())
 	case cell.busy:
 		cell.mailbox.push(c)

@@ -193,7 +193,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	open := map[string]bool{wire.Group_Hello_FullMethodName: true, wire.Group_Form_FullMethodName: true}
 	needsMember := map[string]bool{
 		wire.Group_Propose_FullMethodName: true, wire.Group_Renew_FullMethodName: true, wire.Group_Report_FullMethodName: true,
-		wire.Peer_Deliver_FullMethodName: true, wire.Group_Seat_FullMethodName: true,
+		wire.Peer_Deliver_FullMethodName: true, wire.Peer_OneWay_FullMethodName: true, wire.Group_Seat_FullMethodName: true,
 		wire.Peer_Replicate_FullMethodName: true, wire.Peer_Seal_FullMethodName: true,
 	}
 	walked := 0
@@ -209,7 +209,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			t.Errorf("%s to a node without a group: %s", method, code)
 		}
 	})
-	if walked != 15 {
+	if walked != 16 {
 		t.Errorf("walked %d methods", walked)
 	}
 	if a.Stats().Strangers == 0 {

@@ -65,6 +65,7 @@ var methods = map[string]access{
 	wire.Group_Administer_FullMethodName: {groupNamed, []Role{RoleServer, RoleAdmin}},
 	wire.Group_Consult_FullMethodName:    {groupNamed, everyone},
 	wire.Peer_Deliver_FullMethodName:     {groupMember, servers},
+	wire.Peer_OneWay_FullMethodName:      {groupMember, servers},
 	wire.Peer_Replicate_FullMethodName:   {groupMember, servers},
 	wire.Peer_Seal_FullMethodName:        {groupMember, servers},
 	wire.Muster_Ask_FullMethodName:       {groupNamed, everyone},

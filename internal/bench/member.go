@@ -37,6 +37,7 @@ type member struct {
 	kinds    map[string]*kind
 	plans    map[string][]entity.ID // entities to ask, by what was asked for
 	profiled *os.File               // the CPU profile under way
+	sent     uint64                 // one-way commands
 }
 
 // runMember is the program as a member; it returns when stdin ends.
@@ -77,7 +78,7 @@ func (m *member) do(r load.Request) (any, error) {
 	case "run":
 		return m.run(r)
 	case "total":
-		return m.total(r)
+		return m.audit(r)
 	case "profile":
 		return nil, m.profile(r)
 	case "counts":

@@ -26,7 +26,7 @@ type work struct {
 	Entities int    `json:"entities"` // how many there are in all
 	Where    string `json:"where"`
 	Read     bool   `json:"read"` // get instead of put
-	Tell     bool   `json:"tell"`
+	OneWay   bool   `json:"one_way"`
 }
 
 // patience bounds one command; one that takes longer makes the run void.
@@ -48,11 +48,29 @@ func (m *member) run(r load.Request) (*load.Sample, error) {
 	before := m.counts()
 	ctx, cancel := context.WithTimeout(context.Background(), r.Loop.For+patience)
 	defer cancel()
-	s := r.Loop.Run(ctx, op)
+	s, err := r.Loop.Run(ctx, op), error(nil)
+	if w.OneWay {
+		err = m.arrived(ctx, w, s)
+	}
 	for name, n := range m.counts() {
 		s.Counts[name] = n - before[name]
 	}
-	return s, nil
+	return s, err
+}
+
+// arrived waits until the entities have counted every command of this run and the ones before it, which is within the time of the run.
+func (m *member) arrived(ctx context.Context, w work, s *load.Sample) error {
+	began := time.Now()
+	m.sent += s.Ops + s.Late
+	for n := uint64(0); n != m.sent; {
+		var err error
+		if n, err = m.total(ctx, w); err != nil {
+			return fmt.Errorf("%d were sent, %d arrived: %w", m.sent, n, err)
+		}
+	}
+	s.Ops, s.Late = s.Ops+s.Late, 0
+	s.Seconds += time.Since(began).Seconds()
+	return nil
 }
 
 // op returns the operation of a caller: command and reply are checked, nothing is retried here.
@@ -76,8 +94,8 @@ func (m *member) op(w work, ids []entity.ID, l load.Loop) (load.Op, error) {
 		tag, body := uint64(caller)<<40|uint64(n), bodies[caller]
 		binary.BigEndian.PutUint64(body, tag)
 		id := ids[(caller*7919+n*104_729)%len(ids)]
-		if w.Tell {
-			return command.Tell(ctx, m.node, id, body)
+		if w.OneWay {
+			return command.OneWay(ctx, m.node, id, body)
 		}
 		reply, err := command.Ask(ctx, m.node, id, body)
 		if err == nil {
@@ -114,18 +132,23 @@ func (m *member) entities(w work) ([]entity.ID, error) {
 	return ids, nil
 }
 
-// total reads every entity and returns how many commands they have counted.
-func (m *member) total(r load.Request) (uint64, error) {
+// audit answers the driver's question for the total.
+func (m *member) audit(r load.Request) (uint64, error) {
 	var w work
 	if err := json.Unmarshal(r.With, &w); err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return m.total(ctx, w)
+}
+
+// total reads every entity and returns how many commands they have counted.
+func (m *member) total(ctx context.Context, w work) (uint64, error) {
 	ids, err := m.entities(w)
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	const readers = 1024
 	var all sync.WaitGroup
 	var sums [readers]uint64

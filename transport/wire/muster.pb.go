@@ -258,6 +258,42 @@ func (x *Fault) GetDetail() string {
 	return ""
 }
 
+type OneWayReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OneWayReply) Reset() {
+	*x = OneWayReply{}
+	mi := &file_transport_wire_muster_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OneWayReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OneWayReply) ProtoMessage() {}
+
+func (x *OneWayReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_wire_muster_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OneWayReply.ProtoReflect.Descriptor instead.
+func (*OneWayReply) Descriptor() ([]byte, []int) {
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{1}
+}
+
 type HelloRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -266,7 +302,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[1]
+	mi := &file_transport_wire_muster_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -278,7 +314,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[1]
+	mi := &file_transport_wire_muster_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -291,7 +327,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{1}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{2}
 }
 
 type HelloReply struct {
@@ -308,7 +344,7 @@ type HelloReply struct {
 
 func (x *HelloReply) Reset() {
 	*x = HelloReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[2]
+	mi := &file_transport_wire_muster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +356,7 @@ func (x *HelloReply) String() string {
 func (*HelloReply) ProtoMessage() {}
 
 func (x *HelloReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[2]
+	mi := &file_transport_wire_muster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +369,7 @@ func (x *HelloReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloReply.ProtoReflect.Descriptor instead.
 func (*HelloReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{2}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HelloReply) GetNode() string {
@@ -389,7 +425,7 @@ type Founder struct {
 
 func (x *Founder) Reset() {
 	*x = Founder{}
-	mi := &file_transport_wire_muster_proto_msgTypes[3]
+	mi := &file_transport_wire_muster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +437,7 @@ func (x *Founder) String() string {
 func (*Founder) ProtoMessage() {}
 
 func (x *Founder) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[3]
+	mi := &file_transport_wire_muster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +450,7 @@ func (x *Founder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founder.ProtoReflect.Descriptor instead.
 func (*Founder) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{3}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Founder) GetNode() string {
@@ -448,7 +484,7 @@ type FormRequest struct {
 
 func (x *FormRequest) Reset() {
 	*x = FormRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[4]
+	mi := &file_transport_wire_muster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +496,7 @@ func (x *FormRequest) String() string {
 func (*FormRequest) ProtoMessage() {}
 
 func (x *FormRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[4]
+	mi := &file_transport_wire_muster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +509,7 @@ func (x *FormRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormRequest.ProtoReflect.Descriptor instead.
 func (*FormRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{4}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FormRequest) GetGroup() string {
@@ -499,7 +535,7 @@ type FormReply struct {
 
 func (x *FormReply) Reset() {
 	*x = FormReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[5]
+	mi := &file_transport_wire_muster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +547,7 @@ func (x *FormReply) String() string {
 func (*FormReply) ProtoMessage() {}
 
 func (x *FormReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[5]
+	mi := &file_transport_wire_muster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +560,7 @@ func (x *FormReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormReply.ProtoReflect.Descriptor instead.
 func (*FormReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{5}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FormReply) GetFault() *Fault {
@@ -546,7 +582,7 @@ type SeatRequest struct {
 
 func (x *SeatRequest) Reset() {
 	*x = SeatRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	mi := &file_transport_wire_muster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +594,7 @@ func (x *SeatRequest) String() string {
 func (*SeatRequest) ProtoMessage() {}
 
 func (x *SeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[6]
+	mi := &file_transport_wire_muster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +607,7 @@ func (x *SeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeatRequest.ProtoReflect.Descriptor instead.
 func (*SeatRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{6}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SeatRequest) GetDirectory() string {
@@ -613,7 +649,7 @@ type SeatReply struct {
 
 func (x *SeatReply) Reset() {
 	*x = SeatReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	mi := &file_transport_wire_muster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +661,7 @@ func (x *SeatReply) String() string {
 func (*SeatReply) ProtoMessage() {}
 
 func (x *SeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[7]
+	mi := &file_transport_wire_muster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +674,7 @@ func (x *SeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeatReply.ProtoReflect.Descriptor instead.
 func (*SeatReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{7}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SeatReply) GetCaughtUp() bool {
@@ -671,7 +707,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[8]
+	mi := &file_transport_wire_muster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +719,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[8]
+	mi := &file_transport_wire_muster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +732,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{8}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProposeRequest) GetCommands() []byte {
@@ -717,7 +753,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[9]
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +765,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[9]
+	mi := &file_transport_wire_muster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +778,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{9}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProposeReply) GetIndex() uint64 {
@@ -776,7 +812,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +824,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[10]
+	mi := &file_transport_wire_muster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +837,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{10}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RenewRequest) GetSession() uint64 {
@@ -829,7 +865,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +877,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[11]
+	mi := &file_transport_wire_muster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +890,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{11}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RenewReply) GetIndex() uint64 {
@@ -894,7 +930,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +942,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[12]
+	mi := &file_transport_wire_muster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +955,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{12}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Report) GetKind() uint32 {
@@ -990,7 +1026,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1038,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[13]
+	mi := &file_transport_wire_muster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1051,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{13}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportRequest) GetDirectory() string {
@@ -1060,7 +1096,7 @@ type ShardLoad struct {
 
 func (x *ShardLoad) Reset() {
 	*x = ShardLoad{}
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1108,7 @@ func (x *ShardLoad) String() string {
 func (*ShardLoad) ProtoMessage() {}
 
 func (x *ShardLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[14]
+	mi := &file_transport_wire_muster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1121,7 @@ func (x *ShardLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLoad.ProtoReflect.Descriptor instead.
 func (*ShardLoad) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{14}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ShardLoad) GetType() string {
@@ -1132,7 +1168,7 @@ type ReportReply struct {
 
 func (x *ReportReply) Reset() {
 	*x = ReportReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1180,7 @@ func (x *ReportReply) String() string {
 func (*ReportReply) ProtoMessage() {}
 
 func (x *ReportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[15]
+	mi := &file_transport_wire_muster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1193,7 @@ func (x *ReportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
 func (*ReportReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{15}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReportReply) GetFault() *Fault {
@@ -1177,7 +1213,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1225,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[16]
+	mi := &file_transport_wire_muster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1238,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{16}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchRequest) GetFrom() uint64 {
@@ -1234,7 +1270,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1282,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[17]
+	mi := &file_transport_wire_muster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1295,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{17}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchEvent) GetIndex() uint64 {
@@ -1325,7 +1361,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1373,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[18]
+	mi := &file_transport_wire_muster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1386,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{18}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1407,7 +1443,7 @@ type ArriveReply struct {
 
 func (x *ArriveReply) Reset() {
 	*x = ArriveReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1455,7 @@ func (x *ArriveReply) String() string {
 func (*ArriveReply) ProtoMessage() {}
 
 func (x *ArriveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[19]
+	mi := &file_transport_wire_muster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1468,7 @@ func (x *ArriveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveReply.ProtoReflect.Descriptor instead.
 func (*ArriveReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{19}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ArriveReply) GetGeneration() uint64 {
@@ -1472,7 +1508,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1520,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[20]
+	mi := &file_transport_wire_muster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1533,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{20}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InspectRequest) GetLinearizable() bool {
@@ -1526,7 +1562,7 @@ type InspectReply struct {
 
 func (x *InspectReply) Reset() {
 	*x = InspectReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1574,7 @@ func (x *InspectReply) String() string {
 func (*InspectReply) ProtoMessage() {}
 
 func (x *InspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[21]
+	mi := &file_transport_wire_muster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1587,7 @@ func (x *InspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectReply.ProtoReflect.Descriptor instead.
 func (*InspectReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{21}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *InspectReply) GetWhole() []byte {
@@ -1649,7 +1685,7 @@ type Hosted struct {
 
 func (x *Hosted) Reset() {
 	*x = Hosted{}
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1697,7 @@ func (x *Hosted) String() string {
 func (*Hosted) ProtoMessage() {}
 
 func (x *Hosted) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[22]
+	mi := &file_transport_wire_muster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1710,7 @@ func (x *Hosted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hosted.ProtoReflect.Descriptor instead.
 func (*Hosted) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{22}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Hosted) GetType() string {
@@ -1758,7 +1794,7 @@ type AdministerRequest struct {
 
 func (x *AdministerRequest) Reset() {
 	*x = AdministerRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1806,7 @@ func (x *AdministerRequest) String() string {
 func (*AdministerRequest) ProtoMessage() {}
 
 func (x *AdministerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[23]
+	mi := &file_transport_wire_muster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1819,7 @@ func (x *AdministerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdministerRequest.ProtoReflect.Descriptor instead.
 func (*AdministerRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{23}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AdministerRequest) GetOrder() Order {
@@ -1869,7 +1905,7 @@ type AdministerReply struct {
 
 func (x *AdministerReply) Reset() {
 	*x = AdministerReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +1917,7 @@ func (x *AdministerReply) String() string {
 func (*AdministerReply) ProtoMessage() {}
 
 func (x *AdministerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[24]
+	mi := &file_transport_wire_muster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +1930,7 @@ func (x *AdministerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdministerReply.ProtoReflect.Descriptor instead.
 func (*AdministerReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{24}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AdministerReply) GetStage() string {
@@ -1943,7 +1979,7 @@ type ConsultRequest struct {
 
 func (x *ConsultRequest) Reset() {
 	*x = ConsultRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +1991,7 @@ func (x *ConsultRequest) String() string {
 func (*ConsultRequest) ProtoMessage() {}
 
 func (x *ConsultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[25]
+	mi := &file_transport_wire_muster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2004,7 @@ func (x *ConsultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsultRequest.ProtoReflect.Descriptor instead.
 func (*ConsultRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{25}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConsultRequest) GetQuestion() Question {
@@ -2006,7 +2042,7 @@ type ConsultReply struct {
 
 func (x *ConsultReply) Reset() {
 	*x = ConsultReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2054,7 @@ func (x *ConsultReply) String() string {
 func (*ConsultReply) ProtoMessage() {}
 
 func (x *ConsultReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[26]
+	mi := &file_transport_wire_muster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2067,7 @@ func (x *ConsultReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsultReply.ProtoReflect.Descriptor instead.
 func (*ConsultReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{26}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConsultReply) GetHistory() []byte {
@@ -2099,7 +2135,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2111,7 +2147,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[27]
+	mi := &file_transport_wire_muster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2124,7 +2160,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{27}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Evidence) GetEpoch() uint64 {
@@ -2244,7 +2280,7 @@ type Witness struct {
 
 func (x *Witness) Reset() {
 	*x = Witness{}
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2292,7 @@ func (x *Witness) String() string {
 func (*Witness) ProtoMessage() {}
 
 func (x *Witness) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[28]
+	mi := &file_transport_wire_muster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2305,7 @@ func (x *Witness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Witness.ProtoReflect.Descriptor instead.
 func (*Witness) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{28}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Witness) GetCopy() uint64 {
@@ -2362,7 +2398,7 @@ type RaftPeer struct {
 
 func (x *RaftPeer) Reset() {
 	*x = RaftPeer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2410,7 @@ func (x *RaftPeer) String() string {
 func (*RaftPeer) ProtoMessage() {}
 
 func (x *RaftPeer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[29]
+	mi := &file_transport_wire_muster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2423,7 @@ func (x *RaftPeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftPeer.ProtoReflect.Descriptor instead.
 func (*RaftPeer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{29}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RaftPeer) GetNode() string {
@@ -2437,7 +2473,7 @@ type PlanLine struct {
 
 func (x *PlanLine) Reset() {
 	*x = PlanLine{}
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2485,7 @@ func (x *PlanLine) String() string {
 func (*PlanLine) ProtoMessage() {}
 
 func (x *PlanLine) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[30]
+	mi := &file_transport_wire_muster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2498,7 @@ func (x *PlanLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanLine.ProtoReflect.Descriptor instead.
 func (*PlanLine) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{30}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PlanLine) GetStep() string {
@@ -2506,7 +2542,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2554,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[31]
+	mi := &file_transport_wire_muster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2567,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{31}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Envelope) GetCall() uint64 {
@@ -2627,7 +2663,7 @@ type EnvelopeFrame struct {
 
 func (x *EnvelopeFrame) Reset() {
 	*x = EnvelopeFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2675,7 @@ func (x *EnvelopeFrame) String() string {
 func (*EnvelopeFrame) ProtoMessage() {}
 
 func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[32]
+	mi := &file_transport_wire_muster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2688,7 @@ func (x *EnvelopeFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeFrame.ProtoReflect.Descriptor instead.
 func (*EnvelopeFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{32}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EnvelopeFrame) GetEnvelopes() []*Envelope {
@@ -2673,7 +2709,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2721,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[33]
+	mi := &file_transport_wire_muster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2734,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{33}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Answer) GetCall() uint64 {
@@ -2731,7 +2767,7 @@ type AnswerFrame struct {
 
 func (x *AnswerFrame) Reset() {
 	*x = AnswerFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2743,7 +2779,7 @@ func (x *AnswerFrame) String() string {
 func (*AnswerFrame) ProtoMessage() {}
 
 func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[34]
+	mi := &file_transport_wire_muster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2756,7 +2792,7 @@ func (x *AnswerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFrame.ProtoReflect.Descriptor instead.
 func (*AnswerFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{34}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AnswerFrame) GetAnswers() []*Answer {
@@ -2776,7 +2812,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2824,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[35]
+	mi := &file_transport_wire_muster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2837,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{35}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -2838,7 +2874,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +2886,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[36]
+	mi := &file_transport_wire_muster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +2899,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{36}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Append) GetType() string {
@@ -2961,7 +2997,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3009,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[37]
+	mi := &file_transport_wire_muster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3022,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{37}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Part) GetAfter() *ApartKey {
@@ -3015,7 +3051,7 @@ type ApartKey struct {
 
 func (x *ApartKey) Reset() {
 	*x = ApartKey{}
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3027,7 +3063,7 @@ func (x *ApartKey) String() string {
 func (*ApartKey) ProtoMessage() {}
 
 func (x *ApartKey) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[38]
+	mi := &file_transport_wire_muster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3040,7 +3076,7 @@ func (x *ApartKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApartKey.ProtoReflect.Descriptor instead.
 func (*ApartKey) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{38}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ApartKey) GetKind() uint32 {
@@ -3073,7 +3109,7 @@ type AppendFrame struct {
 
 func (x *AppendFrame) Reset() {
 	*x = AppendFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3121,7 @@ func (x *AppendFrame) String() string {
 func (*AppendFrame) ProtoMessage() {}
 
 func (x *AppendFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[39]
+	mi := &file_transport_wire_muster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3134,7 @@ func (x *AppendFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendFrame.ProtoReflect.Descriptor instead.
 func (*AppendFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{39}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AppendFrame) GetAppends() []*Append {
@@ -3123,7 +3159,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3171,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[40]
+	mi := &file_transport_wire_muster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3184,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{40}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Ack) GetType() string {
@@ -3210,7 +3246,7 @@ type Staged struct {
 
 func (x *Staged) Reset() {
 	*x = Staged{}
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3258,7 @@ func (x *Staged) String() string {
 func (*Staged) ProtoMessage() {}
 
 func (x *Staged) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[41]
+	mi := &file_transport_wire_muster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3271,7 @@ func (x *Staged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Staged.ProtoReflect.Descriptor instead.
 func (*Staged) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{41}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Staged) GetLast() *ApartKey {
@@ -3269,7 +3305,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3317,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[42]
+	mi := &file_transport_wire_muster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3330,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{42}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Nack) GetType() string {
@@ -3370,7 +3406,7 @@ type AckFrame struct {
 
 func (x *AckFrame) Reset() {
 	*x = AckFrame{}
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3382,7 +3418,7 @@ func (x *AckFrame) String() string {
 func (*AckFrame) ProtoMessage() {}
 
 func (x *AckFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[43]
+	mi := &file_transport_wire_muster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3431,7 @@ func (x *AckFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckFrame.ProtoReflect.Descriptor instead.
 func (*AckFrame) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{43}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AckFrame) GetAcks() []*Ack {
@@ -3424,7 +3460,7 @@ type SealItem struct {
 
 func (x *SealItem) Reset() {
 	*x = SealItem{}
-	mi := &file_transport_wire_muster_proto_msgTypes[44]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +3472,7 @@ func (x *SealItem) String() string {
 func (*SealItem) ProtoMessage() {}
 
 func (x *SealItem) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[44]
+	mi := &file_transport_wire_muster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +3485,7 @@ func (x *SealItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealItem.ProtoReflect.Descriptor instead.
 func (*SealItem) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{44}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SealItem) GetType() string {
@@ -3489,7 +3525,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[45]
+	mi := &file_transport_wire_muster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +3537,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[45]
+	mi := &file_transport_wire_muster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +3550,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{45}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SealRequest) GetItems() []*SealItem {
@@ -3542,7 +3578,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_transport_wire_muster_proto_msgTypes[46]
+	mi := &file_transport_wire_muster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3554,7 +3590,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[46]
+	mi := &file_transport_wire_muster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3567,7 +3603,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{46}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Sealed) GetType() string {
@@ -3649,7 +3685,7 @@ type SealReply struct {
 
 func (x *SealReply) Reset() {
 	*x = SealReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[47]
+	mi := &file_transport_wire_muster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3661,7 +3697,7 @@ func (x *SealReply) String() string {
 func (*SealReply) ProtoMessage() {}
 
 func (x *SealReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[47]
+	mi := &file_transport_wire_muster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3674,7 +3710,7 @@ func (x *SealReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealReply.ProtoReflect.Descriptor instead.
 func (*SealReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{47}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SealReply) GetSealed() []*Sealed {
@@ -3698,7 +3734,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_transport_wire_muster_proto_msgTypes[48]
+	mi := &file_transport_wire_muster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3746,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[48]
+	mi := &file_transport_wire_muster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3759,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{48}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AskRequest) GetType() string {
@@ -3779,7 +3815,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_transport_wire_muster_proto_msgTypes[49]
+	mi := &file_transport_wire_muster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +3827,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_wire_muster_proto_msgTypes[49]
+	mi := &file_transport_wire_muster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +3840,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_transport_wire_muster_proto_rawDescGZIP(), []int{49}
+	return file_transport_wire_muster_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AskReply) GetPayload() []byte {
@@ -3841,7 +3877,8 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04node\x18\x06 \x01(\tR\x04node\x12\x12\n" +
 	"\x04addr\x18\a \x01(\tR\x04addr\x12\x16\n" +
-	"\x06detail\x18\b \x01(\tR\x06detail\"\x0e\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail\"\r\n" +
+	"\vOneWayReply\"\x0e\n" +
 	"\fHelloRequest\"\x9d\x01\n" +
 	"\n" +
 	"HelloReply\x12\x12\n" +
@@ -4176,9 +4213,10 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\aInspect\x12\x19.muster.v1.InspectRequest\x1a\x17.muster.v1.InspectReply\x12F\n" +
 	"\n" +
 	"Administer\x12\x1c.muster.v1.AdministerRequest\x1a\x1a.muster.v1.AdministerReply\x12=\n" +
-	"\aConsult\x12\x19.muster.v1.ConsultRequest\x1a\x17.muster.v1.ConsultReply2\xbb\x01\n" +
+	"\aConsult\x12\x19.muster.v1.ConsultRequest\x1a\x17.muster.v1.ConsultReply2\xf9\x01\n" +
 	"\x04Peer\x12?\n" +
 	"\aDeliver\x12\x18.muster.v1.EnvelopeFrame\x1a\x16.muster.v1.AnswerFrame(\x010\x01\x12<\n" +
+	"\x06OneWay\x12\x18.muster.v1.EnvelopeFrame\x1a\x16.muster.v1.OneWayReply(\x01\x12<\n" +
 	"\tReplicate\x12\x16.muster.v1.AppendFrame\x1a\x13.muster.v1.AckFrame(\x010\x01\x124\n" +
 	"\x04Seal\x12\x16.muster.v1.SealRequest\x1a\x14.muster.v1.SealReply2;\n" +
 	"\x06Muster\x121\n" +
@@ -4197,129 +4235,132 @@ func file_transport_wire_muster_proto_rawDescGZIP() []byte {
 }
 
 var file_transport_wire_muster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_transport_wire_muster_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_transport_wire_muster_proto_goTypes = []any{
 	(Order)(0),                // 0: muster.v1.Order
 	(Question)(0),             // 1: muster.v1.Question
 	(*Fault)(nil),             // 2: muster.v1.Fault
-	(*HelloRequest)(nil),      // 3: muster.v1.HelloRequest
-	(*HelloReply)(nil),        // 4: muster.v1.HelloReply
-	(*Founder)(nil),           // 5: muster.v1.Founder
-	(*FormRequest)(nil),       // 6: muster.v1.FormRequest
-	(*FormReply)(nil),         // 7: muster.v1.FormReply
-	(*SeatRequest)(nil),       // 8: muster.v1.SeatRequest
-	(*SeatReply)(nil),         // 9: muster.v1.SeatReply
-	(*ProposeRequest)(nil),    // 10: muster.v1.ProposeRequest
-	(*ProposeReply)(nil),      // 11: muster.v1.ProposeReply
-	(*RenewRequest)(nil),      // 12: muster.v1.RenewRequest
-	(*RenewReply)(nil),        // 13: muster.v1.RenewReply
-	(*Report)(nil),            // 14: muster.v1.Report
-	(*ReportRequest)(nil),     // 15: muster.v1.ReportRequest
-	(*ShardLoad)(nil),         // 16: muster.v1.ShardLoad
-	(*ReportReply)(nil),       // 17: muster.v1.ReportReply
-	(*WatchRequest)(nil),      // 18: muster.v1.WatchRequest
-	(*WatchEvent)(nil),        // 19: muster.v1.WatchEvent
-	(*ArriveRequest)(nil),     // 20: muster.v1.ArriveRequest
-	(*ArriveReply)(nil),       // 21: muster.v1.ArriveReply
-	(*InspectRequest)(nil),    // 22: muster.v1.InspectRequest
-	(*InspectReply)(nil),      // 23: muster.v1.InspectReply
-	(*Hosted)(nil),            // 24: muster.v1.Hosted
-	(*AdministerRequest)(nil), // 25: muster.v1.AdministerRequest
-	(*AdministerReply)(nil),   // 26: muster.v1.AdministerReply
-	(*ConsultRequest)(nil),    // 27: muster.v1.ConsultRequest
-	(*ConsultReply)(nil),      // 28: muster.v1.ConsultReply
-	(*Evidence)(nil),          // 29: muster.v1.Evidence
-	(*Witness)(nil),           // 30: muster.v1.Witness
-	(*RaftPeer)(nil),          // 31: muster.v1.RaftPeer
-	(*PlanLine)(nil),          // 32: muster.v1.PlanLine
-	(*Envelope)(nil),          // 33: muster.v1.Envelope
-	(*EnvelopeFrame)(nil),     // 34: muster.v1.EnvelopeFrame
-	(*Answer)(nil),            // 35: muster.v1.Answer
-	(*AnswerFrame)(nil),       // 36: muster.v1.AnswerFrame
-	(*EpochStart)(nil),        // 37: muster.v1.EpochStart
-	(*Append)(nil),            // 38: muster.v1.Append
-	(*Part)(nil),              // 39: muster.v1.Part
-	(*ApartKey)(nil),          // 40: muster.v1.ApartKey
-	(*AppendFrame)(nil),       // 41: muster.v1.AppendFrame
-	(*Ack)(nil),               // 42: muster.v1.Ack
-	(*Staged)(nil),            // 43: muster.v1.Staged
-	(*Nack)(nil),              // 44: muster.v1.Nack
-	(*AckFrame)(nil),          // 45: muster.v1.AckFrame
-	(*SealItem)(nil),          // 46: muster.v1.SealItem
-	(*SealRequest)(nil),       // 47: muster.v1.SealRequest
-	(*Sealed)(nil),            // 48: muster.v1.Sealed
-	(*SealReply)(nil),         // 49: muster.v1.SealReply
-	(*AskRequest)(nil),        // 50: muster.v1.AskRequest
-	(*AskReply)(nil),          // 51: muster.v1.AskReply
+	(*OneWayReply)(nil),       // 3: muster.v1.OneWayReply
+	(*HelloRequest)(nil),      // 4: muster.v1.HelloRequest
+	(*HelloReply)(nil),        // 5: muster.v1.HelloReply
+	(*Founder)(nil),           // 6: muster.v1.Founder
+	(*FormRequest)(nil),       // 7: muster.v1.FormRequest
+	(*FormReply)(nil),         // 8: muster.v1.FormReply
+	(*SeatRequest)(nil),       // 9: muster.v1.SeatRequest
+	(*SeatReply)(nil),         // 10: muster.v1.SeatReply
+	(*ProposeRequest)(nil),    // 11: muster.v1.ProposeRequest
+	(*ProposeReply)(nil),      // 12: muster.v1.ProposeReply
+	(*RenewRequest)(nil),      // 13: muster.v1.RenewRequest
+	(*RenewReply)(nil),        // 14: muster.v1.RenewReply
+	(*Report)(nil),            // 15: muster.v1.Report
+	(*ReportRequest)(nil),     // 16: muster.v1.ReportRequest
+	(*ShardLoad)(nil),         // 17: muster.v1.ShardLoad
+	(*ReportReply)(nil),       // 18: muster.v1.ReportReply
+	(*WatchRequest)(nil),      // 19: muster.v1.WatchRequest
+	(*WatchEvent)(nil),        // 20: muster.v1.WatchEvent
+	(*ArriveRequest)(nil),     // 21: muster.v1.ArriveRequest
+	(*ArriveReply)(nil),       // 22: muster.v1.ArriveReply
+	(*InspectRequest)(nil),    // 23: muster.v1.InspectRequest
+	(*InspectReply)(nil),      // 24: muster.v1.InspectReply
+	(*Hosted)(nil),            // 25: muster.v1.Hosted
+	(*AdministerRequest)(nil), // 26: muster.v1.AdministerRequest
+	(*AdministerReply)(nil),   // 27: muster.v1.AdministerReply
+	(*ConsultRequest)(nil),    // 28: muster.v1.ConsultRequest
+	(*ConsultReply)(nil),      // 29: muster.v1.ConsultReply
+	(*Evidence)(nil),          // 30: muster.v1.Evidence
+	(*Witness)(nil),           // 31: muster.v1.Witness
+	(*RaftPeer)(nil),          // 32: muster.v1.RaftPeer
+	(*PlanLine)(nil),          // 33: muster.v1.PlanLine
+	(*Envelope)(nil),          // 34: muster.v1.Envelope
+	(*EnvelopeFrame)(nil),     // 35: muster.v1.EnvelopeFrame
+	(*Answer)(nil),            // 36: muster.v1.Answer
+	(*AnswerFrame)(nil),       // 37: muster.v1.AnswerFrame
+	(*EpochStart)(nil),        // 38: muster.v1.EpochStart
+	(*Append)(nil),            // 39: muster.v1.Append
+	(*Part)(nil),              // 40: muster.v1.Part
+	(*ApartKey)(nil),          // 41: muster.v1.ApartKey
+	(*AppendFrame)(nil),       // 42: muster.v1.AppendFrame
+	(*Ack)(nil),               // 43: muster.v1.Ack
+	(*Staged)(nil),            // 44: muster.v1.Staged
+	(*Nack)(nil),              // 45: muster.v1.Nack
+	(*AckFrame)(nil),          // 46: muster.v1.AckFrame
+	(*SealItem)(nil),          // 47: muster.v1.SealItem
+	(*SealRequest)(nil),       // 48: muster.v1.SealRequest
+	(*Sealed)(nil),            // 49: muster.v1.Sealed
+	(*SealReply)(nil),         // 50: muster.v1.SealReply
+	(*AskRequest)(nil),        // 51: muster.v1.AskRequest
+	(*AskReply)(nil),          // 52: muster.v1.AskReply
 }
 var file_transport_wire_muster_proto_depIdxs = []int32{
-	5,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
+	6,  // 0: muster.v1.FormRequest.founders:type_name -> muster.v1.Founder
 	2,  // 1: muster.v1.FormReply.fault:type_name -> muster.v1.Fault
 	2,  // 2: muster.v1.SeatReply.fault:type_name -> muster.v1.Fault
 	2,  // 3: muster.v1.ProposeReply.fault:type_name -> muster.v1.Fault
 	2,  // 4: muster.v1.RenewReply.fault:type_name -> muster.v1.Fault
-	14, // 5: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
-	16, // 6: muster.v1.ReportRequest.loads:type_name -> muster.v1.ShardLoad
+	15, // 5: muster.v1.ReportRequest.reports:type_name -> muster.v1.Report
+	17, // 6: muster.v1.ReportRequest.loads:type_name -> muster.v1.ShardLoad
 	2,  // 7: muster.v1.ReportReply.fault:type_name -> muster.v1.Fault
 	2,  // 8: muster.v1.ArriveReply.fault:type_name -> muster.v1.Fault
-	24, // 9: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
+	25, // 9: muster.v1.InspectReply.hosted:type_name -> muster.v1.Hosted
 	2,  // 10: muster.v1.InspectReply.fault:type_name -> muster.v1.Fault
 	0,  // 11: muster.v1.AdministerRequest.order:type_name -> muster.v1.Order
 	2,  // 12: muster.v1.AdministerReply.fault:type_name -> muster.v1.Fault
 	1,  // 13: muster.v1.ConsultRequest.question:type_name -> muster.v1.Question
-	31, // 14: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
-	32, // 15: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
+	32, // 14: muster.v1.ConsultReply.peers:type_name -> muster.v1.RaftPeer
+	33, // 15: muster.v1.ConsultReply.plan:type_name -> muster.v1.PlanLine
 	2,  // 16: muster.v1.ConsultReply.fault:type_name -> muster.v1.Fault
-	29, // 17: muster.v1.ConsultReply.evidence:type_name -> muster.v1.Evidence
-	30, // 18: muster.v1.Evidence.witnesses:type_name -> muster.v1.Witness
-	33, // 19: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
+	30, // 17: muster.v1.ConsultReply.evidence:type_name -> muster.v1.Evidence
+	31, // 18: muster.v1.Evidence.witnesses:type_name -> muster.v1.Witness
+	34, // 19: muster.v1.EnvelopeFrame.envelopes:type_name -> muster.v1.Envelope
 	2,  // 20: muster.v1.Answer.fault:type_name -> muster.v1.Fault
-	35, // 21: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
-	39, // 22: muster.v1.Append.part:type_name -> muster.v1.Part
-	40, // 23: muster.v1.Part.after:type_name -> muster.v1.ApartKey
-	38, // 24: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
-	43, // 25: muster.v1.Ack.staged:type_name -> muster.v1.Staged
-	40, // 26: muster.v1.Staged.last:type_name -> muster.v1.ApartKey
-	37, // 27: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
-	42, // 28: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
-	44, // 29: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
-	46, // 30: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
-	37, // 31: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
+	36, // 21: muster.v1.AnswerFrame.answers:type_name -> muster.v1.Answer
+	40, // 22: muster.v1.Append.part:type_name -> muster.v1.Part
+	41, // 23: muster.v1.Part.after:type_name -> muster.v1.ApartKey
+	39, // 24: muster.v1.AppendFrame.appends:type_name -> muster.v1.Append
+	44, // 25: muster.v1.Ack.staged:type_name -> muster.v1.Staged
+	41, // 26: muster.v1.Staged.last:type_name -> muster.v1.ApartKey
+	38, // 27: muster.v1.Nack.history:type_name -> muster.v1.EpochStart
+	43, // 28: muster.v1.AckFrame.acks:type_name -> muster.v1.Ack
+	45, // 29: muster.v1.AckFrame.nacks:type_name -> muster.v1.Nack
+	47, // 30: muster.v1.SealRequest.items:type_name -> muster.v1.SealItem
+	38, // 31: muster.v1.Sealed.history:type_name -> muster.v1.EpochStart
 	2,  // 32: muster.v1.Sealed.fault:type_name -> muster.v1.Fault
-	48, // 33: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
+	49, // 33: muster.v1.SealReply.sealed:type_name -> muster.v1.Sealed
 	2,  // 34: muster.v1.AskReply.fault:type_name -> muster.v1.Fault
-	3,  // 35: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
-	6,  // 36: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
-	8,  // 37: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
-	10, // 38: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
-	12, // 39: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
-	15, // 40: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
-	18, // 41: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
-	20, // 42: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
-	22, // 43: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
-	25, // 44: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
-	27, // 45: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
-	34, // 46: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
-	41, // 47: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
-	47, // 48: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
-	50, // 49: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
-	4,  // 50: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
-	7,  // 51: muster.v1.Group.Form:output_type -> muster.v1.FormReply
-	9,  // 52: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
-	11, // 53: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
-	13, // 54: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
-	17, // 55: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
-	19, // 56: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
-	21, // 57: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
-	23, // 58: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
-	26, // 59: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
-	28, // 60: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
-	36, // 61: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
-	45, // 62: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
-	49, // 63: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
-	51, // 64: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
-	50, // [50:65] is the sub-list for method output_type
-	35, // [35:50] is the sub-list for method input_type
+	4,  // 35: muster.v1.Group.Hello:input_type -> muster.v1.HelloRequest
+	7,  // 36: muster.v1.Group.Form:input_type -> muster.v1.FormRequest
+	9,  // 37: muster.v1.Group.Seat:input_type -> muster.v1.SeatRequest
+	11, // 38: muster.v1.Group.Propose:input_type -> muster.v1.ProposeRequest
+	13, // 39: muster.v1.Group.Renew:input_type -> muster.v1.RenewRequest
+	16, // 40: muster.v1.Group.Report:input_type -> muster.v1.ReportRequest
+	19, // 41: muster.v1.Group.Watch:input_type -> muster.v1.WatchRequest
+	21, // 42: muster.v1.Group.Arrive:input_type -> muster.v1.ArriveRequest
+	23, // 43: muster.v1.Group.Inspect:input_type -> muster.v1.InspectRequest
+	26, // 44: muster.v1.Group.Administer:input_type -> muster.v1.AdministerRequest
+	28, // 45: muster.v1.Group.Consult:input_type -> muster.v1.ConsultRequest
+	35, // 46: muster.v1.Peer.Deliver:input_type -> muster.v1.EnvelopeFrame
+	35, // 47: muster.v1.Peer.OneWay:input_type -> muster.v1.EnvelopeFrame
+	42, // 48: muster.v1.Peer.Replicate:input_type -> muster.v1.AppendFrame
+	48, // 49: muster.v1.Peer.Seal:input_type -> muster.v1.SealRequest
+	51, // 50: muster.v1.Muster.Ask:input_type -> muster.v1.AskRequest
+	5,  // 51: muster.v1.Group.Hello:output_type -> muster.v1.HelloReply
+	8,  // 52: muster.v1.Group.Form:output_type -> muster.v1.FormReply
+	10, // 53: muster.v1.Group.Seat:output_type -> muster.v1.SeatReply
+	12, // 54: muster.v1.Group.Propose:output_type -> muster.v1.ProposeReply
+	14, // 55: muster.v1.Group.Renew:output_type -> muster.v1.RenewReply
+	18, // 56: muster.v1.Group.Report:output_type -> muster.v1.ReportReply
+	20, // 57: muster.v1.Group.Watch:output_type -> muster.v1.WatchEvent
+	22, // 58: muster.v1.Group.Arrive:output_type -> muster.v1.ArriveReply
+	24, // 59: muster.v1.Group.Inspect:output_type -> muster.v1.InspectReply
+	27, // 60: muster.v1.Group.Administer:output_type -> muster.v1.AdministerReply
+	29, // 61: muster.v1.Group.Consult:output_type -> muster.v1.ConsultReply
+	37, // 62: muster.v1.Peer.Deliver:output_type -> muster.v1.AnswerFrame
+	3,  // 63: muster.v1.Peer.OneWay:output_type -> muster.v1.OneWayReply
+	46, // 64: muster.v1.Peer.Replicate:output_type -> muster.v1.AckFrame
+	50, // 65: muster.v1.Peer.Seal:output_type -> muster.v1.SealReply
+	52, // 66: muster.v1.Muster.Ask:output_type -> muster.v1.AskReply
+	51, // [51:67] is the sub-list for method output_type
+	35, // [35:51] is the sub-list for method input_type
 	35, // [35:35] is the sub-list for extension type_name
 	35, // [35:35] is the sub-list for extension extendee
 	0,  // [0:35] is the sub-list for field type_name
@@ -4336,7 +4377,7 @@ func file_transport_wire_muster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_wire_muster_proto_rawDesc), len(file_transport_wire_muster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -536,6 +536,7 @@ var Group_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	Peer_Deliver_FullMethodName   = "/muster.v1.Peer/Deliver"
+	Peer_OneWay_FullMethodName    = "/muster.v1.Peer/OneWay"
 	Peer_Replicate_FullMethodName = "/muster.v1.Peer/Replicate"
 	Peer_Seal_FullMethodName      = "/muster.v1.Peer/Seal"
 )
@@ -548,6 +549,9 @@ const (
 type PeerClient interface {
 	// Deliver carries envelopes to the owner's node and their answers back.
 	Deliver(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EnvelopeFrame, AnswerFrame], error)
+	// OneWay carries envelopes of which nobody wants to hear again. It is a stream of its own because the owner reads no faster than
+	// its entities take: what is asked must not wait behind that.
+	OneWay(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[EnvelopeFrame, OneWayReply], error)
 	// Replicate carries appends of primaries to copies, acks and nacks back.
 	Replicate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AppendFrame, AckFrame], error)
 	// Seal makes copies promise a higher epoch; one verdict each.
@@ -575,9 +579,22 @@ func (c *peerClient) Deliver(ctx context.Context, opts ...grpc.CallOption) (grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_DeliverClient = grpc.BidiStreamingClient[EnvelopeFrame, AnswerFrame]
 
+func (c *peerClient) OneWay(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[EnvelopeFrame, OneWayReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[1], Peer_OneWay_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[EnvelopeFrame, OneWayReply]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_OneWayClient = grpc.ClientStreamingClient[EnvelopeFrame, OneWayReply]
+
 func (c *peerClient) Replicate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AppendFrame, AckFrame], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[1], Peer_Replicate_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[2], Peer_Replicate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -606,6 +623,9 @@ func (c *peerClient) Seal(ctx context.Context, in *SealRequest, opts ...grpc.Cal
 type PeerServer interface {
 	// Deliver carries envelopes to the owner's node and their answers back.
 	Deliver(grpc.BidiStreamingServer[EnvelopeFrame, AnswerFrame]) error
+	// OneWay carries envelopes of which nobody wants to hear again. It is a stream of its own because the owner reads no faster than
+	// its entities take: what is asked must not wait behind that.
+	OneWay(grpc.ClientStreamingServer[EnvelopeFrame, OneWayReply]) error
 	// Replicate carries appends of primaries to copies, acks and nacks back.
 	Replicate(grpc.BidiStreamingServer[AppendFrame, AckFrame]) error
 	// Seal makes copies promise a higher epoch; one verdict each.
@@ -622,6 +642,9 @@ type UnimplementedPeerServer struct{}
 
 func (UnimplementedPeerServer) Deliver(grpc.BidiStreamingServer[EnvelopeFrame, AnswerFrame]) error {
 	return status.Error(codes.Unimplemented, "method Deliver not implemented")
+}
+func (UnimplementedPeerServer) OneWay(grpc.ClientStreamingServer[EnvelopeFrame, OneWayReply]) error {
+	return status.Error(codes.Unimplemented, "method OneWay not implemented")
 }
 func (UnimplementedPeerServer) Replicate(grpc.BidiStreamingServer[AppendFrame, AckFrame]) error {
 	return status.Error(codes.Unimplemented, "method Replicate not implemented")
@@ -656,6 +679,13 @@ func _Peer_Deliver_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_DeliverServer = grpc.BidiStreamingServer[EnvelopeFrame, AnswerFrame]
+
+func _Peer_OneWay_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServer).OneWay(&grpc.GenericServerStream[EnvelopeFrame, OneWayReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_OneWayServer = grpc.ClientStreamingServer[EnvelopeFrame, OneWayReply]
 
 func _Peer_Replicate_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(PeerServer).Replicate(&grpc.GenericServerStream[AppendFrame, AckFrame]{ServerStream: stream})
@@ -699,6 +729,11 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Deliver",
 			Handler:       _Peer_Deliver_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "OneWay",
+			Handler:       _Peer_OneWay_Handler,
 			ClientStreams: true,
 		},
 		{
