@@ -106,6 +106,47 @@ func TestReadWhileCut(t *testing.T) {
 	}
 }
 
+// A reader that stays pins the pages it could see: while space is given back the file grows, and everything is right all the same. When it
+// ends the pages are used again, and the file grows no more.
+func TestLongReader(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "journal.db"), journal.Options{})
+	journal.Hurry(j)
+	create(t, j, 1, 2)
+	write(t, j, 2, replication.Write{Records: records(2, 1, 1, 3, 100)})
+	last := shard.LSN(0)
+	grown := func(rounds int) int64 {
+		t.Helper()
+		before, err := journal.FilePages(j)
+		must(t, err)
+		for range rounds {
+			last += 10
+			write(t, j, 1, replication.Write{Records: records(1, 1, last-9, last, 900)})
+			must(t, wait(func(done func(error)) { j.Start(1, last-5, done) }))
+			must(t, wait(func(done func(error)) { j.Keep(1, []replication.Record{snapshot("a", int(last))}, nil, done) }))
+		}
+		after, err := journal.FilePages(j)
+		must(t, err)
+		same(t, contents(t, j, 1), records(1, 1, last-4, last, 900))
+		same(t, contents(t, j, 2), records(2, 1, 1, 3, 100))
+		return after - before
+	}
+	const rounds = 60
+	grown(rounds) // what is free now suffices from here on
+	if n := grown(rounds); n > 10 {
+		t.Errorf("without a reader the file grew by %d pages", n)
+	}
+	release, err := journal.HoldRead(j)
+	must(t, err)
+	defer release() // again, which is harmless: Close waits for it
+	if n := grown(rounds); n < rounds {
+		t.Errorf("with a reader the file grew by %d pages in %d commits: it used pages again that the reader sees", n, 3*rounds)
+	}
+	must(t, release())
+	if n := grown(rounds); n > 10 {
+		t.Errorf("after the reader the file grew by %d pages", n)
+	}
+}
+
 func readOn(j *journal.Journal, c shard.CopyID, quit chan struct{}) error {
 	for {
 		select {

@@ -47,3 +47,21 @@ func CheckSpace(j *Journal) (Kept, error) {
 	}
 	return k, nil
 }
+
+// HoldRead begins a read of the file that lasts until release is called: no page that it could see is used again meanwhile.
+func HoldRead(j *Journal) (release func() error, err error) {
+	tx, err := j.disk.db.Begin(false)
+	if err != nil {
+		return nil, err
+	}
+	return tx.Rollback, nil
+}
+
+// FilePages is how many pages of the file are in use or were.
+func FilePages(j *Journal) (pages int64, err error) {
+	err = j.view(func(tx *bolt.Tx) error {
+		pages = tx.Size() / pageSize
+		return nil
+	})
+	return pages, err
+}

@@ -3,6 +3,7 @@ package region_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,11 +190,60 @@ func TestSnapshotIsResumed(t *testing.T) {
 	if had := staged(); (had == replication.Key{}) && hosted(t, to, id).Base == 0 {
 		t.Error("what was staged is lost with the process")
 	}
+	before, told := staged(), hosted(t, to, id).Waiting
+	if half := (replication.Key{}); before != half && staged() != half && !strings.Contains(told, "the rest of the snapshot that copy") {
+		t.Errorf("%v is staged, and it says that it waits for %q", before, told)
+	}
 	g.nodes[0].wires.cut()
 	g.members(id, 0, 1, 2)
 	g.wish(id, to)
 	g.served(id, to)
 	sum(t, c, g.nodes[1], entities)
+}
+
+// An entity whose state is too large for a snapshot is brought back from its records: it alone holds the log's start back, and the limit is
+// what counts, not what it was written with. When its state has become small the log is shortened past it.
+func TestSnapshotTooLarge(t *testing.T) {
+	b := defineBlobs("blob", entity.Shards(1), entity.SnapshotEvery(0))
+	g := newGroup(t, 1, b)
+	n := g.nodes[0]
+	again := func() {
+		t.Helper()
+		n.stop()
+		n.limits.Snapshot = 1000
+		n.start()
+		g.recover(one("blob"))
+		g.await(one("blob"), shard.Active)
+	}
+	g.placeAll("blob")
+	again()
+	ctx := ctxFor(t)
+	put := func(id entity.ID, size int) {
+		t.Helper()
+		if _, err := b.put.Ask(ctx, n.region, id, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("small", 10)
+	put("large", 2000)
+	large := hosted(t, n, one("blob")).Last
+	for i := range 3 * shortLog {
+		put(entity.ID(fmt.Sprint("e", i%10)), 10)
+	}
+	until(t, "the log starts right before the large entity", func() bool { return hosted(t, n, one("blob")).Base == large-1 })
+	again()
+	if v, err := b.get.Ask(ctx, n.region, "large", nil); err != nil || len(v) != 2000 {
+		t.Errorf("the large entity has %d bytes, %v", len(v), err)
+	}
+	if h := hosted(t, n, one("blob")); h.Base != large-1 {
+		t.Errorf("the log starts after %d, and the large entity needs it from %d on", h.Base, large)
+	}
+	put("large", 20)
+	again() // a new life tries at once what failed in the last
+	until(t, "the log is shortened", func() bool { return hosted(t, n, one("blob")).Base > large })
+	if v, err := b.get.Ask(ctx, n.region, "large", nil); err != nil || len(v) != 20 {
+		t.Errorf("the large entity has %d bytes, %v", len(v), err)
+	}
 }
 
 // fill adds to so many entities at once, from a few callers.

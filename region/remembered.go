@@ -3,6 +3,7 @@ package region
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"muster/entity"
 	"muster/replication"
@@ -101,7 +102,8 @@ func (m *remembered) record(at shard.Position) replication.Record {
 	}
 }
 
-// rememberedOf decodes what record made. It keeps nothing of r's memory.
+// rememberedOf decodes what record made: requests by rising number, each with its record. It keeps nothing of r's memory. Its errors wrap
+// errRemembered.
 func rememberedOf(r *replication.Record) (*remembered, error) {
 	m := &remembered{session: r.Request.Session, floor: r.Floor}
 	b := r.Body
@@ -114,7 +116,8 @@ func rememberedOf(r *replication.Record) (*remembered, error) {
 			}
 			b = b[n:]
 		}
-		if len(b) == 0 || b[0] > 1 {
+		n := len(m.answers)
+		if len(b) == 0 || b[0] > 1 || v[1] == 0 || n > 0 && v[0] <= m.answers[n-1].number {
 			return nil, errRemembered
 		}
 		lost := b[0] == 1
@@ -125,7 +128,7 @@ func rememberedOf(r *replication.Record) (*remembered, error) {
 		b = b[1+n:]
 		out, err := entity.DecodeOutcome(b[:size])
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: number %d: %w", errRemembered, v[0], err)
 		}
 		b = b[size:]
 		m.answers = append(m.answers, recorded{v[0], shard.LSN(v[1]), keptOf(&out, lost)})

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muster/replication"
 	"muster/shard"
 )
 
@@ -105,7 +106,7 @@ func (h *host) status() Hosted {
 func (h *host) awaited() string {
 	switch t := h.term; {
 	case t == nil:
-		return ""
+		return h.receiving()
 	case t.established && !t.serving:
 		return fmt.Sprintf("the coordinator to activate epoch %d", t.epoch)
 	case t.handing.Paused:
@@ -122,6 +123,22 @@ func (h *host) awaited() string {
 		names = append(names, fmt.Sprintf("copy %d on %s", id, h.term.peers[id]))
 	}
 	return fmt.Sprintf("record %d to be durable on %s", s.Last.LSN, strings.Join(names, ", "))
+}
+
+// receiving says how far a shard snapshot on its way to this copy has come, "" when there is none.
+func (h *host) receiving() string {
+	s, some := h.storage.journal.Staged(h.copy)
+	if !some {
+		return ""
+	}
+	at := "nothing"
+	switch s.Last.Kind {
+	case replication.KindSnapshot:
+		at = fmt.Sprintf("entities up to %q", s.Last.Entity)
+	case replication.KindRequests:
+		at = fmt.Sprintf("all entities, and the requests of sessions up to %d", s.Last.Session)
+	}
+	return fmt.Sprintf("the rest of the snapshot that copy %d sends in place of the records up to %d: it has %s", s.Source, s.Base.LSN, at)
 }
 
 // level reports whether every other copy is known to hold the whole log.

@@ -1,0 +1,80 @@
+package region
+
+import (
+	"muster/replication"
+	"muster/shard"
+)
+
+// Heads are what a host knows of where its entities' records are.
+type Heads struct{ heads heads }
+
+// Note takes a record into account that was appended.
+func (h *Heads) Note(r replication.Record) { h.heads.note(&r) }
+
+// Confirm makes the snapshots up to lsn count.
+func (h *Heads) Confirm(lsn shard.LSN) { h.heads.confirm(lsn) }
+
+// Truncate forgets the records from lsn on.
+func (h *Heads) Truncate(lsn shard.LSN) { h.heads.truncate(lsn) }
+
+// Covered returns the last LSN up to limit that the log can do without.
+func (h *Heads) Covered(limit shard.LSN) shard.LSN { return h.heads.covered(limit) }
+
+// Path is how an entity is brought back: from the snapshot at base, or what is apart, and the records after.
+type Path struct {
+	Base  shard.LSN
+	Seq   shard.Seq
+	Apart bool
+	After []shard.LSN
+}
+
+// Path returns an entity's, and whether the log has something of it.
+func (h *Heads) Path(entity shard.EntityID) (Path, bool) {
+	p := h.heads.path(entity)
+	if p == nil {
+		return Path{}, false
+	}
+	return Path{p.base, p.seq, p.apart, p.after}, true
+}
+
+// Remembered is what a session's requests came to, without the replies' faults.
+type Remembered struct {
+	Session shard.SessionID
+	Floor   uint64
+	Answers []Answer
+}
+
+// An Answer is that to one request.
+type Answer struct {
+	Number uint64
+	At     shard.LSN
+	Digest uint64
+	Reply  []byte
+	Fault  *shard.Error
+	Lost   bool
+}
+
+// Record is how it is put apart.
+func (m *Remembered) Record(at shard.Position) replication.Record {
+	r := remembered{session: m.Session, floor: m.Floor}
+	for _, a := range m.Answers {
+		r.answers = append(r.answers, recorded{a.Number, a.At, &kept{a.Digest, a.Reply, a.Fault, a.Lost}})
+	}
+	return r.record(at)
+}
+
+// RememberedOf reads it back.
+func RememberedOf(r *replication.Record) (*Remembered, error) {
+	m, err := rememberedOf(r)
+	if err != nil {
+		return nil, err
+	}
+	all := &Remembered{Session: m.session, Floor: m.floor}
+	for _, a := range m.answers {
+		all.Answers = append(all.Answers, Answer{a.number, a.at, a.kept.digest, a.kept.reply, a.kept.fault, a.kept.lost})
+	}
+	return all, nil
+}
+
+// ErrRemembered is why it may not be read.
+var ErrRemembered = errRemembered
