@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"slices"
+
 	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
@@ -63,6 +65,7 @@ func (c *checker) placed(changed []shard.Placement) {
 			c.w.fail("I2: %s goes back from epoch %d version %d to %d, %d", p.Shard, t.epoch, t.version, p.Epoch, p.Version)
 		}
 		t.epoch, t.version = p.Epoch, p.Version
+		c.keeps(p)
 		c.uncleanly(p)
 	}
 }
@@ -205,17 +208,35 @@ func (c *checker) confirms(h *host, lsn shard.LSN) {
 		c.w.fail("I5: %s on %s is told that %d is confirmed, no primary confirmed it", h.shard, h.p.n.id, lsn)
 	}
 	p := c.w.raft.state().View.Placement(h.shard)
-	holders := 0
-	for _, x := range p.Copies {
-		if s := c.copies[x.ID]; s != nil && s.log.end() >= lsn && s.log.at(lsn) == h.log.at(lsn) {
-			holders++
-		}
-	}
+	holders := c.holders(p, lsn, h.log.at(lsn))
 	if holders < p.WriteQuorum {
 		c.w.fail("I5: %s on %s confirms %d, %d copies hold it, %d must", h.shard, h.p.n.id, lsn, holders, p.WriteQuorum)
 	}
 	for _, r := range h.log.records[t.confirmed.end():lsn] {
 		t.confirmed.add(r)
+	}
+}
+
+// holders counts the copies of C that have held a log up to a record, by its hash.
+func (c *checker) holders(p *shard.Placement, lsn shard.LSN, hash uint64) int {
+	n := 0
+	for _, x := range p.Copies {
+		if s := c.copies[x.ID]; s != nil && s.log.end() >= lsn && s.log.at(lsn) == hash {
+			n++
+		}
+	}
+	return n
+}
+
+// keeps judges a C that takes another's place. I5: w copies of it hold what is confirmed, or a failover might not find it.
+func (c *checker) keeps(p *shard.Placement) {
+	t := c.of(p.Shard)
+	end := t.confirmed.end()
+	if p.Status != shard.Active || end == 0 || slices.Equal(p.Copies, t.before.Copies) {
+		return
+	}
+	if n := c.holders(p, end, t.confirmed.at(end)); n < p.WriteQuorum {
+		c.w.fail("I5: %s has another C in %d.%d, of which %d copies hold the confirmed record %d, %d must", p.Shard, p.Epoch, p.Version, n, end, p.WriteQuorum)
 	}
 }
 
