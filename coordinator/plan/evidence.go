@@ -105,7 +105,8 @@ func (b *batch) witness(c shard.Copy, m *memory) Witness {
 // or led before: nothing confirmed is missing then.
 func (e *Evidence) choose(b *batch, p *shard.Placement, m *memory) {
 	if p.Status == shard.Establishing {
-		e.Whole, e.Base = true, baseOf(b.in.State, p.Shard, p.Epoch)
+		e.Whole = true
+		e.Base, _ = baseOf(b.in.State, p.Shard, p.Epoch)
 		if c, member := p.Copy(p.Primary); member {
 			if _, up := sessionOf(b.view, c); up {
 				e.Chosen = p.Primary
@@ -139,9 +140,9 @@ func (e *Evidence) bound(s *fsm.State, p *shard.Placement) {
 	}
 	held := e.Base.LSN
 	if p.ActiveEpoch != 0 {
-		base := baseOf(s, p.Shard, p.ActiveEpoch)
+		base, elected := baseOf(s, p.Shard, p.ActiveEpoch)
 		e.Known = max(e.Known, base.LSN+1)
-		if e.Base.Epoch < p.ActiveEpoch {
+		if elected && e.Base.Epoch < p.ActiveEpoch {
 			held = min(held, base.LSN) // what it has behind that is not what was confirmed there
 		}
 	}
@@ -150,15 +151,15 @@ func (e *Evidence) bound(s *fsm.State, p *shard.Placement) {
 	}
 }
 
-// baseOf returns where the log ended that an epoch was elected with; zero when the history does not reach back so far, which
-// says only that nothing is known.
-func baseOf(s *fsm.State, id shard.ID, epoch shard.Epoch) (base shard.Position) {
+// baseOf returns where the log ended that an epoch was elected with. It is not known of one that was handed over, whose first primary
+// held all that was confirmed, and none beyond it was there; nor when the history does not reach back so far.
+func baseOf(s *fsm.State, id shard.ID, epoch shard.Epoch) (base shard.Position, known bool) {
 	for _, c := range s.History(id) {
 		if c.Epoch == epoch && c.Cause == shard.CauseElected {
-			base = c.Base
+			base, known = c.Base, true
 		}
 	}
-	return base
+	return base, known
 }
 
 // quiet returns how long the process that served last may still confirm without the leader's seeing it. It cannot when it said
