@@ -58,7 +58,11 @@ func (h *host) desire() {
 // deserted asks for another primary when this one is deserted, and reports whether it is.
 func (h *host) deserted() bool {
 	t := h.term
-	if t == nil || !t.serving || !h.protocol.Deserted(t.placement, replication.Patience(h.registered().AckTimeout), h.region.view.Load().Up) {
+	if t == nil || !t.serving {
+		return false
+	}
+	patience := replication.Patience(h.registered().AckTimeout)
+	if !h.protocol.Deserted(t.placement, patience, h.region.view.Load().Up, h.region.silent) {
 		return false
 	}
 	h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: t.epoch})

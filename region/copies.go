@@ -21,6 +21,7 @@ type copies struct {
 	upkeep   chan struct{}   // the place of the one step of a compaction that runs at a time
 	reported time.Duration   // when reports were last repeated; owned by the beat
 	roused   time.Duration   // when every host was last given a tick; owned by the beat
+	asked    int             // signs of life; owned by the beat
 	pauses   pauses
 	loads    loads
 	mu       struct {
@@ -210,6 +211,7 @@ func (c *copies) tick(now time.Duration) {
 		}
 	}
 	c.loads.tick()
+	c.listen()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.mu.held {

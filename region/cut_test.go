@@ -2,6 +2,7 @@ package region_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -12,13 +13,20 @@ import (
 	"muster/shard"
 )
 
-// wires are the connections a node has dialed, so that a test can cut them.
+// wires are the connections a node has dialed, so that a test can cut them, for good or not.
 type wires struct {
 	mu    sync.Mutex
 	conns []net.Conn
+	gone  bool
 }
 
 func (w *wires) dial(ctx context.Context, addr string) (net.Conn, error) {
+	w.mu.Lock()
+	gone := w.gone
+	w.mu.Unlock()
+	if gone {
+		return nil, errors.New("there is no way out")
+	}
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err == nil {
 		w.mu.Lock()
@@ -35,6 +43,34 @@ func (w *wires) cut() {
 		c.Close()
 	}
 	w.conns = nil
+}
+
+// A primary that nobody asks anything is cut off from its copies, and from nothing else. It owes nobody anything and still finds out,
+// and asks for another: the next command would wait for it. The primaries whose copies can be reached ask for nothing.
+func TestIdlePrimaryFindsThatItIsDeserted(t *testing.T) {
+	c := define("counter", entity.Shards(3), entity.Replicate(2, 1, time.Second))
+	g := newGroup(t, 3, c)
+	g.placeAll("counter")
+	asks := make(chan shard.Report, 64)
+	g.watch(func(r shard.Report) {
+		if r.Kind == shard.ReportRecover {
+			asks <- r
+		}
+	})
+	cut := g.placement(shard.ID{Type: "counter"}).Node
+	w := &g.node(cut).wires
+	w.mu.Lock()
+	w.gone = true
+	w.mu.Unlock()
+	w.cut()
+	select {
+	case r := <-asks:
+		if p := g.placement(r.Shard); p.Node != cut || r.Epoch != p.Epoch {
+			t.Errorf("%s asks for another primary: %+v", p.Node, r)
+		}
+	case <-ctxFor(t).Done():
+		t.Fatal("the primary keeps its shard")
+	}
 }
 
 // Connections break under load while the owner lives on. Answers are lost, attempts are repeated with the same request

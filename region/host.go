@@ -135,6 +135,9 @@ func (h *host) drain(b *batch) {
 		h.retire(b.placement, b.fate)
 	}
 	h.converse(b)
+	for _, id := range b.asks {
+		h.do(h.protocol.Ask(id))
+	}
 	for _, s := range b.seals {
 		h.seal(s)
 	}

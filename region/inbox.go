@@ -38,6 +38,7 @@ type batch struct {
 	seals     []sealing
 	steps     []step // of the log's upkeep
 	queries   []chan<- Hosted
+	asks      []shard.CopyID // for a sign of life
 	ticks     int
 }
 
@@ -172,7 +173,7 @@ func (in *inbox) close() {
 func (b *batch) isEmpty() bool {
 	return b.placement == nil && b.ticks == 0 &&
 		len(b.calls)+len(b.finished)+len(b.ended)+len(b.loaded)+len(b.durable) == 0 &&
-		len(b.appends)+len(b.acks)+len(b.nacks)+len(b.seals)+len(b.steps)+len(b.queries) == 0
+		len(b.appends)+len(b.acks)+len(b.nacks)+len(b.seals)+len(b.steps)+len(b.queries)+len(b.asks) == 0
 }
 
 // reset empties the batch and keeps its memory.
@@ -189,7 +190,7 @@ func (b *batch) reset() {
 	*b = batch{
 		calls: b.calls[:0], finished: b.finished[:0], ended: b.ended[:0], loaded: b.loaded[:0], durable: b.durable[:0],
 		appends: b.appends[:0], acks: b.acks[:0], nacks: b.nacks[:0], seals: b.seals[:0], queries: b.queries[:0],
-		steps: b.steps[:0],
+		steps: b.steps[:0], asks: b.asks[:0],
 	}
 }
 
@@ -216,6 +217,7 @@ func (in *inbox) merge(b *batch) *batch {
 	b.seals = append(b.seals, more.seals...)
 	b.steps = append(b.steps, more.steps...)
 	b.queries = append(b.queries, more.queries...)
+	b.asks = append(b.asks, more.asks...)
 	b.ticks += more.ticks
 	more.reset()
 	return b

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
+	"muster/replication"
 	"muster/shard"
 	"muster/transport/wire"
 )
@@ -35,6 +36,31 @@ type peer struct {
 	backlog atomic.Int64    // bytes of records in appends
 	calls   *deliveries
 	oneWays *oneWays
+	mu      struct {
+		sync.Mutex
+		hearing replication.Hearing
+	}
+}
+
+// heard notes that copies there answer, or that no answer is expected.
+func (n *peer) heard() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mu.hearing.Heard()
+}
+
+// tick lets time pass; ask is whether a sign of life is due.
+func (n *peer) tick() (ask bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.hearing.Tick()
+}
+
+// silent is for how many ticks nothing was heard that should have been.
+func (n *peer) silent() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.hearing.Silent()
 }
 
 // replicate queues an append, or leaves it out when the peer is too far behind: the protocol sends it again.
@@ -74,11 +100,16 @@ func (p *peers) of(node shard.NodeID) *peer {
 	return p.at(m.Addr)
 }
 
+// known returns the lanes to an address if they were opened, else nil.
+func (p *peers) known(addr string) *peer {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.mu.byAddr[addr]
+}
+
 // at returns the lanes to an address, opened on first use; nil once the region ends.
 func (p *peers) at(addr string) *peer {
-	p.mu.RLock()
-	known := p.mu.byAddr[addr]
-	p.mu.RUnlock()
+	known := p.known(addr)
 	if known != nil {
 		return known
 	}
@@ -100,7 +131,7 @@ func (p *peers) dial(addr string) *peer {
 		queue:   n.appends,
 		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.Replicate(ctx) },
 		frame:   n.frame,
-		receive: p.region.hear,
+		receive: func(s grpc.ClientStream) error { return p.region.hear(s, n) },
 		broken:  n.broken,
 	}
 	deliver := &link[*call]{

@@ -39,12 +39,13 @@ func (r *Region) appended(m *appendMessage, from *ackStream) {
 }
 
 // hear takes what a peer's copies answer, until the stream breaks.
-func (r *Region) hear(s grpc.ClientStream) error {
+func (r *Region) hear(s grpc.ClientStream, from *peer) error {
 	f := incomingAcks{names: names{}}
 	for {
 		if err := s.RecvMsg(&f); err != nil {
 			return err
 		}
+		from.heard()
 		for i := range f.answers {
 			if err := r.acked(&f.answers[i]); err != nil {
 				return err

@@ -145,7 +145,7 @@ func (h *host) receiving() string {
 func (h *host) level() bool {
 	s := h.protocol.Status()
 	for _, p := range s.Peers {
-		if p.Matched < s.Last.LSN {
+		if p.Matched < s.Last.LSN || p.Silent > 0 {
 			return false
 		}
 	}

@@ -52,7 +52,9 @@ func (c *Copy) Due(p *shard.Placement, patience int) []shard.CopyID {
 // Deserted reports whether too few members of C answer this primary for ack_timeout, half of patience, though the map says that
 // enough of the others are up to elect one of themselves and to confirm without it. It should ask for another then: a node that
 // is cut off from its peers and not from the control group would keep its shards, and confirm nothing, for as long as that lasts.
-func (c *Copy) Deserted(p *shard.Placement, patience int, up func(shard.NodeID) bool) bool {
+//
+// Silent tells for how many ticks a node has answered none of this node's shards: a primary that is owed nothing hears nothing itself.
+func (c *Copy) Deserted(p *shard.Placement, patience int, up func(shard.NodeID) bool, silent func(shard.NodeID) int) bool {
 	if !c.serving() {
 		return false
 	}
@@ -63,7 +65,7 @@ func (c *Copy) Deserted(p *shard.Placement, patience int, up func(shard.NodeID) 
 		if !ok {
 			continue
 		}
-		if peer.silent < patience/2 {
+		if !peer.out(patience/2) && silent(member.Node) < patience/2 {
 			answering++
 		}
 		if member.State == shard.CopyReady && up(member.Node) {
@@ -90,7 +92,7 @@ func (c *Copy) helps(wanted []shard.CopyID, patience int) bool {
 		case !slices.Contains(wanted, p.copy):
 		case !p.member:
 			return true
-		case p.silent < min(answering, patience):
+		case !p.out(min(answering, patience)):
 			able++
 		}
 	}

@@ -48,14 +48,17 @@ func TestASilentMemberStaysWhileNobodyElseAnswers(t *testing.T) {
 	if due := p.primary.Due(all, patience); due != nil {
 		t.Fatalf("%v is due while 2 owes an answer for as long as the half of patience", due)
 	}
-	if !p.primary.Deserted(all, patience, func(shard.NodeID) bool { return true }) {
+	if !p.primary.Deserted(all, patience, everybodyUp, nobodySilent) {
 		t.Fatal("it is not deserted")
 	}
 	p.ack(2, p.last)
 	if due := p.primary.Due(all, patience); !slices.Equal(due, []shard.CopyID{1, 2}) {
 		t.Fatalf("%v is due, 2 answers and 3 does not", due)
 	}
-	if p.primary.Deserted(all, patience, func(shard.NodeID) bool { return true }) {
+	if p.primary.Deserted(all, patience, everybodyUp, nobodySilent) {
 		t.Fatal("it is deserted by a quorum that answers")
 	}
 }
+
+func everybodyUp(shard.NodeID) bool { return true }
+func nobodySilent(shard.NodeID) int { return 0 }

@@ -23,6 +23,7 @@ type peer struct {
 	round   uint64    // the newest round of confirmed reads it answered
 	told    shard.LSN // the confirmed LSN it was last sent
 	silent  int       // ticks since it last answered, while it owes an answer
+	mute    int       // ticks since it was doubted, 1 at once, while it has not answered; 0 when it is not
 	due     int       // the silence after which it is asked again
 	refused Why       // why it last refused, 0 after an Ack
 }
@@ -31,8 +32,11 @@ func newPeer(id shard.CopyID, next shard.LSN) peer {
 	return peer{copy: id, next: next, probing: true, probed: next - 1, due: ProbeTicks}
 }
 
-// heard notes that the peer answers.
+// heard notes that the peer answers, or owes nothing.
 func (p *peer) heard() { p.silent, p.due = 0, ProbeTicks }
+
+// out reports whether the peer has owed an answer, or a sign of life, for so many ticks.
+func (p *peer) out(ticks int) bool { return max(p.silent, p.mute) >= ticks }
 
 // position is the Prev of what the peer is sent, or asked, next.
 func (p *peer) position() shard.LSN {
@@ -51,6 +55,7 @@ func (p *peer) rewind(base shard.LSN) {
 // acked takes an Ack of this epoch. One that was under way when the peer began to be filled does not end that.
 func (p *peer) acked(m Ack, base shard.LSN) {
 	p.heard()
+	p.mute = 0
 	p.match = max(p.match, m.LSN)
 	p.round = max(p.round, m.Round)
 	if p.filling && p.match < base {
@@ -96,13 +101,13 @@ func (c *Copy) post(p *peer, through shard.LSN, e *Effects) {
 }
 
 // tick counts the silence of a peer that owes an answer and asks again when it has lasted. A peer that owes nothing is
-// told the confirmed LSN if no record has carried it; an idle shard then sends nothing at all.
+// told the confirmed LSN if no record has carried it, and asked while it is doubted; an idle shard sends nothing else of itself.
 func (c *Copy) tick(p *peer, e *Effects) {
 	l := c.leading
 	reading := l.verified < l.asked && p.round < l.asked
 	if !p.probing && p.match == c.log.last.LSN && !reading {
 		p.heard()
-		if p.told < c.log.confirmed {
+		if p.told < c.log.confirmed || p.mute%ProbeTicks == 1 {
 			c.ask(p, e)
 		}
 		return

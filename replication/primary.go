@@ -217,6 +217,7 @@ func (c *Copy) Nack(m Nack) Effects {
 		c.stop(&e)
 	case m.Why == Gap || m.Why == Conflict:
 		p.heard()
+		p.mute = 0
 		c.goOn(p, c.log.common(m.Last.LSN, m.History), &e)
 	}
 	return e
@@ -305,13 +306,23 @@ func (c *Copy) verify(e *Effects) {
 	}
 }
 
-// Tick lets TickInterval pass.
+// Tick lets TickInterval pass. When a member of C is asked again the others are doubted: whether it may be left out depends on who
+// else answers, and who owes nothing does not show that.
 func (c *Copy) Tick() Effects {
 	var e Effects
-	if c.leading != nil {
-		for i := range c.leading.peers {
-			c.tick(&c.leading.peers[i], &e)
+	if c.leading == nil {
+		return e
+	}
+	overdue := slices.ContainsFunc(c.leading.peers, func(p peer) bool { return p.member && p.silent+1 >= p.due })
+	for i := range c.leading.peers {
+		p := &c.leading.peers[i]
+		switch {
+		case p.mute > 0:
+			p.mute++
+		case overdue && p.member:
+			p.mute = 1
 		}
+		c.tick(p, &e)
 	}
 	return e
 }

@@ -44,7 +44,7 @@ type Progress struct {
 	Matched shard.LSN // it holds this much durably
 	Sent    shard.LSN // it was sent this much
 	Filling bool      // it is sent the shard snapshot: its log ends below the start of this one
-	Silent  int       // ticks since it answered, while it owes an answer
+	Silent  int       // ticks since it answered, while it owes an answer or is doubted
 	Refused Why       // why it last refused, 0 for not
 }
 
@@ -63,7 +63,7 @@ func (c *Copy) Status() Status {
 		s.Role = Primary
 	}
 	for _, p := range l.peers {
-		s.Peers = append(s.Peers, Progress{p.copy, !p.member, p.match, p.next - 1, p.filling, p.silent, p.refused})
+		s.Peers = append(s.Peers, Progress{p.copy, !p.member, p.match, p.next - 1, p.filling, max(p.silent, p.mute), p.refused})
 	}
 	s.Awaited = c.awaited()
 	return s

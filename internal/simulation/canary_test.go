@@ -83,7 +83,7 @@ var canaries = []canary{
 		},
 	},
 	{
-		name: "a primary confirms for longer than the leader waits", finds: "and the shard went on without it", from: 1725,
+		name: "a primary confirms for longer than the leader waits", finds: "and the shard went on without it", from: 9119,
 		edits: []edit{{"shard/placement.go", "return whole - whole/100", "return whole + time.Minute"}},
 	},
 	{

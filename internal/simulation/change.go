@@ -71,7 +71,7 @@ func (h *host) whim() []shard.CopyID {
 // deserted asks for another primary when nobody answers this one, and reports whether that is so.
 func (h *host) deserted() bool {
 	t := h.term
-	if t == nil || h.serves == nil || !h.copy.Deserted(t.placement, replication.Patience(h.spec.AckTimeout), h.p.view.Up) {
+	if t == nil || h.serves == nil || !h.copy.Deserted(t.placement, replication.Patience(h.spec.AckTimeout), h.p.view.Up, h.p.silent) {
 		return false
 	}
 	if h.report == nil || h.report.Kind != shard.ReportRecover {

@@ -128,7 +128,6 @@ func (w *world) desert() bool {
 		return false
 	}
 	w.log("%s is cut off from the copies of %s", owner.id, p.Shard)
-	w.ask(p.Shard, owner.process) // something to answer
 	w.replaced(p)
 	w.net.cut = map[[2]*node]bool{}
 	return true

@@ -200,7 +200,7 @@ func (h *host) carryOut(e replication.Effects) {
 	}
 	for _, a := range e.Acks {
 		if h.from.epoch == a.Epoch {
-			p.n.w.send(p.n, h.from.node, func(q *process) { q.ack(a) })
+			p.n.w.send(p.n, h.from.node, func(q *process) { q.ack(p.n, a) })
 		}
 	}
 	for _, s := range e.Sealed {
@@ -249,7 +249,7 @@ func (h *host) send(to *node, m replication.Append) {
 		r := q.host(m.To)
 		if r == nil {
 			from.w.send(q.n, from, func(p *process) {
-				p.nack(replication.Nack{Shard: m.Shard, Copy: m.To, Epoch: m.Epoch, Why: replication.WrongCopy})
+				p.nack(q.n, replication.Nack{Shard: m.Shard, Copy: m.To, Epoch: m.Epoch, Why: replication.WrongCopy})
 			})
 			return
 		}
@@ -258,13 +258,14 @@ func (h *host) send(to *node, m replication.Append) {
 			r.from = source{m.Epoch, from}
 		}
 		for _, n := range e.Nacks {
-			from.w.send(q.n, from, func(p *process) { p.nack(n) })
+			from.w.send(q.n, from, func(p *process) { p.nack(q.n, n) })
 		}
 		r.run(e)
 	})
 }
 
-func (p *process) ack(a replication.Ack) {
+func (p *process) ack(from *node, a replication.Ack) {
+	p.hearing(from).Heard()
 	for _, h := range p.hosts {
 		if h.shard == a.Shard {
 			h.run(h.copy.Ack(a))
@@ -272,7 +273,8 @@ func (p *process) ack(a replication.Ack) {
 	}
 }
 
-func (p *process) nack(n replication.Nack) {
+func (p *process) nack(from *node, n replication.Nack) {
+	p.hearing(from).Heard()
 	for _, h := range p.hosts {
 		if h.shard == n.Shard {
 			h.run(h.copy.Nack(n))
@@ -299,8 +301,42 @@ func (h *host) answer(s shard.Sealed) {
 	})
 }
 
+// hearing is what this process knows of whether a node answers it.
+func (p *process) hearing(of *node) *replication.Hearing {
+	if p.heard[of] == nil {
+		p.heard[of] = &replication.Hearing{}
+	}
+	return p.heard[of]
+}
+
+// silent is for how many ticks a node has answered nothing that a primary here asked.
+func (p *process) silent(of shard.NodeID) int { return p.hearing(p.n.w.node(of)).Silent() }
+
+// listen has nodes that were not heard for a while asked for a sign of life.
+func (p *process) listen() {
+	for _, other := range p.n.w.nodes {
+		h := p.hearing(other)
+		if other == p.n || !h.Tick() {
+			continue
+		}
+		var concerned []func()
+		for _, mine := range p.hosts {
+			if id, asks := replication.Asks(p.view.Placement(mine.shard), p.adopted(), other.id); asks {
+				concerned = append(concerned, func() { mine.run(mine.copy.Ask(id)) })
+			}
+		}
+		if len(concerned) == 0 || !p.view.Up(other.id) {
+			h.Heard()
+			continue
+		}
+		p.asked++
+		concerned[p.asked%len(concerned)]()
+	}
+}
+
 // tick lets the copies' time pass.
 func (p *process) tick() {
+	p.listen()
 	for _, h := range slices.Clone(p.hosts) {
 		h.run(h.copy.Tick())
 		if h.term != nil {

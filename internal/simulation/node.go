@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"muster/replication"
 	"muster/shard"
 )
 
@@ -44,6 +45,8 @@ type process struct {
 	leads   *leadership // nil while it does not believe so
 
 	custody
+	heard    map[*node]*replication.Hearing
+	asked    int // signs of life
 	volatile map[shard.ID]*reign
 	sends    []*send // commands given to this process
 	numbers  uint64  // of commands and of calls to barriers
@@ -65,7 +68,7 @@ func (n *node) start() {
 	n.lives++
 	p := &process{
 		n: n, started: n.local(), renewed: map[shard.SessionID]noted{}, custody: custody{shown: map[shard.ID]*shard.Placement{}},
-		volatile: map[shard.ID]*reign{},
+		volatile: map[shard.ID]*reign{}, heard: map[*node]*replication.Hearing{},
 	}
 	n.process = p
 	n.w.log("%s: process %d starts", n.id, n.lives)

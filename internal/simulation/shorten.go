@@ -136,7 +136,7 @@ func (h *host) pump(x *filling) {
 		r := q.host(m.of.To)
 		if r == nil {
 			from.w.send(q.n, from, func(p *process) {
-				p.nack(replication.Nack{Shard: m.of.Shard, Copy: m.of.To, Epoch: m.of.Epoch, Why: replication.WrongCopy})
+				p.nack(q.n, replication.Nack{Shard: m.of.Shard, Copy: m.of.To, Epoch: m.of.Epoch, Why: replication.WrongCopy})
 			})
 			return
 		}
@@ -151,7 +151,7 @@ func (h *host) stage(m *part, from *node) {
 		h.from = source{m.of.Epoch, from}
 	}
 	for _, n := range e.Nacks {
-		from.w.send(h.p.n, from, func(p *process) { p.nack(n) })
+		from.w.send(h.p.n, from, func(p *process) { p.nack(h.p.n, n) })
 	}
 	h.run(e)
 	if !wanted || h.busy || h.retired || h.installing() {
