@@ -99,7 +99,7 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 }
 
 // Wanted returns the C that this primary would propose now, nil when the present one will do: the change under way, else C
-// without the members whose data are lost, with a learner that has caught up in place of the copy it replaces, else without
+// without the members whose data are lost, with a learner that has caught up in place of the copy it replaces, or with as many as make a C, else without
 // one that has owed an answer for patience ticks or more. All lost ones leave at once, because no C may be proposed that
 // holds one. It asks for less than the write quorum only when too few members answer and that is allowed: then for those that
 // do answer, all others leaving at once. A learner that is to replace the primary waits until another leads,
@@ -115,12 +115,8 @@ func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID
 		return l.change
 	}
 	sound := without(l.Copies, lost)
-	for _, learner := range l.Learners {
-		alone := len(sound) == 1
-		if p := l.peer(learner.Copy); p == nil || !c.caughtUp(p) || len(sound) > shard.MaxReplicas || learner.Replaces == c.id && !alone {
-			continue
-		}
-		return append(without(sound, func(id shard.CopyID) bool { return id == learner.Replaces && id != c.id }), learner.Copy)
+	if joined := c.joined(sound); joined != nil {
+		return joined
 	}
 	if answering := without(sound, c.mute(patience)); len(answering) < l.WriteQuorum && l.quorumFor(len(answering)) > 0 {
 		return answering
@@ -132,6 +128,22 @@ func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID
 		return nil
 	}
 	return sound
+}
+
+// joined returns the members with a learner that has caught up; with more of them only while there would be too few for a C otherwise, as when
+// so many lost ones leave at once. It is nil when no learners may join.
+func (c *Copy) joined(members []shard.CopyID) []shard.CopyID {
+	l, alone := c.leading, len(members) == 1
+	for _, learner := range l.Learners {
+		if p := l.peer(learner.Copy); p == nil || !c.caughtUp(p) || len(members) > shard.MaxReplicas || learner.Replaces == c.id && !alone {
+			continue
+		}
+		members = append(without(members, func(id shard.CopyID) bool { return id == learner.Replaces && id != c.id }), learner.Copy)
+		if l.quorumFor(len(members)) > 0 {
+			return members
+		}
+	}
+	return nil
 }
 
 // mute matches every member that has owed an answer for patience ticks or more.

@@ -327,3 +327,31 @@ func TestAsManyCopiesAsThereAre(t *testing.T) {
 	c.Configure(replication.Leadership{Epoch: 1, Version: 2, Copies: []shard.CopyID{1, 2}, WriteQuorum: 2, Full: 3, Floor: 1})
 	p.holds(2)
 }
+
+// Two of three copies are lost, and all three must hold a record. One learner that has caught up may not join, since C would be too small with
+// it; two may at once. What was confirmed before is on all of the new C; nothing else is until the map shows it.
+func TestLearnersJoinTogetherWhenOneIsTooFew(t *testing.T) {
+	p := newTrio(t)
+	p.ack(3, p.last)
+	three := p.leads(2, []shard.CopyID{1, 2, 3}, replication.Learner{Copy: 4, Replaces: 2}, replication.Learner{Copy: 5, Replaces: 3})
+	three.WriteQuorum = 3
+	p.primary.Configure(three)
+	lost := func(id shard.CopyID) bool { return id == 2 || id == 3 }
+	p.ack(4, p.last)
+	if got := p.primary.Wanted(20, lost); got != nil {
+		t.Fatalf("%v is wanted, which is too small a C", got)
+	}
+	p.ack(5, p.last)
+	got := p.primary.Wanted(20, lost)
+	if !slices.Equal(got, []shard.CopyID{1, 4, 5}) || !p.primary.Reconfigure(got) {
+		t.Fatalf("%v is wanted, both learners have caught up", got)
+	}
+	p.write()
+	p.ack(4, p.last)
+	p.ack(5, p.last)
+	p.holds(p.last - 1)
+	after := p.leads(3, []shard.CopyID{1, 4, 5})
+	after.WriteQuorum = 3
+	p.primary.Configure(after)
+	p.holds(p.last)
+}

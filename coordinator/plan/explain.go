@@ -53,6 +53,11 @@ func Explain(s *fsm.State, id shard.ID) []Line {
 	if p.Status == shard.Active && up < p.WriteQuorum {
 		lines = append(lines, Line{AwaitCopies, fmt.Sprintf("writes wait: %d copies must hold a record, %d can", p.WriteQuorum, up)})
 	}
+	if left := sound(p); p.Status == shard.Active && together(p) {
+		lines = append(lines, Line{AwaitCopies, fmt.Sprintf(
+			"%d of its %d copies are lost: it goes on when %d new ones have caught up and join at once, or when an operator lets it write to fewer (degrade --copies %d)",
+			len(p.Copies)-left, len(p.Copies), p.WriteQuorum-left, left)})
+	}
 	return append(lines, explainLoss(t.Spec, p)...)
 }
 

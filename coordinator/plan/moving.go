@@ -241,11 +241,11 @@ func (b *batch) obstacle(e errand, s *spending) (why Reason, wait bool) {
 		return AwaitPrimary, false
 	case e.awaits != "" && !m.standings[e.awaits].up:
 		return AwaitReturn, true
-	case s.busy[e.Shard]:
+	case s.busy[e.Shard] && !(e.Kind == CopyMove && together(p)):
 		return AwaitMove, true
 	case balancing && b.in.Now < m.rested[rest{e.Shard, e.Kind}], b.in.Now < m.rested[rest{e.Shard, ""}]:
 		return AwaitCooldown, true
-	case e.Kind == CopyMove && inVain(p):
+	case e.Kind == CopyMove && b.inVain(p):
 		return AwaitCopies, true
 	case e.Kind == CopyMove && (s.learners >= b.d.Budget.Learners || s.perNode[e.To] >= b.d.Budget.PerNode):
 		return AwaitBudget, true
@@ -319,16 +319,29 @@ func (b *batch) propose(m Move) {
 	b.d.moving.rested[rest{m.Shard, m.Kind}] = b.in.Now + b.d.Times.Cooldown
 }
 
-// inVain reports whether a new copy could not join C: no C may be proposed that holds a lost copy, or is smaller than the write
-// quorum, and copies join one at a time. Then only an operator helps, who allows a lower one.
-func inVain(p *shard.Placement) bool {
-	ready := 0
+// inVain reports whether new copies could not join C: no C may be proposed that holds a lost copy, or is smaller than the write
+// quorum, and not as many are on their way or planned. Then only an operator helps, who allows a lower one.
+func (b *batch) inVain(p *shard.Placement) bool {
+	coming := len(p.Learners)
+	for _, e := range b.d.moving.agenda {
+		if e.Shard == p.Shard && e.Kind == CopyMove {
+			coming++
+		}
+	}
+	return p.Quorums(p.WriteQuorum).For(sound(p)+max(coming, 1)) == 0
+}
+
+// together reports whether C can be changed only by several new copies at once, so that they are made beside each other.
+func together(p *shard.Placement) bool { return p.Quorums(p.WriteQuorum).For(sound(p)+1) == 0 }
+
+// sound counts the members of C whose data are not lost.
+func sound(p *shard.Placement) (ready int) {
 	for _, c := range p.Copies {
 		if c.State == shard.CopyReady {
 			ready++
 		}
 	}
-	return p.Quorums(p.WriteQuorum).For(ready+1) == 0
+	return ready
 }
 
 // spending is what moves under way take of the budget.
@@ -344,7 +357,7 @@ func (b *batch) spent() *spending {
 	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}}
 	for _, f := range b.d.moving.flights {
 		s.busy[f.Shard] = true
-		if p := b.view.Placement(f.Shard); p != nil && p.Status == shard.Active && (f.Kind == LeadMove || !inVain(p)) {
+		if p := b.view.Placement(f.Shard); p != nil && p.Status == shard.Active && (f.Kind == LeadMove || !b.inVain(p)) {
 			s.add(f.Move)
 		}
 	}

@@ -358,14 +358,17 @@ func (w *world) serve(n *node, p *shard.Placement) {
 		w.apply(&fsm.HandOver{Items: []fsm.Handing{h}})
 		return
 	}
+	var joining []shard.CopyID
 	for _, l := range p.Learners {
 		to := w.nodes[l.Copy.Node]
 		if l.Copy.State != shard.CopyReady || to.slow || to.silent {
 			continue
 		}
 		if l.Replaces != p.Primary {
-			w.reconfigure(p, l.Replaces, l.Copy.ID)
-			return
+			if joining = append(joining, l.Copy.ID); w.reconfigure(p, l.Replaces, joining...) {
+				return
+			}
+			continue
 		}
 		if len(p.Copies) == 1 {
 			w.reconfigure(p, 0, l.Copy.ID) // the only copy takes its successor into C
@@ -373,7 +376,7 @@ func (w *world) serve(n *node, p *shard.Placement) {
 		}
 	}
 	if p.Retiring != 0 && p.Retiring != p.Primary {
-		w.reconfigure(p, p.Retiring, 0)
+		w.reconfigure(p, p.Retiring)
 		return
 	}
 	intact := 0
@@ -383,28 +386,30 @@ func (w *world) serve(n *node, p *shard.Placement) {
 		}
 	}
 	if intact < len(p.Copies) && intact >= p.WriteQuorum {
-		w.reconfigure(p, 0, 0)
+		w.reconfigure(p, 0)
 	}
 }
 
-// reconfigure proposes a C without one copy and without any that is lost, and with another.
-func (w *world) reconfigure(p *shard.Placement, without, with shard.CopyID) {
+// reconfigure proposes a C without one copy and without any that is lost, and with others, unless that would be too few.
+func (w *world) reconfigure(p *shard.Placement, without shard.CopyID, with ...shard.CopyID) bool {
 	r := fsm.Reconfiguration{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session}
 	for _, c := range p.Copies {
 		if c.ID != without && c.State != shard.CopyLost {
 			r.Copies = append(r.Copies, c.ID)
 		}
 	}
-	if with != 0 {
-		r.Copies = append(r.Copies, with)
-	}
+	r.Copies = append(r.Copies, with...)
 	r.WriteQuorum = p.Quorums(w.state.View.Types[p.Shard.Type].Spec.WriteQuorum()).For(len(r.Copies))
+	if r.WriteQuorum == 0 {
+		return false
+	}
 	w.apply(&fsm.Reconfig{Items: []fsm.Reconfiguration{r}})
+	return true
 }
 
 func (w *world) evict(f []string) {
 	p := w.shard(f[0])
-	w.reconfigure(p, w.copyOn(p, f[1]).ID, 0)
+	w.reconfigure(p, w.copyOn(p, f[1]).ID)
 }
 
 func (w *world) leave(f []string) { w.apply(&fsm.Leave{Session: w.node(f[0]).session}) }

@@ -128,6 +128,9 @@ func (w *world) desert() bool {
 		return false
 	}
 	w.log("%s is cut off from the copies of %s", owner.id, p.Shard)
+	if w.chance(0.5) {
+		w.ask(p.Shard, owner.process) // something to answer; else it has to find out by itself
+	}
 	w.replaced(p)
 	w.net.cut = map[[2]*node]bool{}
 	return true
