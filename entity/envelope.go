@@ -65,7 +65,7 @@ type Sender interface {
 
 // A OneWaySender also sends commands that nobody waits for: a node of the group. Safe for concurrent use.
 type OneWaySender interface {
-	// OneWay returns when the command is on its way. It runs at most once, and nobody hears whether it did. The payload is the
-	// sender's from then on.
+	// OneWay returns when the command is on its way. It runs at most once, and nobody hears whether it did. Whoever gives the
+	// payload away does not change it any more. An error, a *shard.Error, means that nothing was sent.
 	OneWay(ctx context.Context, e Envelope) error
 }

@@ -57,9 +57,9 @@ func (n *Node) Ask(ctx context.Context, e entity.Envelope) ([]byte, error) {
 	return n.region.Ask(ctx, e)
 }
 
-// OneWay implements [entity.OneWaySender]: it returns when the command is on its way, and nobody hears what becomes of it. It waits while the
-// lane to the owner's node is full or the shard has no owner, until ctx's deadline or, without one, for Config.Limits.Timeout. Its errors mean that nothing was
-// sent.
+// OneWay implements [entity.OneWaySender]: it returns when the command is on its way, and nobody hears what becomes of it. It
+// waits while the lane to the owner's node is full or the shard has no owner, until ctx's deadline or, without one, for
+// Tuning.Region.Timeout. Its errors mean that nothing was sent.
 func (n *Node) OneWay(ctx context.Context, e entity.Envelope) error { return n.region.OneWay(ctx, e) }
 
 // Dropped returns how many one-way commands this node has dropped since it started, as owner or on their way there.

@@ -68,7 +68,7 @@ func (r *Region) patience(ctx context.Context) (context.Context, context.CancelF
 	return ctx, func() { forget(); cancel() }
 }
 
-// tryOneWay hands the command to its owner, or to the lane to its owner's node; again says that the map shows none now.
+// tryOneWay hands the command to its owner, or to the lane to its owner's node; again says that there is none now.
 func (r *Region) tryOneWay(ctx context.Context, m *routed) (fault *shard.Error, again bool) {
 	to := route.At(r.view.Load(), r.self(), m.shard)
 	m.epoch = to.Epoch
@@ -78,15 +78,13 @@ func (r *Region) tryOneWay(ctx context.Context, m *routed) (fault *shard.Error, 
 		if p == nil {
 			return r.closing(), false
 		}
-		if fault := r.enter(ctx, p.oneWays.room, m.weight()); fault != nil {
-			fault.Detail = fmt.Sprintf("%d one-way commands or %d bytes wait for node %s: %s", maxOneWays, maxOneWayBytes, to.Node, fault.Detail)
+		if fault := r.enter(ctx, p.oneWays.room, m.weight(), "wait for", to.Node); fault != nil {
 			return fault, false
 		}
 		p.oneWays.queue.put(*m)
 		return nil, false
 	case route.Deliver:
-		if fault := r.enter(ctx, r.peers.here, m.weight()); fault != nil {
-			fault.Detail = fmt.Sprintf("%d one-way commands or %d bytes are under way on this node: %s", maxOneWays, maxOneWayBytes, fault.Detail)
+		if fault := r.enter(ctx, r.peers.here, m.weight(), "are under way on", to.Node); fault != nil {
 			return fault, false
 		}
 		s := newStrays(r, r.peers.here)
@@ -100,8 +98,8 @@ func (r *Region) tryOneWay(ctx context.Context, m *routed) (fault *shard.Error, 
 	return unowned(to), true
 }
 
-// enter waits for room in a lane.
-func (r *Region) enter(ctx context.Context, room *semaphore.Weighted, n int64) *shard.Error {
+// enter waits for room in the lane of a node, whose commands wait for it or are under way there.
+func (r *Region) enter(ctx context.Context, room *semaphore.Weighted, n int64, are string, node shard.NodeID) *shard.Error {
 	if room.TryAcquire(n) {
 		return nil
 	}
@@ -113,7 +111,7 @@ func (r *Region) enter(ctx context.Context, room *semaphore.Weighted, n int64) *
 	case r.life.Err() != nil:
 		return r.closing()
 	default:
-		return shard.Errorf(shard.CodeOverloaded, "%v", err)
+		return shard.Errorf(shard.CodeOverloaded, "%d one-way commands or %d bytes %s node %s: %v", maxOneWays, maxOneWayBytes, are, node, err)
 	}
 }
 
@@ -286,7 +284,7 @@ func (d *dropped) add(why *shard.Error) {
 // Dropped returns how many one-way commands this node has lost since it started, other than by going down.
 func (r *Region) Dropped() uint64 { return r.peers.dropped.count.Load() }
 
-// report says in the log what was dropped, at most once in droppedPause.
+// reportDropped says in the log what was dropped, at most once in droppedPause.
 func (r *Region) reportDropped() {
 	d, now := &r.peers.dropped, r.now()
 	n := d.count.Load()

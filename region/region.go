@@ -1,9 +1,9 @@
 // Package region is the data plane of a node: it hosts the node's copies of shards, runs the entities of those it leads,
 // replicates their records, and carries envelopes to wherever their entity lives.
 //
-// Reading order: sender.go (an Ask from its origin), host.go (one copy), arrive.go and outcome.go (one command at its
-// owner), outgoing.go (what leaves), copies.go and retire.go (what the map makes of this node), change.go and handover.go (how
-// C and the lead move), link.go (streams between nodes).
+// Reading order: sender.go (an Ask from its origin) and oneway.go (a command that nobody waits for), host.go (one copy),
+// arrive.go and outcome.go (one command at its owner), outgoing.go (what leaves), copies.go and retire.go (what the map makes
+// of this node), change.go and handover.go (how C and the lead move), link.go (streams between nodes).
 package region
 
 import (
