@@ -2,8 +2,8 @@ package journal
 
 import "muster/shard"
 
-// pageOfPlaces is how many places stand side by side. A full page never moves again, so a long log costs no copying, and no
-// pause of everyone who waits for the lock meanwhile.
+// pageOfPlaces is how many places stand side by side. A full page never moves again, and only a log's first one grows, so a long log
+// costs no copying, and no pause of everyone who waits for the lock meanwhile.
 const pageOfPlaces = 512
 
 // place says where an entry stands in the log.
@@ -36,7 +36,7 @@ func (x *index) append(places ...place) {
 	for len(places) > 0 {
 		end := x.skip + x.count
 		if end == len(x.pages)*pageOfPlaces {
-			x.pages = append(x.pages, nil)
+			x.pages = append(x.pages, make([]place, 0, min(pageOfPlaces, 8+len(x.pages)*pageOfPlaces)))
 		}
 		last := &x.pages[len(x.pages)-1]
 		n := min(len(places), pageOfPlaces-end%pageOfPlaces)

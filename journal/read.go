@@ -174,9 +174,10 @@ func (r *entryReader) seek(key uint64) error {
 	return nil
 }
 
-// near moves the cursor to the key. A step costs a tenth of a search, so a few of them are cheaper.
+// near moves the cursor to the key. A step stays in pages that are at hand, and a search goes down from the root, so some steps are
+// cheaper.
 func (r *entryReader) near(key uint64) (k, v []byte) {
-	const steps = 6
+	const steps = 24
 	if r.key == 0 || key < r.key || key-r.key > steps {
 		var want [8]byte
 		binary.BigEndian.PutUint64(want[:], key)

@@ -16,9 +16,10 @@ import (
 type share struct {
 	path   string
 	copies map[shard.CopyID]*copyLog
-	front  uint64 // the first key of the log that is there or needed
-	next   uint64 // the key behind the last
-	part   part   // an entry of which not all values were met yet
+	front  uint64             // the first key of the log that is there or needed
+	next   uint64             // the key behind the last
+	part   part               // an entry of which not all values were met yet
+	record replication.Record // the one that is shown; the next takes its place
 }
 
 // part is the beginning of an entry that spans values.
@@ -157,50 +158,58 @@ func (c *share) continuePart(b []byte) {
 
 // dropPart reports an entry whose values do not add up.
 func (c *share) dropPart() {
-	if p := &c.part; p.header.kind != 0 && !c.void(p.header.copy, p.place) {
-		c.copies[p.header.copy].damage(c.path, fmt.Sprintf("the entry at key %d is not whole", p.place.key))
+	p := &c.part
+	if l := c.copies[p.header.copy]; p.header.kind != 0 && !l.void(p.place) {
+		l.damage(c.path, fmt.Sprintf("the entry at key %d is not whole", p.place.key))
 	}
 	c.part = part{}
 }
 
 // void reports whether an entry means nothing: its copy was removed, or has begun anew or later since.
-func (c *share) void(id shard.CopyID, p place) bool {
-	l := c.copies[id]
+func (l *copyLog) void(p place) bool {
 	return l == nil || !l.known() || p.before(l.value.from)
 }
 
 // apply adds one entry to the index of its copy.
 func (c *share) apply(h header, p place, payload []byte) {
-	if c.void(h.copy, p) {
-		return
-	}
 	l := c.copies[h.copy]
-	if l.damaged != nil {
+	if l.void(p) || l.damaged != nil {
 		return
 	}
-	if err := l.load(h.kind, p, payload); err != nil {
+	var err error
+	if h.kind == kindRecord {
+		err = c.show(l, p, payload)
+	} else {
+		err = l.load(h.kind, payload)
+	}
+	if err != nil {
 		l.damage(c.path, fmt.Sprintf("key %d: %v", p.key, err))
 	}
 }
 
-func (l *copyLog) load(k kind, p place, payload []byte) error {
-	if k == kindRecord {
-		r, rest, err := replication.DecodeRecord(payload)
-		if err != nil {
-			return err
-		}
-		if len(rest) > 0 {
-			return fmt.Errorf("%d bytes behind record %s", len(rest), r.Position)
-		}
-		l.places.append(p)
-		if err := l.durable.extend(r.Position); err != nil {
-			return err
-		}
-		if l.reader.Record != nil {
-			l.reader.Record(&r)
-		}
-		return nil
+// show adds a record to its copy's index, and shows it to whoever has to know it.
+func (c *share) show(l *copyLog, p place, payload []byte) error {
+	r := &c.record
+	var rest []byte
+	var err error
+	if *r, rest, err = replication.DecodeRecord(payload); err != nil {
+		return err
 	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%d bytes behind record %s", len(rest), r.Position)
+	}
+	l.places.append(p)
+	if err := l.durable.extend(r.Position); err != nil {
+		return err
+	}
+	if l.reader.Record != nil {
+		l.reader.Record(r)
+	}
+	return nil
+}
+
+// load applies an entry that is no record.
+func (l *copyLog) load(k kind, payload []byte) error {
 	lsn, err := parseLSN(payload)
 	if err != nil {
 		return err

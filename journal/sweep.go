@@ -19,7 +19,7 @@ type Want struct {
 }
 
 // Sweep reads the records of many wants, of one copy or of many, in one pass over the file, and calls fn with each on the caller's
-// goroutine: the records of one want in the order of its LSNs, those of different wants in any. A record's body is valid
+// goroutine: the records of one want in the order of its LSNs, those of different wants in any. A record and its body are valid
 // until fn returns. An error of fn, and whatever Read would fail with, is the want's Err and ends that want alone.
 //
 // What it saves beside a Read for each: records that stand close together, though of different copies, are read together, and
@@ -39,7 +39,7 @@ func (j *Journal) Sweep(wants []Want, fn func(want int, r *replication.Record) e
 	for i := range s.wants {
 		s.alone(i)
 	}
-	s.journal, s.fn, s.wants = nil, nil, nil
+	s.journal, s.fn, s.wants, s.record = nil, nil, nil, replication.Record{}
 	if cap(s.picks) <= pooledPicks {
 		sweeps.Put(s)
 	}
@@ -59,9 +59,10 @@ type sweep struct {
 	fn      func(want int, r *replication.Record) error
 	wants   []sweeping
 	picks   []pick
-	order   []uint64 // for each pick: how far its key is behind the lowest, and its index, 32 bits each
-	read    []*pick  // of one transaction
-	buf     []byte   // their entries
+	order   []uint64           // for each pick: how far its key is behind the lowest, and its index, 32 bits each
+	read    []*pick            // of one transaction
+	buf     []byte             // their entries
+	record  replication.Record // the one that fn looks at
 }
 
 // sweeping is a want on the way.
@@ -153,12 +154,12 @@ func (s *sweep) hand() {
 		if w.Err != nil {
 			continue
 		}
-		r, err := parseRecord(entry, w.Copy, w.left[0])
-		if err != nil {
+		var err error
+		if s.record, err = parseRecord(entry, w.Copy, w.left[0]); err != nil {
 			w.missed = true
 			continue
 		}
-		w.Err = s.fn(p.want, &r)
+		w.Err = s.fn(p.want, &s.record)
 		w.left = w.left[1:]
 	}
 }

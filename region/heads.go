@@ -18,7 +18,7 @@ import (
 // Until somebody asks, records are only listed: a node that starts with many entities serves its first shards before it has looked
 // at the others. What is asked first costs a shard some 150 ns for each of its records, once.
 type heads struct {
-	listed    []noted                  // by LSN; all there is until entities is set
+	listed    listing                  // all there is until entities is set
 	sure      shard.LSN                // what was confirmed meanwhile
 	entities  map[shard.EntityID]*head // nil until ready
 	snapshots queue[snapshotAt]        // logged but not confirmed, by LSN
@@ -33,6 +33,33 @@ type noted struct {
 	lsn      shard.LSN
 	seq      shard.Seq
 	snapshot bool
+}
+
+// A listing holds records by LSN, in pages that never move: what a long log's list left behind when it grew was three times the list,
+// and a node that starts pays for every page of memory that it touches.
+type listing [][]noted
+
+const pageOfNoted = 512
+
+func (l *listing) add(n noted) {
+	last := len(*l) - 1
+	if last < 0 || len((*l)[last]) == pageOfNoted {
+		*l = append(*l, make([]noted, 0, min(pageOfNoted, 8+len(*l)*pageOfNoted)))
+		last++
+	}
+	(*l)[last] = append((*l)[last], n)
+}
+
+// truncate forgets the records from lsn on.
+func (l *listing) truncate(lsn shard.LSN) {
+	for len(*l) > 0 {
+		page := &(*l)[len(*l)-1]
+		n, _ := slices.BinarySearchFunc(*page, lsn, func(n noted, lsn shard.LSN) int { return cmp.Compare(n.lsn, lsn) })
+		if *page = (*page)[:n]; n > 0 {
+			return
+		}
+		*l = (*l)[:len(*l)-1]
+	}
 }
 
 type head struct {
@@ -67,7 +94,7 @@ func (h *heads) note(r *replication.Record) {
 	}
 	n := noted{r.Entity, r.LSN, r.Seq, r.Kind == replication.KindSnapshot}
 	if h.entities == nil {
-		h.listed = append(h.listed, n)
+		h.listed.add(n)
 	} else {
 		h.add(n)
 	}
@@ -79,8 +106,10 @@ func (h *heads) ready() {
 		return
 	}
 	h.entities = map[shard.EntityID]*head{}
-	for _, n := range h.listed {
-		h.add(n)
+	for _, page := range h.listed {
+		for _, n := range page {
+			h.add(n)
+		}
 	}
 	h.listed = nil
 	h.confirm(h.sure)
@@ -125,8 +154,7 @@ func (h *heads) confirm(lsn shard.LSN) {
 
 // truncate forgets the records from lsn on. None of them was confirmed, so no base is among them.
 func (h *heads) truncate(lsn shard.LSN) {
-	n, _ := slices.BinarySearchFunc(h.listed, lsn, func(n noted, lsn shard.LSN) int { return cmp.Compare(n.lsn, lsn) })
-	h.listed = h.listed[:n]
+	h.listed.truncate(lsn)
 	for entity, e := range h.entities {
 		i, _ := slices.BinarySearch(e.after, lsn)
 		e.after = e.after[:i]
