@@ -32,6 +32,7 @@ type leading struct {
 	facts    chan func(*plan.Driver) // what the loop's driver should know
 	renewals chan *renewRequest
 	seals    *seals
+	heirs    heirs
 	ready    bell // rings when ready or over
 	newest   outline
 	seated   atomic.Pointer[[]plan.Line] // how the seats of the voters stand, after the newest look; of the present leadership or an earlier

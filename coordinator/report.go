@@ -212,7 +212,7 @@ func (v *voter) takeReports(ctx context.Context, from plan.Reporter, batch []sha
 	if err := v.leading.awaitReady(ctx); err != nil {
 		return err
 	}
-	news, err := plan.Sort(v.machine.state().View, from, batch)
+	news, err := plan.Sort(v.machine.state().View, from, batch, v.leading.heirs.has)
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,9 @@ func (s *service) Renew(ctx context.Context, req *wire.RenewRequest) (*wire.Rene
 	if err != nil {
 		return &wire.RenewReply{Fault: transport.FaultOf(err)}, nil
 	}
+	if req.Heir {
+		v.leading.heirs.add(v.machine.state().View, shard.SessionID(req.Session))
+	}
 	index, next, err := v.leading.renew(ctx, fsm.Renewal{Session: shard.SessionID(req.Session), Number: req.Number})
 	return &wire.RenewReply{Index: uint64(index), NextMicros: next.Microseconds(), Fault: transport.FaultOf(err)}, nil
 }

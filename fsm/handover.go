@@ -79,8 +79,8 @@ func (d *draft) successor(p *shard.Placement, i Wishing) (shard.NodeID, *shard.E
 
 // HandOver makes another copy the primary of shards whose primary has stepped down for good. It is proposed on that primary's
 // report, and on nothing else: that the copy holds everything confirmed cannot be seen from here. Nobody seals and nobody
-// waits for a lease, since the session that led has stopped by itself. A copy that can no longer lead, lost or its node
-// gone, leaves the shard recovering. Compare-and-set on Epoch, Version and Session; the same again is harmless.
+// waits for a lease, since the session that led has stopped by itself; so an Activate may follow in the same entry.
+// A copy that can no longer lead, lost or its node gone, leaves the shard recovering. Compare-and-set on Epoch, Version and Session; the same again is harmless.
 type HandOver struct {
 	Items []Handing `cbor:"1,keyasint"`
 }

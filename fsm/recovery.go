@@ -155,7 +155,9 @@ func (d *draft) electable(p *shard.Placement, i Election, s shard.Session) *shar
 }
 
 // Activate lets elected primaries serve. The leader proposes it when the primary has reported that its log is on the write
-// quorum and the session that served before is over; neither can be seen from here. Compare-and-set on Epoch, Version
+// quorum and the session that served before is over; neither can be seen from here. In an entry with the HandOver of the same
+// shard it comes before the primary is established, which then serves when it is: what that copy holds is all that is confirmed, and
+// so its word may decide an election from here on. Compare-and-set on Epoch, Version
 // and Session.
 type Activate struct {
 	Items []Activation `cbor:"1,keyasint"`

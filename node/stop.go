@@ -10,8 +10,12 @@ import (
 	"muster/shard"
 )
 
-// handingOver bounds how long a Shutdown waits for other nodes to take over the shards that this one leads.
-const handingOver = 5 * time.Second
+// handingOver bounds how long a Shutdown waits for other nodes to take over the shards that this one leads, and beginning for how
+// long of that it waits until the last of them are served.
+const (
+	handingOver = 5 * time.Second
+	beginning   = time.Second
+)
 
 // A part is something that was opened and has to be closed. Close ends it in good order, kill at once.
 type part struct {
@@ -62,6 +66,9 @@ func (n *Node) handOver(ctx context.Context) {
 	if err := n.coordinator.Leave(ctx); err != nil {
 		n.cfg.Logger.Info("not every shard was handed over", "node", n.cfg.ID, "error", err)
 	}
+	ctx, end := context.WithTimeout(ctx, beginning)
+	defer end()
+	n.region.Succeeded(ctx)
 }
 
 // Kill stops the node as a crash would: nobody is told, nothing is finished, the group learns of it when the lease has

@@ -36,7 +36,7 @@ func nodesOf(p *shard.Placement) map[shard.CopyID]shard.NodeID {
 // on. None is begun while the shard is being handed over; one that was begun holds the hand-over up.
 func (h *host) desire() {
 	t := h.term
-	if t == nil || !t.serving {
+	if t == nil || !t.active {
 		return
 	}
 	wanted := h.protocol.Due(t.placement, replication.Patience(h.registered().AckTimeout))
@@ -58,7 +58,7 @@ func (h *host) desire() {
 // deserted asks for another primary when this one is deserted, and reports whether it is.
 func (h *host) deserted() bool {
 	t := h.term
-	if t == nil || !t.serving {
+	if t == nil || !t.active {
 		return false
 	}
 	patience := replication.Patience(h.registered().AckTimeout)

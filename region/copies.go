@@ -232,6 +232,16 @@ func (c *copies) underWay() (calls int64) {
 	return calls
 }
 
+// unserved counts the hosts that have handed their shards over to primaries that are not known to serve yet.
+func (c *copies) unserved() (hosts int64) {
+	for h := range c.hosts.all() {
+		if h.pulse.given.Load() {
+			hosts++
+		}
+	}
+	return hosts
+}
+
 // close stops every host.
 func (c *copies) close() {
 	c.mu.Lock()

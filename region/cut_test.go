@@ -36,6 +36,16 @@ func (w *wires) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return c, err
 }
 
+// close lets no new connection be made and cuts those that are there, or lets some be made again.
+func (w *wires) close(gone bool) {
+	w.mu.Lock()
+	w.gone = gone
+	w.mu.Unlock()
+	if gone {
+		w.cut()
+	}
+}
+
 func (w *wires) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -58,11 +68,7 @@ func TestIdlePrimaryFindsThatItIsDeserted(t *testing.T) {
 		}
 	})
 	cut := g.placement(shard.ID{Type: "counter"}).Node
-	w := &g.node(cut).wires
-	w.mu.Lock()
-	w.gone = true
-	w.mu.Unlock()
-	w.cut()
+	g.node(cut).wires.close(true)
 	select {
 	case r := <-asks:
 		if p := g.placement(r.Shard); p.Node != cut || r.Epoch != p.Epoch {

@@ -78,3 +78,9 @@ func RememberedOf(r *replication.Record) (*Remembered, error) {
 
 // ErrRemembered is why it may not be read.
 var ErrRemembered = errRemembered
+
+// Unserved counts the shards that were handed over to primaries that are not known to serve yet.
+func (r *Region) Unserved() int64 { return r.copies.unserved() }
+
+// UnderWay counts the calls that hosts have taken and not answered.
+func (r *Region) UnderWay() int64 { return r.copies.underWay() }

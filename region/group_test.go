@@ -36,6 +36,7 @@ type group struct {
 	deaf     shard.ReportKind // reports of this kind are not acted upon
 
 	favourite shard.NodeID // wins ties in elections
+	inTwo     atomic.Bool  // what is handed over is activated when it is established, not at once
 	reports   chan shard.Report
 }
 
@@ -275,11 +276,13 @@ func (g *group) reported(r shard.Report) {
 	case r.Kind == shard.ReportReady && p.Status == shard.Forming:
 		g.edit(r.Shard, func(p *shard.Placement) { ready(g, p, r.Copy) })
 	case r.Kind == shard.ReportEstablished && p.Status == shard.Establishing && r.Epoch == p.Epoch:
-		g.edit(r.Shard, func(p *shard.Placement) {
-			p.Status, p.ActiveEpoch, p.ActivePrimary = shard.Active, p.Epoch, p.Primary
-			p.ActiveSession, p.ActiveNode = p.Session, p.Node
-		})
+		g.edit(r.Shard, activated)
 	}
+}
+
+func activated(p *shard.Placement) {
+	p.Status, p.ActiveEpoch, p.ActivePrimary = shard.Active, p.Epoch, p.Primary
+	p.ActiveSession, p.ActiveNode = p.Session, p.Node
 }
 
 func ready(g *group, p *shard.Placement, id shard.CopyID) {

@@ -9,7 +9,7 @@ import (
 
 // handing is a hand-over that the protocol conducts, and the calls that arrive in the pause. Their number and bytes are
 // bounded like those of all calls under way; when the target leads they go back to their origins, in order, which send them
-// on as soon as their map shows it.
+// on as soon as their map shows it. Calls that reach the target before it serves are held likewise, and go in when it does.
 type handing struct {
 	replication.Handing
 	held queue[*call]
@@ -26,12 +26,13 @@ func (h *host) restless() bool {
 	return h.term.wants || h.term.placement.Wished()
 }
 
-// hold keeps a call back while the shard is paused.
+// hold keeps a call back while the shard is paused, or about to be served in the epoch that the call is meant for.
 func (h *host) hold(c *call) bool {
-	if h.term == nil || !h.term.handing.Paused {
+	t := h.term
+	if t == nil || !t.handing.Paused && (t.serving || !t.active || c.epoch != t.epoch) {
 		return false
 	}
-	h.term.handing.held.push(c)
+	t.handing.held.push(c)
 	return true
 }
 
@@ -82,8 +83,9 @@ func (h *host) drained() bool {
 func (h *host) stepDown(now time.Duration, effects replication.Effects) {
 	w := &h.term.handing
 	h.log.Info("hands over", "epoch", h.term.epoch, "to", w.To, "paused", now-w.Began, "held", w.held.len())
-	h.given = &replication.Given{Epoch: h.term.epoch, To: w.To, Began: w.Began, Since: now}
+	h.given = &replication.Given{Epoch: h.term.epoch, To: w.To, End: h.storage.last, Began: w.Began, Since: now}
 	version := h.term.placement.Version
+	h.pulse.given.Store(true)
 	h.do(effects)
 	h.tell(shard.Report{Kind: shard.ReportHandoff, Copy: h.given.To, Epoch: h.given.Epoch, Version: version})
 }
@@ -107,12 +109,25 @@ func (h *host) succeeded(p *shard.Placement) {
 	if g == nil {
 		return
 	}
-	switch g.Shown(p) {
+	switch g.Shown(p, h.protocol.Confirmed()) {
 	case replication.GivenAgain:
 		h.tell(shard.Report{Kind: shard.ReportHandoff, Copy: g.To, Epoch: g.Epoch, Version: p.Version})
 	case replication.GivenOver:
-		h.region.copies.pauses.add(h.region.now() - g.Began)
+		paused := h.region.now() - g.Began
+		h.log.Info("handed over", "epoch", g.Epoch, "to", g.To, "paused", paused)
+		h.region.copies.pauses.add(paused)
 		h.given = nil
+		h.pulse.given.Store(false)
+	}
+}
+
+// overheard looks whether the next primary, which the map shows, has begun to serve.
+func (h *host) overheard() {
+	if g := h.given; g == nil || !g.Taken || h.protocol.Confirmed() <= g.End {
+		return
+	}
+	if p := h.region.view.Load().Placement(h.id); p != nil {
+		h.succeeded(p)
 	}
 }
 

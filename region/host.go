@@ -135,6 +135,8 @@ func (h *host) drain(b *batch) {
 		h.retire(b.placement, b.fate)
 	}
 	h.converse(b)
+	h.announce()
+	h.overheard()
 	for _, id := range b.asks {
 		h.do(h.protocol.Ask(id))
 	}
@@ -149,6 +151,7 @@ func (h *host) drain(b *batch) {
 		h.storage.crowded = h.region.cfg.Journal.Backlog() >= journal.MaxQueuedBytes
 		h.pulse.tally(b.calls, h.storage.last)
 	}
+	h.admitHeld()
 	for _, c := range b.calls {
 		if !h.hold(c) {
 			h.arrive(c)
@@ -223,8 +226,7 @@ func (h *host) do(e replication.Effects) {
 		h.storage.confirm(e.Confirmed)
 	}
 	if e.Established && h.term != nil {
-		h.term.established = true
-		h.tell(shard.Report{Kind: shard.ReportEstablished, Epoch: h.term.epoch, Version: h.protocol.Status().Version})
+		h.established()
 	}
 }
 
@@ -235,6 +237,7 @@ func (h *host) tick(now time.Duration) {
 		h.term.handing.Tick(h.storage.last)
 	}
 	h.expire(now)
+	h.refuseLate()
 	if !h.deserted() {
 		h.desire()
 	}

@@ -99,7 +99,7 @@ func (v *volatile) succeeded(p *shard.Placement) {
 	if g == nil {
 		return
 	}
-	switch g.Shown(p) {
+	switch g.Shown(p, 0) {
 	case replication.GivenAgain:
 		v.tell(v.handedOver(p))
 	case replication.GivenOver:

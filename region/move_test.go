@@ -205,17 +205,14 @@ func TestHandOffUnderLoad(t *testing.T) {
 	}
 	t.Logf("p99 of an add: %s before, %s while the shard moved", steady, l.p99())
 	l.stop()
-	sum, most := uint64(0), time.Duration(0)
+	until(t, "every hand-off is measured", func() bool { return g.handOffs() == rounds })
+	most := time.Duration(0)
 	for _, n := range g.nodes {
 		h := n.region.HandOffs()
 		t.Logf("%s: %+v", n.id, h)
-		sum += h.Count
 		most = max(most, h.P50)
 	}
-	if sum != rounds {
-		t.Errorf("%d hand-offs were measured, %d made", sum, rounds)
-	}
-	// Each pause waits for three syncs, and the tail is that of the disk under whatever else runs here: the median is judged.
+	// Each pause waits for a sync of the new primary and one of a replica, and the tail is that of the disk under whatever else runs here: the median is judged.
 	if limit := 20*time.Millisecond + steady; most > limit {
 		t.Errorf("the median pause is %s, more than 20 ms beyond what an add takes here: %s", most, limit)
 	}

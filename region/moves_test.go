@@ -50,6 +50,9 @@ func (g *group) handedOver(p *shard.Placement, r shard.Report) {
 	}
 	p.Epoch, p.Status, p.Primary, p.Node = p.Epoch+1, shard.Establishing, r.Copy, to
 	p.Session, p.ActiveSession, p.HandTo, p.HandNode = g.view.Members[to].Session, 0, 0, ""
+	if r.Copy != 0 && !g.inTwo.Load() {
+		activated(p)
+	}
 }
 
 // learn mints a copy on the node that is to join C, in the place of the copy on another node if that is not nil.

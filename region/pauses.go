@@ -42,7 +42,7 @@ func (p *pauses) add(d time.Duration) {
 }
 
 // HandOffs tells how long shards that this node handed over were paused: from the moment when it took no more commands to
-// the moment when its map showed the next owner serving.
+// the moment when it saw the next owner serve: by the map, and for a journaled shard by what that owner has confirmed.
 type HandOffs struct {
 	Count   uint64 // that were completed
 	Stalled uint64 // that were given up because a handler or a copy took too long; the shard stayed

@@ -194,6 +194,10 @@ func (r *Region) Close(ctx context.Context) error {
 	}
 }
 
+// Succeeded waits until the shards that this node has handed over are served by others, as far as it can tell, or ctx ends:
+// their next primaries may need the copies here to begin.
+func (r *Region) Succeeded(ctx context.Context) { r.quiet(ctx, r.copies.unserved) }
+
 // quiet waits until nothing is under way, the region has ended or ctx ends.
 func (r *Region) quiet(ctx context.Context, underWay func() int64) {
 	tick := time.NewTicker(time.Millisecond)

@@ -107,7 +107,7 @@ func (h *host) awaited() string {
 	switch t := h.term; {
 	case t == nil:
 		return h.receiving()
-	case t.established && !t.serving:
+	case !t.active && h.protocol.Status().Established:
 		return fmt.Sprintf("the coordinator to activate epoch %d", t.epoch)
 	case t.handing.Paused:
 		return fmt.Sprintf("running commands to end and copy %d to hold everything: it is to lead", t.placement.HandTo)
@@ -156,6 +156,7 @@ func (h *host) level() bool {
 type pulse struct {
 	report atomic.Pointer[shard.Report]
 	asleep atomic.Bool
+	given  atomic.Bool                                      // the shard was handed over, and its next primary is not known to serve yet
 	count  struct{ messages, bytes, records atomic.Uint64 } // since the host began; added to once a batch
 	calm   int                                              // batches of nothing but ticks in a row; owned by the host
 }

@@ -18,19 +18,20 @@ type tenure struct {
 // A term is the time in which this copy leads one epoch: from the election to the next Seal or higher epoch. Owned by
 // the host; life is read by handlers.
 type term struct {
-	epoch       shard.Epoch
-	placement   *shard.Placement              // the newest of the epoch
-	peers       map[shard.CopyID]shard.NodeID // where its copies are
-	established bool                          // the log is on the write quorum
-	serving     bool                          // the map says active
-	life        context.Context               // of handlers
-	end         context.CancelFunc
-	proposal    proposal
-	snapshots   queue[snapshot]
-	stuck       []*resident // entities to load once their records are durable
-	handing     handing
-	transfers   map[shard.CopyID]*transfer // shard snapshots on their way to peers
-	wants       bool                       // another C is due: time matters
+	epoch     shard.Epoch
+	placement *shard.Placement              // the newest of the epoch
+	peers     map[shard.CopyID]shard.NodeID // where its copies are
+	active    bool                          // the map says so
+	serving   bool                          // and the log is on the write quorum
+	untold    bool                          // a peer may not know that it serves
+	life      context.Context               // of handlers
+	end       context.CancelFunc
+	proposal  proposal
+	snapshots queue[snapshot]
+	stuck     []*resident // entities to load once their records are durable
+	handing   handing
+	transfers map[shard.CopyID]*transfer // shard snapshots on their way to peers
+	wants     bool                       // another C is due: time matters
 }
 
 // A snapshot is an entity's state that is proposed once the record it was taken after is confirmed.
@@ -53,6 +54,7 @@ func (h *host) place(p *shard.Placement) {
 		h.lead(p)
 		h.configure(p)
 	case route.Serve:
+		h.lead(p) // an epoch that was handed over is active at once
 		h.activate(p)
 		h.configure(p)
 	case route.Follow:
@@ -61,9 +63,10 @@ func (h *host) place(p *shard.Placement) {
 	}
 }
 
-// lead begins the epoch that the map elected this copy for.
+// lead begins the epoch that the map names this copy for. A copy that cannot, though the map of its session says so, has another one
+// found: nobody else would, and the shard be served by no one.
 func (h *host) lead(p *shard.Placement) {
-	if h.term != nil && h.term.epoch >= p.Epoch {
+	if h.term != nil && h.term.epoch >= p.Epoch || h.given != nil && h.given.Epoch >= p.Epoch {
 		return
 	}
 	h.depose(h.elsewhere())
@@ -73,6 +76,7 @@ func (h *host) lead(p *shard.Placement) {
 	if err != nil {
 		h.log.Warn("cannot lead", "epoch", p.Epoch, "error", err)
 		h.depose(h.elsewhere())
+		h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: p.Epoch})
 		return
 	}
 	effects.Deposed = false // of an older epoch: done above
@@ -94,14 +98,71 @@ func (h *host) current() shard.Epoch {
 	return e
 }
 
-// activate begins to serve. A map that is older than what this copy has promised since changes nothing.
+// activate begins to serve, or will when the log is on the write quorum. A map that is older than what this copy has promised since
+// changes nothing.
 func (h *host) activate(p *shard.Placement) {
-	if h.term == nil || h.term.epoch != p.Epoch || h.term.serving {
+	if h.term == nil || h.term.epoch != p.Epoch || h.term.active {
 		return
 	}
+	h.term.active = true
 	h.do(h.protocol.Activate(p.Version))
-	h.term.serving = h.term != nil
+	h.serve()
+}
+
+// established goes on with a log that is on the write quorum: it asks for the epoch to be activated, or begins to serve.
+func (h *host) established() {
+	if h.term.active {
+		h.serve()
+		return
+	}
+	h.tell(shard.Report{Kind: shard.ReportEstablished, Epoch: h.term.epoch, Version: h.protocol.Status().Version})
+}
+
+// serve begins to serve if the epoch is both active and established.
+func (h *host) serve() {
+	t := h.term
+	if t == nil || t.serving || !h.protocol.Serves() {
+		return
+	}
+	t.serving, t.untold = true, true
 	h.pulse.want(nil)
+	h.log.Debug("serves", "epoch", t.epoch, "held", t.handing.held.len())
+}
+
+// announce lets the other copies know that this one serves: whoever handed the shard over measures how long that took.
+func (h *host) announce() {
+	if h.term == nil || !h.term.untold {
+		return
+	}
+	effects, all := h.protocol.Tell()
+	h.term.untold = !all
+	h.do(effects)
+}
+
+// admitHeld lets in what waited for the shard to be served, before what comes now.
+func (h *host) admitHeld() {
+	t := h.term
+	if t == nil || !t.serving || t.handing.Paused || t.handing.held.len() == 0 {
+		return
+	}
+	for _, c := range t.handing.held.take() {
+		h.arrive(c)
+	}
+}
+
+// refuseLate gives up calls whose deadline passes before the shard is served.
+func (h *host) refuseLate() {
+	t := h.term
+	if t == nil || t.serving || t.handing.held.len() == 0 {
+		return
+	}
+	t.handing.held.filter(func(c *call) bool {
+		if !c.late() {
+			return true
+		}
+		h.leave(c, nil, shard.Errorf(shard.CodeTimeout, "the deadline passed before the shard was served: it waits for %s", h.awaited()))
+		return false
+	})
 }
 
 // tell reports to the coordinator until the map shows the effect, or something else is to be told. A report that names no

@@ -62,13 +62,13 @@ func (l *leading) gather(self shard.CopyID, next shard.LSN) []peer {
 // present C and the proposed one, whatever the control group answers: no answer means that it may still be decided. The
 // same change may be begun again; another one may not meanwhile.
 //
-// It is refused while the copy does not serve; unless copies holds this copy, members and learners only, and as many as
+// It is refused while the epoch is not active; unless copies holds this copy, members and learners only, and as many as
 // the write quorum or what is allowed below it; and until a write quorum of them holds everything that is confirmed, for a failover counts on that
-// from the moment the change is decided.
+// from the moment the change is decided. An epoch that was handed over may need it before it is established: C can lose too many just then.
 func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 	l := c.leading
 	switch {
-	case !c.serving():
+	case l == nil || !l.active:
 		return false
 	case l.change != nil:
 		return slices.Equal(l.change, copies)
@@ -77,14 +77,14 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 	case len(slices.Compact(slices.Sorted(slices.Values(copies)))) != len(copies):
 		return false
 	}
-	holders := 1 // the primary holds what it counted
+	holders, floor := 1, c.floor() // the primary holds what it counted
 	for _, id := range copies {
 		p := l.peer(id)
 		switch {
 		case id == c.id:
 		case p == nil:
 			return false
-		case p.match >= c.log.confirmed:
+		case p.match >= floor:
 			holders++
 		}
 	}
@@ -107,10 +107,10 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 //
 // What lost matches need not be lost: the primary's caller may name any member that is to leave.
 func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID {
-	if !c.serving() {
+	l := c.leading
+	if l == nil || !l.active {
 		return nil
 	}
-	l := c.leading
 	if l.change != nil {
 		return l.change
 	}
@@ -168,9 +168,13 @@ func is(id shard.CopyID) func(shard.CopyID) bool {
 	return func(other shard.CopyID) bool { return other == id }
 }
 
+// floor is up to where the log of an active epoch is confirmed, whether or not this copy has heard so: all that an epoch began with
+// when it was handed over.
+func (c *Copy) floor() shard.LSN { return max(c.log.confirmed, c.leading.start-1) }
+
 // caughtUp reports whether a learner holds what is confirmed and receives the rest as it comes.
 func (c *Copy) caughtUp(p *peer) bool {
-	return !p.member && !p.probing && p.match >= c.log.confirmed && p.match+MaxInFlight > c.log.last.LSN
+	return !p.member && !p.probing && p.match >= c.floor() && p.match+MaxInFlight > c.log.last.LSN
 }
 
 func without(copies []shard.CopyID, leaves func(shard.CopyID) bool) []shard.CopyID {

@@ -30,7 +30,7 @@
 // # Contract with the map
 //
 // A copy leads an epoch only when Lead is called, and the owner calls it only when the newest map names the present
-// session of this process in that epoch. It serves only after Activate. The rest follows from epochs: once a copy has
+// session of this process in that epoch. It serves only after Activate, and when w copies hold its epoch-start record. The rest follows from epochs: once a copy has
 // promised an epoch it takes nothing from a lower one, and w copies of C (the in-sync set, the primary among them) hold
 // every confirmed record, so the |C|−w+1 copies that answer a Seal always include one that has it.
 //

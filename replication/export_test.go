@@ -27,17 +27,14 @@ func (c *Copy) Leads() shard.Epoch {
 	return c.leading.Epoch
 }
 
-// Serves reports whether the copy takes proposals.
-func (c *Copy) Serves() bool { return c.serving() }
+// Active reports whether the copy leads an epoch that the control group has activated.
+func (c *Copy) Active() bool { return c.leading != nil && c.leading.active }
 
 // Changing reports whether another C was proposed and is not decided.
 func (c *Copy) Changing() bool { return c.leading != nil && c.leading.change != nil }
 
 // Base is the LSN after which the copy's log starts.
 func (c *Copy) Base() shard.LSN { return c.log.base.LSN }
-
-// Confirmed is the LSN the copy knows to be confirmed.
-func (c *Copy) Confirmed() shard.LSN { return c.log.confirmed }
 
 // Fingerprint appends what the copy's future behaviour depends on. Tickets count only by how many are under way, and what
 // peers refused is for people.
@@ -62,7 +59,7 @@ func (c *Copy) Fingerprint(b []byte) []byte {
 }
 
 func (l *leading) fingerprint(b []byte) []byte {
-	b = put(b, uint64(l.Epoch), uint64(l.Version), uint64(l.start), l.asked, l.verified)
+	b = put(b, uint64(l.Epoch), uint64(l.Version), uint64(l.start), l.asked, l.verified, uint64(l.waited))
 	b = append(b, bit(l.established), bit(l.active), bit(l.waiting), bit(l.change != nil))
 	for _, p := range l.peers {
 		if !p.probing {

@@ -28,34 +28,45 @@ type group struct {
 // groups interns group states and remembers what commands do to them.
 type groups struct {
 	known   map[string]*group
-	applied map[string]*group // nil value: refused
+	applied map[string]outcome
 	elected map[string]fsm.Command
 	index   shard.Index
 	spec    shard.Spec
 }
 
+// outcome is what an entry made of a state.
+type outcome struct {
+	next    *group
+	refused bool // any of it
+}
+
 func newGroups() *groups {
-	return &groups{known: map[string]*group{}, applied: map[string]*group{}, elected: map[string]fsm.Command{}}
+	return &groups{known: map[string]*group{}, applied: map[string]outcome{}, elected: map[string]fsm.Command{}}
 }
 
 // apply runs one entry; nil when the state machine refused any of it.
 func (gs *groups) apply(g *group, commands ...fsm.Command) *group {
+	if o := gs.enter(g, commands...); !o.refused {
+		return o.next
+	}
+	return nil
+}
+
+// enter runs one entry.
+func (gs *groups) enter(g *group, commands ...fsm.Command) outcome {
 	entry, err := fsm.Encode(commands...)
 	if err != nil {
 		panic(err)
 	}
 	key := fmt.Sprint(g.id, " ", string(entry))
-	if next, seen := gs.applied[key]; seen {
-		return next
+	if o, seen := gs.applied[key]; seen {
+		return o
 	}
 	gs.index++
 	state, result := fsm.Apply(g.state, gs.index, entry)
-	var next *group
-	if accepted(result) {
-		next = gs.intern(state)
-	}
-	gs.applied[key] = next
-	return next
+	o := outcome{gs.intern(state), !accepted(result)}
+	gs.applied[key] = o
+	return o
 }
 
 func accepted(r fsm.Result) bool {

@@ -89,6 +89,7 @@ type Given struct {
 	Epoch shard.Epoch
 	To    shard.CopyID
 	Node  shard.NodeID  // of a volatile shard, instead of To
+	End   shard.LSN     // where the log ended, all of it confirmed; 0 for a volatile shard
 	Began time.Duration // of the pause, on the owner's clock
 	Since time.Duration // of stepping down
 	Taken bool          // the map shows a later epoch
@@ -103,17 +104,19 @@ const (
 	GivenOver                   // another primary serves: forget it
 )
 
-// Shown looks at what the map makes of it.
-func (g *Given) Shown(p *shard.Placement) GivenStep {
+// Shown looks at what the map makes of it. An epoch that is active because it was handed over is served when something of it is
+// confirmed, as far as the copy here knows; a later one, and that of a volatile shard, when it is active.
+func (g *Given) Shown(p *shard.Placement, confirmed shard.LSN) GivenStep {
 	switch {
 	case p.Epoch < g.Epoch:
 		return GivenWait
 	case p.Epoch == g.Epoch:
 		return GivenAgain
-	case p.Status == shard.Active:
-		return GivenOver
 	}
 	g.Taken = true
+	if p.Status == shard.Active && (g.To == 0 || confirmed > g.End || p.Epoch > g.Epoch+1) {
+		return GivenOver
+	}
 	return GivenWait
 }
 

@@ -1,6 +1,8 @@
 package replication_test
 
 import (
+	"math"
+
 	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
@@ -35,16 +37,9 @@ func (w *world) see(n *node) {
 	w.succeeded(n, g)
 	switch route.PartOf(g.place, n.id, n.session) {
 	case route.Lead:
-		if n.copy.Leads() == g.place.Epoch {
-			break
-		}
-		e, err := n.copy.Lead(leadership(g.place))
-		if err != nil {
-			return
-		}
-		w.past.leads(n, g.place.Epoch)
-		w.carry(n, e)
+		w.lead(n, g)
 	case route.Serve:
+		w.lead(n, g)
 		if n.copy.Leads() == g.place.Epoch && !n.copy.Serves() {
 			w.carry(n, n.copy.Activate(g.place.Version))
 		}
@@ -54,6 +49,17 @@ func (w *world) see(n *node) {
 	if n.copy.Leads() == g.place.Epoch {
 		n.seen = g
 		w.carry(n, n.copy.Configure(leadership(g.place)))
+	}
+}
+
+// lead begins the epoch that a map names the node for, unless it has begun already or cannot.
+func (w *world) lead(n *node, g *group) {
+	if n.copy.Leads() == g.place.Epoch {
+		return
+	}
+	if e, err := n.copy.Lead(leadership(g.place)); err == nil {
+		w.past.leads(n, g.place.Epoch)
+		w.carry(n, e)
 	}
 }
 
@@ -107,12 +113,12 @@ func (n *node) remove() {
 	n.id, n.disk = 0, disk{}
 }
 
-// succeeded looks at what the map makes of a lead that was given up.
+// succeeded looks at what the map makes of a lead that was given up. How long the pause lasts makes no difference here.
 func (w *world) succeeded(n *node, g *group) {
 	if n.given.Epoch == 0 {
 		return
 	}
-	switch n.given.Shown(g.place) {
+	switch n.given.Shown(g.place, math.MaxUint64) {
 	case replication.GivenAgain:
 		w.handOver(n, g)
 	case replication.GivenOver:

@@ -52,15 +52,17 @@ func (c *Copy) Due(p *shard.Placement, patience int) []shard.CopyID {
 // Deserted reports whether too few members of C answer this primary for ack_timeout, half of patience, though the map says that
 // enough of the others are up to elect one of themselves and to confirm without it. It should ask for another then: a node that
 // is cut off from its peers and not from the control group would keep its shards, and confirm nothing, for as long as that lasts.
+// One that was handed the lead and has not begun to serve in that time should ask too, whatever the reason.
 //
 // Silent tells for how many ticks a node has answered none of this node's shards: a primary that is owed nothing hears nothing itself.
 func (c *Copy) Deserted(p *shard.Placement, patience int, up func(shard.NodeID) bool, silent func(shard.NodeID) int) bool {
-	if !c.serving() {
+	l := c.leading
+	if l == nil || !l.active {
 		return false
 	}
 	answering, others := 1, 0
-	for i := range c.leading.peers {
-		peer := &c.leading.peers[i]
+	for i := range l.peers {
+		peer := &l.peers[i]
 		member, ok := p.Copy(peer.copy)
 		if !ok {
 			continue
@@ -72,7 +74,8 @@ func (c *Copy) Deserted(p *shard.Placement, patience int, up func(shard.NodeID) 
 			others++
 		}
 	}
-	return answering < p.WriteQuorum && others >= max(p.WriteQuorum, p.RecoveryQuorum())
+	alone := answering < p.WriteQuorum || l.waited >= patience/2
+	return alone && others >= max(p.WriteQuorum, p.RecoveryQuorum())
 }
 
 // leaves reports whether a member of C is to go at once: the map has given up its data, or it was the shard's only copy and

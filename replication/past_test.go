@@ -23,7 +23,7 @@ type term struct {
 	copy    shard.CopyID    // of that process
 	log     journal         // of its primary, as far as it ever came
 	start   shard.LSN       // its epoch-start record
-	active  bool
+	active  bool            // in the map, and w copies hold that record: it may serve
 }
 
 // A grave is what a copy held whose data are lost.
@@ -80,9 +80,7 @@ func (p *past) mapped(before, now *group) {
 	if before != nil && before.place.Epoch == place.Epoch && place.Version < before.place.Version {
 		p.fail("I2: the group goes back to version %d of epoch %d", place.Version, place.Epoch)
 	}
-	if t := p.term(place.Epoch); place.Status == shard.Active {
-		t.active = true
-	}
+	p.term(place.Epoch)
 }
 
 // checkCopies: I8, what counts was created, under an id of its own, and is not known to be gone.
@@ -246,15 +244,33 @@ func (w *world) checkHeld() {
 	}
 }
 
-// checkEstablished: I5 for an epoch that becomes active, w members of C hold its log up to the epoch-start record.
-func (w *world) checkEstablished() {
+// checkActivated: I4 for an epoch that becomes active, the copy whose word alone decides the next election holds what is confirmed.
+// The epoch counts from here on if w copies of C hold its log up to the epoch-start record; else from when its primary serves.
+func (w *world) checkActivated(before *group) {
 	place := w.group.place
-	if place.Status != shard.Active {
+	if place.Status != shard.Active || before != nil && before.place.Status == shard.Active && before.place.Epoch == place.Epoch {
 		return
 	}
+	if held := w.held(place.Primary); !held.agrees(w.past.confirmed, len(w.past.confirmed)) {
+		w.past.fail("I4: epoch %d is active, confirmed is %v, copy %d has %v", place.Epoch, w.past.confirmed, place.Primary, held)
+	}
 	t := w.past.terms[place.Epoch-1]
-	if held := w.holders(place.Copies, t.log[:t.start]); held < place.WriteQuorum {
-		w.past.fail("I5: epoch %d is active, %d copies hold %v, %d must", place.Epoch, held, t.log[:t.start], place.WriteQuorum)
+	if t.session != 0 && w.holders(place.Copies, t.log[:t.start]) >= place.WriteQuorum {
+		w.past.term(place.Epoch).active = true
+	}
+}
+
+// checkServing: I5 for a primary that begins to serve, w members of C hold its log up to the epoch-start record. One that does not
+// know yet that its epoch is over harms nobody.
+func (w *world) checkServing(n *node) {
+	epoch := n.copy.Leads()
+	if epoch == 0 || !n.copy.Serves() || w.past.terms[epoch-1].active {
+		return
+	}
+	t, place := w.past.term(epoch), w.group.place
+	t.active = true
+	if held := w.holders(place.Copies, t.log[:t.start]); place.Epoch == epoch && held < place.WriteQuorum {
+		w.past.fail("I5: epoch %d serves, %d copies hold %v, %d must", epoch, held, t.log[:t.start], place.WriteQuorum)
 	}
 }
 

@@ -48,7 +48,8 @@ type leading struct {
 	Leadership
 	start       shard.LSN      // the epoch-start record
 	established bool           // w copies hold it
-	active      bool           // the control group has activated the epoch: serve, confirm, answer reads
+	active      bool           // the control group has activated the epoch. With both: serve, confirm, answer reads
+	waited      int            // ticks that it has been active without being established
 	peers       []peer         // the other members of C, in the order of Copies, then the learners
 	change      []shard.CopyID // the C that was proposed and not decided yet; nil for none
 
@@ -157,8 +158,9 @@ func (c *Copy) append(w Write) Effects {
 	return e
 }
 
-// Activate says that the control group has activated the epoch this copy leads: it may serve, confirm and answer reads.
-// Without a leadership it does nothing.
+// Activate says that the control group has activated the epoch this copy leads: it may serve, confirm and answer reads as soon
+// as w copies hold the epoch-start record, which they do by then unless the epoch was handed over. Without a leadership it does
+// nothing.
 func (c *Copy) Activate(version shard.ConfigVersion) Effects {
 	var e Effects
 	if c.leading != nil {
@@ -187,7 +189,7 @@ func (c *Copy) Propose(records []Record) (Effects, error) {
 	return c.append(Write{Records: slices.Clip(records)}), nil
 }
 
-func (c *Copy) serving() bool { return c.leading != nil && c.leading.active }
+func (c *Copy) serving() bool { return c.leading != nil && c.leading.active && c.leading.established }
 
 // Ack takes a peer's word for what it holds. One of another epoch is dropped, and so is one beyond the log.
 func (c *Copy) Ack(m Ack) Effects {
@@ -245,7 +247,8 @@ func (c *Copy) sender(id shard.CopyID, of shard.ID, epoch shard.Epoch) *peer {
 }
 
 // confirm finds the highest LSN that w copies hold durably, the primary among them. Before Activate it only establishes:
-// an election may still be decided by the copy that led the last active epoch alone.
+// an election may still be decided by the copy that led the last active epoch alone. Of an epoch that was handed over Activate
+// comes first, for this copy is the one whose word is then enough.
 func (c *Copy) confirm(e *Effects) {
 	l := c.leading
 	held := min(c.log.durable, shard.LSN(l.quorum(matched)))
@@ -306,12 +309,34 @@ func (c *Copy) verify(e *Effects) {
 	}
 }
 
+// Tell tells the peers what is confirmed, as far as no record has carried it to them, and reports whether all know it or will
+// with what is under way. Tick does so too, and later.
+func (c *Copy) Tell() (e Effects, all bool) {
+	if c.leading == nil {
+		return e, true
+	}
+	all = true
+	for i := range c.leading.peers {
+		switch p := &c.leading.peers[i]; {
+		case p.told >= c.log.confirmed:
+		case p.probing:
+			all = false
+		default:
+			c.ask(p, &e)
+		}
+	}
+	return e, all
+}
+
 // Tick lets TickInterval pass. When a member of C is asked again the others are doubted: whether it may be left out depends on who
 // else answers, and who owes nothing does not show that.
 func (c *Copy) Tick() Effects {
 	var e Effects
 	if c.leading == nil {
 		return e
+	}
+	if c.leading.active && !c.leading.established {
+		c.leading.waited++
 	}
 	overdue := slices.ContainsFunc(c.leading.peers, func(p peer) bool { return p.member && p.silent+1 >= p.due })
 	for i := range c.leading.peers {

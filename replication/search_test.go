@@ -55,6 +55,8 @@ var searches = []config{
 	{name: "hand-off-alone", members: 2, quorum: 1, epochs: 2, may: budget{writes: 1, wishes: 1, reads: 1}},
 	{name: "hand-off-back", members: 2, quorum: 1, epochs: 4, instant: true, late: true, may: budget{writes: 1, wishes: 2}},
 	{name: "hand-off-crash", members: 2, quorum: 2, epochs: 3, instant: true, may: budget{writes: 1, wishes: 1, crashes: 1}},
+	{name: "hand-off-change", members: 3, quorum: 2, epochs: 2, fresh: true, instant: true, whims: true, may: budget{changes: 1, wishes: 1}},
+	{name: "hand-off-in-two", members: 3, quorum: 2, epochs: 3, instant: true, heirs: nobody, may: budget{wishes: 1, suspects: 1}},
 
 	// Logs start later; who lacks what stood before gets the shard snapshot.
 	{name: "shorten", members: 3, quorum: 2, epochs: 2, instant: true, may: budget{writes: 1, suspects: 1, starts: 1}},
@@ -108,9 +110,9 @@ var randomWalks = []config{
 	{name: "walk-1", members: 3, quorum: 1, epochs: 9, late: true, may: everything},
 	{name: "walk-2", members: 3, quorum: 2, epochs: 9, late: true, may: everything},
 	{name: "walk-3", members: 3, quorum: 3, epochs: 9, late: true, may: everything},
-	{name: "moves-1", members: 2, spares: 2, quorum: 1, epochs: 9, late: true, whims: true, may: moving},
+	{name: "moves-1", members: 2, spares: 2, quorum: 1, epochs: 9, late: true, whims: true, heirs: some, may: moving},
 	{name: "moves-2", members: 3, spares: 2, quorum: 2, epochs: 9, late: true, whims: true, may: moving},
-	{name: "moves-3", members: 3, spares: 2, quorum: 3, epochs: 9, late: true, whims: true, may: moving},
+	{name: "moves-3", members: 3, spares: 2, quorum: 3, epochs: 9, late: true, whims: true, heirs: some, may: moving},
 }
 
 // TestWalk takes random ways and checks the invariants after each step.

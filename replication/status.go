@@ -12,7 +12,7 @@ type Role uint8
 
 const (
 	Replica      Role = iota + 1 // follows, or waits to hear from a primary
-	Establishing                 // leads an epoch that is not active yet
+	Establishing                 // leads an epoch that is not active yet, or whose first record too few hold
 	Primary                      // leads the active epoch and serves
 )
 
@@ -48,6 +48,13 @@ type Progress struct {
 	Refused Why       // why it last refused, 0 for not
 }
 
+// Serves reports whether the copy takes proposals and reads: the control group has activated its epoch, and w copies hold the
+// epoch-start record.
+func (c *Copy) Serves() bool { return c.serving() }
+
+// Confirmed is the LSN the copy knows to be confirmed.
+func (c *Copy) Confirmed() shard.LSN { return c.log.confirmed }
+
 // Status returns a description that shares nothing with the copy.
 func (c *Copy) Status() Status {
 	s := Status{
@@ -59,7 +66,7 @@ func (c *Copy) Status() Status {
 		return s
 	}
 	s.Role, s.Primary, s.Version, s.Established, s.Change = Establishing, c.id, l.Version, l.established, slices.Clone(l.change)
-	if l.active {
+	if c.serving() {
 		s.Role = Primary
 	}
 	for _, p := range l.peers {
@@ -111,8 +118,6 @@ func (c *Copy) checkRole() error {
 		return nil
 	case l.Epoch != c.log.promised || l.Epoch != c.log.last.Epoch || f.epoch != 0:
 		return fmt.Errorf("leads epoch %d, promised %d, log ends at %s", l.Epoch, c.log.promised, c.log.last)
-	case l.active && !l.established:
-		return fmt.Errorf("serves epoch %d before it is established", l.Epoch)
 	}
 	for _, p := range l.peers {
 		if p.match >= p.next || p.next > c.log.last.LSN+1 || p.position() < c.log.base.LSN || p.filling && p.match >= c.log.base.LSN {

@@ -85,7 +85,7 @@ func (w *world) can(what verb, n *node) bool {
 	case tick:
 		return w.left.ticks > 0 && n.copy != nil && n.copy.Leads() != 0
 	case reconfigure:
-		return w.left.changes > 0 && n.copy != nil && n.copy.Serves()
+		return w.left.changes > 0 && n.copy != nil && n.copy.Active()
 	case stepDown:
 		return n.copy != nil && n.copy.Serves() && n.seen.place.HandTo != 0
 	case rot:
@@ -311,7 +311,7 @@ func (w *world) decide(s step) bool {
 		w.left.wishes--
 		g = gs.wish(w.group, s.of[0])
 	case apply:
-		g = gs.apply(w.group, w.r.messages[s.msgs[0]].(report).Command)
+		g = gs.enter(w.group, w.r.messages[s.msgs[0]].(report)...).next
 	}
 	if g == nil || g == w.group {
 		return false

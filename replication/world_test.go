@@ -209,6 +209,7 @@ type config struct {
 	fresh   bool        // begin with the first placement; otherwise when epoch 1 is active and nothing is under way
 	late    bool        // answers are kept until a later leadership of their receiver
 	tail    int8        // records that n1 wrote last and that reached nobody else; not with fresh
+	heirs   heirs       // to whom the lead is handed in one entry
 	epochs  shard.Epoch // no recovery begins beyond this one
 	may     budget
 }
@@ -258,6 +259,7 @@ func (w *world) carry(n *node, e replication.Effects) {
 	if e.Deposed {
 		n.seen = nil
 	}
+	w.checkServing(n)
 	if e.Write != nil {
 		n.queue = append(n.queue, e.Write)
 		n.log = n.replaced(n.log, e.Write).with(e.Write)
@@ -314,8 +316,9 @@ func (w *world) answerRead(n *node, e replication.Effects) {
 // regroup makes g the group's state: the nodes it concerns will see it, and copies are asked to seal its epoch.
 func (w *world) regroup(g *group) {
 	w.past.mapped(w.group, g)
+	was := w.group
 	w.group = g
-	w.checkEstablished()
+	w.checkActivated(was)
 	for i, n := range w.nodes {
 		if concerns(g, n) {
 			n = w.edit(i)

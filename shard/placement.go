@@ -148,7 +148,7 @@ type Status uint8
 const (
 	Forming      Status = iota + 1 // its first copies are being created
 	Establishing                   // a primary is elected and brings its log to the write quorum
-	Active                         // it serves
+	Active                         // it serves; after a hand-over as soon as it has brought its log there
 	Recovering                     // it has no primary; its copies are being sealed
 )
 

@@ -132,8 +132,8 @@ func (e *Evidence) choose(b *batch, p *shard.Placement, m *memory) {
 	e.Chosen, e.Base = best.copy, best.last
 }
 
-// bound finds what must have been confirmed. Each answer tells what its copy knew; and an epoch that was activated had its first
-// record, right behind the log it began with, on a write quorum.
+// bound finds what must have been confirmed. Each answer tells what its copy knew; and an epoch that was elected and activated had its
+// first record, right behind the log it began with, on a write quorum.
 func (e *Evidence) bound(s *fsm.State, p *shard.Placement) {
 	for _, w := range e.Copies {
 		e.Known = max(e.Known, w.Confirmed)

@@ -20,8 +20,12 @@ type News struct {
 // Sort makes commands of reports on copies, wanted changes of C and hand-overs, and facts of those of primaries that are
 // established or cannot go on. A primary is believed only when it speaks from the session that the placement names. It
 // fails with CodeInvalid on a report of a kind that there is not.
-func Sort(v *shard.View, from Reporter, batch []shard.Report) (News, error) {
-	var s sorting
+//
+// A hand-over to a session that takes is activated in the same entry: the copy that is to lead holds everything confirmed, and
+// nobody else confirms anything any more, so its word decides the next election from here on; that it serves only when its
+// first record is on the write quorum, it sees to itself. The Commands belong into one entry, in their order.
+func Sort(v *shard.View, from Reporter, batch []shard.Report, takes func(shard.SessionID) bool) (News, error) {
+	s := sorting{view: v, takes: takes}
 	for _, one := range batch {
 		p := v.Placement(one.Shard)
 		switch leads := p != nil && p.Session == from.Session && p.Epoch == one.Epoch && from.Session != 0; {
@@ -40,9 +44,12 @@ func Sort(v *shard.View, from Reporter, batch []shard.Report) (News, error) {
 
 // sorting is a batch of reports by what they are.
 type sorting struct {
+	view        *shard.View
+	takes       func(shard.SessionID) bool
 	ready, lost []fsm.CopyItem
 	changes     []fsm.Reconfiguration
 	handings    []fsm.Handing
+	activations []fsm.Activation // of what is handed over
 	facts       []shard.Report
 }
 
@@ -61,8 +68,18 @@ func (s *sorting) ofPrimary(spec shard.Spec, p *shard.Placement, one shard.Repor
 			h.Node = shard.NodeID(one.Detail) // a volatile shard goes to a node
 		}
 		s.handings = append(s.handings, h)
+		s.activate(p, h)
 	default:
 		s.facts = append(s.facts, one)
+	}
+}
+
+// activate has a journaled shard served as soon as the session can that it is handed to. A session that came up since, or a copy
+// that cannot lead any more, makes the state machine refuse this, and what follows is as after an election.
+func (s *sorting) activate(p *shard.Placement, h fsm.Handing) {
+	c, member := p.Copy(h.To)
+	if to := s.view.Members[c.Node].Session; member && to != 0 && s.takes(to) {
+		s.activations = append(s.activations, fsm.Activation{Shard: h.Shard, Epoch: h.Epoch + 1, Version: h.Version, Session: to})
 	}
 }
 
@@ -70,6 +87,9 @@ func (s *sorting) commands() []fsm.Command {
 	var commands []fsm.Command
 	if len(s.handings) > 0 {
 		commands = append(commands, &fsm.HandOver{Items: s.handings})
+	}
+	if len(s.activations) > 0 {
+		commands = append(commands, &fsm.Activate{Items: s.activations})
 	}
 	if len(s.changes) > 0 {
 		commands = append(commands, &fsm.Reconfig{Items: s.changes})

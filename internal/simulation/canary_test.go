@@ -41,7 +41,7 @@ var canaries = []canary{
 		}},
 	},
 	{
-		name: "a step-down is taken back", finds: "I(6|13|14):", from: 2930,
+		name: "a step-down is taken back", finds: "I(4|6|13|14):", from: 3700,
 		edits: []edit{{"replication/change.go", "\tc.stop(&e)\n\treturn e, true", "\treturn e, true"}},
 	},
 	{
@@ -61,7 +61,7 @@ var canaries = []canary{
 	},
 	{
 		name: "a primary that nobody answers keeps its shard", finds: "I14: no copy answers", from: 1000,
-		edits: []edit{{"replication/leadership.go", "return answering < p.WriteQuorum && others", "return false && answering < p.WriteQuorum && others"}},
+		edits: []edit{{"replication/leadership.go", "return alone && others", "return false && alone && others"}},
 	},
 	{
 		name: "a maintenance never ends", finds: "I14:.*setting has not ended", from: 165,

@@ -18,7 +18,7 @@ func (h *host) configure(pl *shard.Placement) {
 // desire asks for another C when one is due. None is begun while the shard is being handed over.
 func (h *host) desire() {
 	t := h.term
-	if t == nil || h.serves == nil {
+	if t == nil || !t.active {
 		return
 	}
 	wanted := h.copy.Due(t.placement, replication.Patience(h.spec.AckTimeout))
@@ -71,7 +71,7 @@ func (h *host) whim() []shard.CopyID {
 // deserted asks for another primary when nobody answers this one, and reports whether that is so.
 func (h *host) deserted() bool {
 	t := h.term
-	if t == nil || h.serves == nil || !h.copy.Deserted(t.placement, replication.Patience(h.spec.AckTimeout), h.p.view.Up, h.p.silent) {
+	if t == nil || !t.active || !h.copy.Deserted(t.placement, replication.Patience(h.spec.AckTimeout), h.p.view.Up, h.p.silent) {
 		return false
 	}
 	if h.report == nil || h.report.Kind != shard.ReportRecover {
@@ -111,7 +111,7 @@ func (h *host) handOver() {
 		w.counts.handOffs++
 		w.log("%s: %s: hands epoch %d over to copy %d, %d commands held", h.p.n.id, h.shard, t.epoch, t.handing.To, len(h.serves.held))
 		w.check.givesUp(h, t.handing.To)
-		h.given = &replication.Given{Epoch: t.epoch, To: t.handing.To, Began: t.handing.Began, Since: h.p.n.local()}
+		h.given = &replication.Given{Epoch: t.epoch, To: t.handing.To, End: h.log.end(), Began: t.handing.Began, Since: h.p.n.local()}
 		h.run(e)
 		h.tell(shard.Report{Kind: shard.ReportHandoff, Copy: h.given.To, Epoch: t.epoch, Version: t.placement.Version})
 	case replication.HandStalled:
@@ -136,7 +136,7 @@ func (h *host) succeeded(pl *shard.Placement) {
 	if h.given == nil {
 		return
 	}
-	switch h.given.Shown(pl) {
+	switch h.given.Shown(pl, h.copy.Confirmed()) {
 	case replication.GivenAgain:
 		h.tell(shard.Report{Kind: shard.ReportHandoff, Copy: h.given.To, Epoch: h.given.Epoch, Version: pl.Version})
 	case replication.GivenOver:

@@ -22,6 +22,7 @@ type truth struct {
 	known     map[shard.Position]uint64 // the hash of the log up to each record ever written
 	leaders   map[shard.Epoch]*host
 	confirmed chain                // what was confirmed, by any primary
+	activated shard.Epoch          // the newest epoch that was active in the map
 	active    shard.Epoch          // the newest epoch that serves
 	start     shard.LSN            // where its log ended when it began to
 	given     map[shard.Epoch]bool // epochs whose primary stepped down for good
@@ -64,9 +65,26 @@ func (c *checker) placed(changed []shard.Placement) {
 		if p.Epoch < t.epoch || (p.Epoch == t.epoch && p.Version < t.version) {
 			c.w.fail("I2: %s goes back from epoch %d version %d to %d, %d", p.Shard, t.epoch, t.version, p.Epoch, p.Version)
 		}
+		begun := p.Status == shard.Active && p.Epoch != t.activated
 		t.epoch, t.version = p.Epoch, p.Version
 		c.keeps(p)
 		c.uncleanly(p)
+		if begun {
+			t.activated = p.Epoch
+			c.decides(p)
+		}
+	}
+}
+
+// decides judges an epoch as it becomes active. I4: the copy whose word alone decides the next election holds what is confirmed.
+func (c *checker) decides(p *shard.Placement) {
+	end := c.of(p.Shard).confirmed.end()
+	s := c.copies[p.Primary]
+	if end == 0 || p.Primary == 0 {
+		return
+	}
+	if s == nil || s.log.end() < end || s.log.at(end) != c.of(p.Shard).confirmed.at(end) {
+		c.w.fail("I4: %s epoch %d is active, and its copy %d does not hold what is confirmed up to %d", p.Shard, p.Epoch, p.Primary, end)
 	}
 }
 
@@ -166,7 +184,8 @@ func (c *checker) seals(h *host, s shard.Sealed) {
 	}
 }
 
-// activates judges a primary as it begins to serve. I4, I10: it holds everything that was confirmed, and nothing else there. One
+// activates judges a primary as it begins to serve. I4, I10: it holds everything that was confirmed, and nothing else there; I5: so do w
+// copies of C, up to its first record. One
 // that was cut off may hear late that its epoch was activated, when others have followed: it is a primary that does not know yet
 // that it was deposed, and confirms and clients judge what comes of that.
 func (c *checker) activates(h *host) {
@@ -180,6 +199,11 @@ func (c *checker) activates(h *host) {
 		return
 	}
 	t.active, t.start = epoch, h.log.end()
+	if p := c.w.raft.state().View.Placement(h.shard); p.Epoch == epoch {
+		if n := c.holders(p, t.start, h.log.at(t.start)); n < p.WriteQuorum {
+			c.w.fail("I5: %s epoch %d serves on %s, %d copies hold its first record, %d must", h.shard, epoch, h.p.n.id, n, p.WriteQuorum)
+		}
+	}
 	end := t.confirmed.end()
 	if h.log.end() < end || h.log.at(end) != t.confirmed.at(end) {
 		c.w.fail("I4: %s epoch %d serves on %s without what was confirmed up to %d", h.shard, epoch, h.p.n.id, end)

@@ -40,6 +40,8 @@ type primacy struct {
 type term struct {
 	epoch     shard.Epoch
 	placement *shard.Placement // the newest of the epoch
+	active    bool             // the map says so
+	early     []request        // that came before it serves
 	handing   replication.Handing
 }
 
@@ -86,6 +88,7 @@ func (h *host) place(pl *shard.Placement) {
 		h.lead(pl)
 		h.configure(pl)
 	case route.Serve:
+		h.lead(pl)
 		h.activate(pl)
 		h.configure(pl)
 	case route.Follow:
@@ -94,7 +97,7 @@ func (h *host) place(pl *shard.Placement) {
 }
 
 func (h *host) lead(pl *shard.Placement) {
-	if h.term != nil && h.term.epoch >= pl.Epoch {
+	if h.term != nil && h.term.epoch >= pl.Epoch || h.given != nil && h.given.Epoch >= pl.Epoch {
 		return
 	}
 	h.depose()
@@ -103,6 +106,7 @@ func (h *host) lead(pl *shard.Placement) {
 	if err != nil {
 		h.p.n.w.log("%s: %s: cannot lead epoch %d: %v", h.p.n.id, h.shard, pl.Epoch, err)
 		h.depose()
+		h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: pl.Epoch})
 		return
 	}
 	e.Deposed = false
@@ -110,18 +114,38 @@ func (h *host) lead(pl *shard.Placement) {
 	h.run(e)
 }
 
-// activate begins to serve: everything the log holds counts, for the primary confirms it with its epoch-start record.
+// activate begins to serve, or will when the log is on the write quorum.
 func (h *host) activate(pl *shard.Placement) {
-	if h.term == nil || h.term.epoch != pl.Epoch || h.serves != nil {
+	if h.term == nil || h.term.epoch != pl.Epoch || h.term.active {
 		return
 	}
+	h.term.active = true
 	h.run(h.copy.Activate(pl.Version))
-	if h.term == nil || h.copy.Status().Role != replication.Primary {
+	h.serve()
+}
+
+// established goes on with a log that is on the write quorum: it asks for the epoch to be activated, or begins to serve.
+func (h *host) established() {
+	if h.term != nil && !h.term.active {
+		h.tell(shard.Report{Kind: shard.ReportEstablished, Epoch: h.term.epoch, Version: h.copy.Status().Version})
+	}
+	h.serve()
+}
+
+// serve begins to serve if the epoch is both active and established: everything the log holds counts, for the primary confirms it
+// with its epoch-start record.
+func (h *host) serve() {
+	if h.term == nil || h.serves != nil || !h.copy.Serves() {
 		return
 	}
 	h.report = nil
 	h.p.n.w.check.activates(h)
 	h.serves = newService(h)
+	early := h.term.early
+	h.term.early = nil
+	for _, r := range early {
+		h.p.handleJournaled(r)
+	}
 }
 
 // depose ends the term, if there is one.
@@ -129,7 +153,11 @@ func (h *host) depose() {
 	if h.term == nil {
 		return
 	}
+	early := h.term.early
 	h.term, h.report = nil, nil
+	for _, r := range early {
+		r.reply(h.elsewhere())
+	}
 	clear(h.fills)
 	if s := h.serves; s != nil {
 		h.serves = nil
@@ -209,8 +237,8 @@ func (h *host) carryOut(e replication.Effects) {
 	if h.serves != nil && (e.Confirmed != 0 || e.Round != 0) {
 		h.serves.release(e.Confirmed, e.Round)
 	}
-	if e.Established && h.term != nil {
-		h.tell(shard.Report{Kind: shard.ReportEstablished, Epoch: h.term.epoch, Version: h.copy.Status().Version})
+	if e.Established {
+		h.established()
 	}
 	h.handOver()
 }

@@ -148,7 +148,7 @@ func (p *process) ask(c fsm.Command, answered func(fsm.Verdict, shard.Index)) {
 func (p *process) report(r shard.Report) {
 	from := plan.Reporter{Directory: p.n.disk.directory, Session: p.adopted()}
 	p.tellLeader(func(q *process) {
-		news, err := plan.Sort(q.view, from, []shard.Report{r})
+		news, err := plan.Sort(q.view, from, []shard.Report{r}, q.n.w.swarm.heir)
 		if err != nil {
 			q.n.w.fail("%s reports %+v: %v", p.n.id, r, err)
 		}

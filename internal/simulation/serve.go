@@ -142,6 +142,9 @@ func (p *process) handle(r request) {
 func (p *process) handleJournaled(r request) {
 	for _, h := range p.hosts {
 		switch {
+		case h.shard == r.shard && h.serves == nil && h.term != nil && h.term.active && r.epoch == h.term.epoch:
+			h.term.early = append(h.term.early, r)
+			return
 		case h.shard != r.shard || h.serves == nil:
 		case r.epoch < h.term.epoch:
 			r.reply(answer{fault: &shard.Error{Code: shard.CodeMoved, Shard: h.shard, Epoch: h.term.epoch, Node: p.n.id, Addr: p.n.addr()}})

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"muster/shard"
 )
 
 // Act is a kind of thing that happens to a cluster: a fault, or what its operators do.
@@ -98,12 +100,21 @@ type swarm struct {
 
 	whims float64 // the share of a primary's ticks at which it wants some C for no reason
 
+	mixed bool // some processes are of an earlier build, which takes no lead that is active at once
+
 	slowHandlers float64 // the share of commands whose handlers take a while
 	barriers     bool
 }
 
-// whimsical says in which seeds primaries want any C they may propose, now and then: one of so many.
-const whimsical = 7
+// whimsical says in which seeds primaries want any C they may propose, now and then: one of so many. Mixed says in which of them some
+// processes are of an earlier build.
+const (
+	whimsical = 7
+	mixed     = 5
+)
+
+// heir reports whether the lead can be handed to a session in one entry.
+func (s *swarm) heir(id shard.SessionID) bool { return !s.mixed || id%3 != 0 }
 
 func (w *world) drawSwarm() swarm {
 	s := swarm{least: 30 * time.Millisecond, most: w.between(300*time.Millisecond, 1500*time.Millisecond), drift: w.chance(0.7), barriers: w.chance(0.4)}
@@ -133,6 +144,7 @@ func (w *world) drawSwarm() swarm {
 	if w.seed%whimsical == 0 {
 		s.whims = 0.15
 	}
+	s.mixed = w.seed%mixed == 0
 	return s
 }
 

@@ -43,7 +43,7 @@ func (p *process) followVolatile(pl *shard.Placement) {
 	}
 	v.placement, v.report = pl, nil
 	if g := v.given; g != nil {
-		switch g.Shown(pl) {
+		switch g.Shown(pl, 0) {
 		case replication.GivenAgain:
 			p.tellVolatile(v, shard.Report{Kind: shard.ReportHandoff, Epoch: g.Epoch, Version: pl.Version, Detail: string(g.Node)})
 		case replication.GivenOver:

@@ -80,7 +80,7 @@ type Part uint8
 const (
 	Follow Part = iota + 1 // another leads, or nobody
 	Lead                   // establish the epoch
-	Serve                  // the epoch is active
+	Serve                  // the epoch is active: serve as soon as it is established, which one that was handed over is not yet
 	Await                  // it was elected for a session that this process was granted and has not adopted yet
 )
 
