@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -43,6 +44,12 @@ type op struct {
 	done     func(error)
 	err      error // it was refused when it was queued: nothing to write, only to answer
 }
+
+// writes are the ops of answered Writes, with the memory of their entries: one that has more than pooledEntries bytes is for the
+// garbage collector.
+var writes = sync.Pool{New: func() any { return new(op) }}
+
+const pooledEntries = 256 << 10
 
 // size is how many bytes of its caller the op carries.
 func (o *op) size() int {
@@ -362,12 +369,14 @@ func (j *Journal) apply(o *op) {
 // answer calls every done function in the order of submission.
 func (j *Journal) answer(batch []*op, err error) {
 	for _, o := range batch {
-		releaseEntries(o.entries) // the commit has copied them
-		o.entries = nil
 		if o.err != nil {
 			o.done(o.err)
 		} else {
 			o.done(err)
+		}
+		if o.kind == opWrite && cap(o.entries) <= pooledEntries {
+			*o = op{entries: o.entries[:0]} // the commit has copied them
+			writes.Put(o)
 		}
 	}
 }

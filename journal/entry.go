@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
-	"sync"
 
 	"muster/replication"
 	"muster/shard"
@@ -98,12 +97,12 @@ func parseLSN(b []byte) (shard.LSN, error) {
 }
 
 // encodeWrite lays out the entries of one write in the order in which Open must meet them again.
-func encodeWrite(copy shard.CopyID, w *replication.Write) []byte {
+func encodeWrite(b []byte, copy shard.CopyID, w *replication.Write) []byte {
 	size := 2 * (headerSize + lsnSize)
 	for i := range w.Records {
 		size += headerSize + w.Records[i].EncodedSize()
 	}
-	b := entryBuffer(size)
+	b = slices.Grow(b, size)
 	if w.Truncate > 0 {
 		b = appendLSN(b, header{copy: copy, kind: kindTruncate}, w.Truncate)
 	}
@@ -115,27 +114,6 @@ func encodeWrite(copy shard.CopyID, w *replication.Write) []byte {
 		b = appendLSN(b, header{copy: copy, kind: kindConfirmed}, w.Confirmed)
 	}
 	return b
-}
-
-// pooledEntries bounds a buffer that is used again, in bytes; a larger one is for the garbage collector.
-const pooledEntries = 256 << 10
-
-var entryBuffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// entryBuffer returns an empty buffer with room for size bytes, one that was released before if it is large enough.
-func entryBuffer(size int) []byte {
-	if size > pooledEntries {
-		return make([]byte, 0, size)
-	}
-	b := *entryBuffers.Get().(*[]byte)
-	return slices.Grow(b[:0], size)
-}
-
-// releaseEntries gives a buffer back whose bytes nobody looks at any more.
-func releaseEntries(b []byte) {
-	if c := cap(b); c > 0 && c <= pooledEntries {
-		entryBuffers.Put(&b)
-	}
 }
 
 // chunks cuts the entries of one commit into values. The bytes live in one buffer, reused by the next commit.

@@ -184,8 +184,11 @@ func (j *Journal) Create(id shard.ID, copy shard.CopyID, done func(error)) {
 // Each Write is answered exactly once. An error leaves the copy as it was: either the write breaks the log's order (a defect
 // of the caller), or the copy is damaged, or the journal has stopped.
 func (j *Journal) Write(copy shard.CopyID, w *replication.Write, done func(error)) {
-	o := &op{kind: opWrite, copy: copy, promise: w.Promise, truncate: w.Truncate, records: len(w.Records), done: done}
-	o.entries = encodeWrite(copy, w)
+	o := writes.Get().(*op)
+	*o = op{
+		kind: opWrite, copy: copy, promise: w.Promise, truncate: w.Truncate, records: len(w.Records), done: done,
+		entries: encodeWrite(o.entries[:0], copy, w),
+	}
 	if w.Install.LSN > 0 {
 		o.change = &change{base: w.Install}
 	}

@@ -3,6 +3,7 @@ package region
 import (
 	"bytes"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"muster/replication"
@@ -73,17 +74,29 @@ func (o *outgoingAppends) Append(b []byte) []byte {
 	return b
 }
 
-// incomingAppends is a frame of appends as a replica's node takes it in.
+// incomingAppends is a frame of appends as a replica's node takes it in. The records and parts stand in the frame.
 type incomingAppends struct {
 	names   names
-	appends []appendMessage // used again for the next frame; what their fields point to is not
+	frame   mem.Buffer
+	appends []appendMessage // used again for the next frame
 }
 
-// Read implements transport.IncomingFrame. The records of all appends share one copy of b.
+// Keep implements transport.KeptFrame.
+func (in *incomingAppends) Keep(frame mem.Buffer) { in.frame = frame }
+
+// over says that the appends were handed on, each with a hold of its own on the frame.
+func (in *incomingAppends) over() {
+	clear(in.appends)
+	in.appends = in.appends[:0]
+	in.frame.Free()
+	in.frame = nil
+}
+
+// Read implements transport.IncomingFrame.
 func (in *incomingAppends) Read(b []byte) error {
 	clear(in.appends)
 	in.appends = in.appends[:0]
-	f := fields{b: bytes.Clone(b), long: frameFields}
+	f := fields{b: b, long: frameFields}
 	for f.next() {
 		if f.number != 1 {
 			continue

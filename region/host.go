@@ -182,9 +182,15 @@ func (h *host) drain(b *batch) {
 
 // converse feeds what other copies said to the protocol.
 func (h *host) converse(b *batch) {
-	for _, a := range b.appends {
-		h.out.upstream(a.m.Epoch, a.from)
-		h.do(h.protocol.Append(a.m))
+	b.appends.room()
+	for i := range b.appends.items {
+		m, err := b.appends.next(i)
+		if err != nil {
+			h.log.Warn("append with damaged records", "error", err)
+			continue // the primary sends it again
+		}
+		h.out.upstream(m.Epoch, b.appends.items[i].from)
+		h.do(h.protocol.Append(*m))
 	}
 	for _, a := range b.acks {
 		h.do(h.protocol.Ack(a))

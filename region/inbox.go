@@ -32,7 +32,7 @@ type batch struct {
 	ended     []*run
 	loaded    []*load
 	durable   []durable
-	appends   []arrived
+	appends   arrivals
 	acks      []replication.Ack
 	nacks     []replication.Nack
 	seals     []sealing
@@ -46,12 +46,6 @@ type batch struct {
 type durable struct {
 	ticket replication.Ticket
 	err    error
-}
-
-// arrived is an append and the stream to answer it on.
-type arrived struct {
-	m    replication.Append
-	from *ackStream
 }
 
 // sealing is a wish to be sealed and where the answer goes.
@@ -125,7 +119,7 @@ func (in *inbox) finish(c *call, ended *run) bool {
 // append puts what a primary sent.
 func (in *inbox) append(a arrived) {
 	if b := in.open(); b != nil {
-		b.appends = append(b.appends, a)
+		b.appends.items = append(b.appends.items, a)
 		in.rouse()
 	}
 }
@@ -173,7 +167,7 @@ func (in *inbox) close() {
 func (b *batch) isEmpty() bool {
 	return b.placement == nil && b.ticks == 0 &&
 		len(b.calls)+len(b.finished)+len(b.ended)+len(b.loaded)+len(b.durable) == 0 &&
-		len(b.appends)+len(b.acks)+len(b.nacks)+len(b.seals)+len(b.steps)+len(b.queries)+len(b.asks) == 0
+		len(b.appends.items)+len(b.acks)+len(b.nacks)+len(b.seals)+len(b.steps)+len(b.queries)+len(b.asks) == 0
 }
 
 // reset empties the batch and keeps its memory.
@@ -182,14 +176,14 @@ func (b *batch) reset() {
 	clear(b.finished)
 	clear(b.ended)
 	clear(b.loaded)
-	clear(b.appends)
+	b.appends.reset()
 	clear(b.nacks)
 	clear(b.seals)
 	clear(b.steps)
 	clear(b.queries)
 	*b = batch{
 		calls: b.calls[:0], finished: b.finished[:0], ended: b.ended[:0], loaded: b.loaded[:0], durable: b.durable[:0],
-		appends: b.appends[:0], acks: b.acks[:0], nacks: b.nacks[:0], seals: b.seals[:0], queries: b.queries[:0],
+		appends: b.appends, acks: b.acks[:0], nacks: b.nacks[:0], seals: b.seals[:0], queries: b.queries[:0],
 		steps: b.steps[:0], asks: b.asks[:0],
 	}
 }
@@ -211,7 +205,7 @@ func (in *inbox) merge(b *batch) *batch {
 	b.ended = append(b.ended, more.ended...)
 	b.loaded = append(b.loaded, more.loaded...)
 	b.durable = append(b.durable, more.durable...)
-	b.appends = append(b.appends, more.appends...)
+	b.appends.join(&more.appends)
 	b.acks = append(b.acks, more.acks...)
 	b.nacks = append(b.nacks, more.nacks...)
 	b.seals = append(b.seals, more.seals...)

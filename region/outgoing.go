@@ -10,7 +10,8 @@ import (
 // outgoing is what a batch of steps has decided and flush carries out, and whom to answer. Owned by the host.
 type outgoing struct {
 	effects replication.Effects
-	round   uint64 // the newest verified one
+	spare   replication.Effects // memory for the next ones
+	round   uint64              // the newest verified one
 	seals   []sealing
 	sources []source
 }
@@ -58,7 +59,7 @@ func (o *outgoing) forget() {
 // flush carries out the merged effects in the order of their fields.
 func (h *host) flush() {
 	e := h.out.effects
-	h.out.effects = replication.Effects{}
+	h.out.effects, h.out.spare = h.out.spare, replication.Effects{}
 	if e.Write != nil {
 		h.write(e.Write)
 	}
@@ -90,6 +91,8 @@ func (h *host) flush() {
 	}
 	h.out.round = max(h.out.round, e.Round)
 	h.out.forget()
+	e.Reset()
+	h.out.spare = e
 }
 
 // write notes the records and hands them to the journal.

@@ -11,7 +11,16 @@ type queue[T any] struct {
 
 func (q *queue[T]) len() int { return len(q.items) - q.head }
 
-func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+func (q *queue[T]) push(v T) {
+	if len(q.items) == cap(q.items) {
+		q.items = doubled(q.items)
+	}
+	q.items = append(q.items, v)
+}
+
+// doubled returns items with room for as many again: append alone gives a long slice a quarter more, and copies it so often
+// that what it leaves behind is several times what it holds.
+func doubled[T any](items []T) []T { return slices.Grow(items, max(4, len(items))) }
 
 func (q *queue[T]) front() T { return q.items[q.head] }
 

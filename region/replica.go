@@ -1,9 +1,11 @@
 package region
 
 import (
+	"bytes"
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"muster/replication"
@@ -11,14 +13,9 @@ import (
 	"muster/transport/wire"
 )
 
-// appended hands an append to the copy it is for.
-func (r *Region) appended(m *appendMessage, from *ackStream) {
-	a := m.Append
-	var err error
-	if a.Records, err = replication.DecodeRecords(nil, m.records); err != nil {
-		r.log.Warn("append with damaged records", "shard", a.Shard, "error", err)
-		return // the primary sends it again
-	}
+// appended hands an append to the copy it is for. Its records stand in the frame.
+func (r *Region) appended(m *appendMessage, frame mem.Buffer, from *ackStream) {
+	a := &m.Append
 	h := r.copies.host(a.To)
 	switch {
 	case h == nil || h.id != a.Shard:
@@ -26,16 +23,28 @@ func (r *Region) appended(m *appendMessage, from *ackStream) {
 			Shard: a.Shard, Copy: a.To, Epoch: a.Epoch, Why: replication.WrongCopy,
 		}))})
 	case m.part == nil:
-		h.inbox.append(arrived{a, from})
+		frame.Ref()
+		h.inbox.append(arrived{m: *a, records: m.records, frame: frame, from: from})
 	default:
-		var described wire.Part
-		if err := proto.Unmarshal(m.part, &described); err != nil {
-			r.log.Warn("part of a snapshot without a description", "shard", a.Shard, "error", err)
-			return
-		}
-		p := partOf(&a, &described, from)
-		h.inbox.put(func(b *batch) { b.steps = append(b.steps, p) })
+		r.part(h, m, from)
 	}
+}
+
+// part hands a part of a shard snapshot to the copy that is filled. One that is damaged is dropped: the primary sends it again.
+func (r *Region) part(h *host, m *appendMessage, from *ackStream) {
+	var described wire.Part
+	if err := proto.Unmarshal(m.part, &described); err != nil {
+		r.log.Warn("part of a snapshot without a description", "shard", m.Shard, "error", err)
+		return
+	}
+	a := m.Append
+	var err error
+	if a.Records, err = replication.DecodeRecords(nil, bytes.Clone(m.records)); err != nil {
+		r.log.Warn("part of a snapshot with damaged records", "shard", m.Shard, "error", err)
+		return
+	}
+	p := partOf(&a, &described, from)
+	h.inbox.put(func(b *batch) { b.steps = append(b.steps, p) })
 }
 
 // hear takes what a peer's copies answer, until the stream breaks.

@@ -215,8 +215,9 @@ func (s *server) follow(ctx context.Context, stream wire.Peer_ReplicateServer, a
 			return err
 		}
 		for i := range f.appends {
-			s.region.appended(&f.appends[i], a)
+			s.region.appended(&f.appends[i], f.frame, a)
 		}
+		f.over()
 	}
 }
 

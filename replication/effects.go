@@ -54,8 +54,8 @@ type Outgoing struct {
 // for all, one message per peer where positions follow one another, the newest of each cumulative answer.
 func (e *Effects) Merge(later Effects) {
 	e.Write = mergeWrites(e.Write, later.Write)
-	for _, o := range later.Appends {
-		e.addAppend(o)
+	for i := range later.Appends {
+		e.addAppend(&later.Appends[i])
 	}
 	for _, i := range later.Installs {
 		e.addInstall(i)
@@ -69,6 +69,12 @@ func (e *Effects) Merge(later Effects) {
 	e.Round = max(e.Round, later.Round)
 	e.Established = e.Established || later.Established
 	e.Deposed = e.Deposed || later.Deposed
+}
+
+// Reset empties e and keeps memory of what is in most effects, for those of the next calls.
+func (e *Effects) Reset() {
+	clear(e.Appends)
+	*e = Effects{Appends: e.Appends[:0], Acks: e.Acks[:0]}
 }
 
 // mergeWrites makes one write of two that follow one another. What the second one truncates or replaces of the first is
@@ -111,7 +117,7 @@ func (e *Effects) addInstall(i Install) {
 	e.Installs = append(e.Installs, i)
 }
 
-func (e *Effects) addAppend(o Outgoing) {
+func (e *Effects) addAppend(o *Outgoing) {
 	for i := len(e.Appends) - 1; i >= 0; i-- {
 		p := &e.Appends[i]
 		if p.To != o.To {
@@ -126,7 +132,7 @@ func (e *Effects) addAppend(o Outgoing) {
 		p.Round = max(p.Round, o.Round)
 		return
 	}
-	e.Appends = append(e.Appends, o)
+	e.Appends = append(e.Appends, *o)
 }
 
 func (e *Effects) addAck(a Ack) {

@@ -17,7 +17,7 @@ type Append struct {
 	From      shard.CopyID // the primary's copy
 	To        shard.CopyID
 	Prev      shard.Position // what must stand right before the first record
-	Records   []Record       // positions Prev.LSN+1, Prev.LSN+2, …
+	Records   []Record       // positions Prev.LSN+1, Prev.LSN+2, …; the copy may append to them in place
 	Confirmed shard.LSN
 	Version   shard.ConfigVersion
 	Round     uint64 // 0, or a round of confirmed reads that the Ack repeats

@@ -194,7 +194,7 @@ func cutFrame(b []byte) (frame, rest []byte, err error) {
 // half a batch is none.
 func DecodeRecords(dst []Record, b []byte) ([]Record, error) {
 	given := dst
-	dst = slices.Grow(dst, countFrames(b))
+	dst = slices.Grow(dst, CountRecords(b))
 	for len(b) > 0 {
 		r, rest, err := DecodeRecord(b)
 		if err != nil {
@@ -205,9 +205,9 @@ func DecodeRecords(dst []Record, b []byte) ([]Record, error) {
 	return dst, nil
 }
 
-// countFrames counts the records in b by the lengths they claim, as far as those make sense: at most one for each
-// minRecordSize bytes, whatever b says.
-func countFrames(b []byte) (n int) {
+// CountRecords counts the records that stand back to back in b by the lengths they claim, as far as those make sense: at most
+// one for each 17 bytes, whatever b says.
+func CountRecords(b []byte) (n int) {
 	for len(b) >= minRecordSize {
 		size := uint64(binary.LittleEndian.Uint32(b)) + lengthSize
 		if size < minRecordSize || size > uint64(len(b)) {

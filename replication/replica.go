@@ -101,7 +101,7 @@ func (c *Copy) take(m *Append, w *Write, e *Effects) {
 			c.log.truncate(first)
 		}
 		c.log.extend(fresh)
-		w.Records = fresh[:len(fresh):len(fresh)]
+		w.Records = fresh
 	}
 	f := &c.following
 	f.epoch, f.primary, f.owes = m.Epoch, m.From, true

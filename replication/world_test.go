@@ -51,7 +51,7 @@ func (j journal) records(after, through shard.LSN) []replication.Record {
 			Position: shard.Position{Epoch: e.epoch, LSN: lsn}, Kind: e.kind, Seq: e.seq,
 		})
 	}
-	return rs
+	return slices.Clip(rs)
 }
 
 func (j journal) history() (h shard.History) {

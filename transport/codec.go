@@ -19,8 +19,15 @@ type (
 	}
 	// IncomingFrame is one that is received.
 	IncomingFrame interface {
-		// Read takes the wire form apart. It must not keep b: the memory is used again.
+		// Read takes the wire form apart. It must not keep b, unless it is a KeptFrame: the memory is used again.
 		Read(b []byte) error
+	}
+	// KeptFrame is an incoming one that goes on using what Read was given.
+	KeptFrame interface {
+		IncomingFrame
+		// Keep comes before Read and gives it the buffer that Read's bytes are in, to be freed when nobody looks at them any
+		// more. One that is never freed is left to the garbage collector.
+		Keep(b mem.Buffer)
 	}
 )
 
@@ -52,6 +59,10 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer b.Free()
+	if k, ok := v.(KeptFrame); ok {
+		b.Ref()
+		k.Keep(b)
+	}
 	return f.Read(b.ReadOnlyData())
 }
 
