@@ -126,20 +126,20 @@ func (j *Journal) take() []*op {
 	}
 }
 
-// gather yields for as long as that makes the queue grow, at most maxYields times. Whoever the last answers have woken gets
-// to queue what he has for this commit: a message goes through several goroutines before it gets here. It is not a delay:
-// whoever else can run does, and when nobody can, the first yield returns at once.
+// gather yields until that has not made the queue grow for a few times, or for maxYields times. Whoever the last answers have woken
+// gets to queue what he has for this commit: a message goes through several goroutines before it gets here. It is not a delay:
+// whoever else can run does, and when nobody can, a yield returns at once.
 func (j *Journal) gather() {
-	const maxYields = 8
-	for before, n := -1, 0; n < maxYields; n++ {
+	const maxYields, quiet = 8, 3
+	for queued, n, still := -1, 0, 0; n < maxYields && still < quiet; n++ {
 		runtime.Gosched()
 		j.mu.Lock()
 		now := len(j.mu.queue)
 		j.mu.Unlock()
-		if now == before {
-			return
+		still++
+		if now > queued {
+			queued, still = now, 0
 		}
-		before = now
 	}
 }
 
