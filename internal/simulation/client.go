@@ -165,7 +165,13 @@ func (s *send) post(node shard.NodeID, epoch shard.Epoch) {
 			}
 		})
 	}
-	w.send(p.n, to, func(q *process) { q.handle(r) })
+	arrived := false // a stream delivers a command once or not at all: only another attempt is a second one
+	w.send(p.n, to, func(q *process) {
+		if !arrived {
+			arrived = true
+			q.handle(r)
+		}
+	})
 	p.after(tryTimeout, func() {
 		if s.attempt == attempt && !s.over {
 			s.maybe = true
