@@ -1,6 +1,7 @@
 package simulation_test
 
 import (
+	"bytes"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -15,15 +16,15 @@ import (
 // the cores themselves know nothing of it.
 var canaries = []canary{
 	{
-		name: "a session is ended when half its lease is over", finds: "acts in epoch", from: 300,
+		name: "a session is ended when half its lease is over", finds: "acts in epoch", from: 45,
 		edits: []edit{{"coordinator/plan/sessions.go", "at+b.d.Times.Lease", "at+b.d.Times.Lease/2"}},
 	},
 	{
-		name: "a new owner does not wait for the old one's lease", finds: "acts in epoch", from: 2830,
+		name: "a new owner does not wait for the old one's lease", finds: "acts in epoch", from: 9607,
 		edits: []edit{{"coordinator/plan/recovery.go", "return max(0, m.left+b.d.Times.Lease-b.in.Now)", "return 0"}},
 	},
 	{
-		name: "the recovery quorum is counted over what is left", finds: "I(4|5|6|10):", from: 265,
+		name: "the recovery quorum is counted over what is left", finds: "I(4|5|6|10):", from: 94,
 		edits: []edit{{
 			"shard/placement.go", "return len(p.Copies) - p.WriteQuorum + 1",
 			"n := 0\n\tfor _, c := range p.Copies {\n\t\tif c.State == CopyReady {\n\t\t\tn++\n\t\t}\n\t}\n\treturn n - p.WriteQuorum + 1",
@@ -34,37 +35,37 @@ var canaries = []canary{
 		edits: []edit{{"replication/copy.go", "\t\te.Write = c.log.write(Write{Promise: epoch})", "\t\tc.log.kept = epoch"}},
 	},
 	{
-		name: "a learner is counted", finds: "I5:", from: 5,
+		name: "a learner is counted", finds: "I5:", from: 8,
 		edits: []edit{{
 			"replication/primary.go", "q := l.quorumIn(l.WriteQuorum, func(p *peer) bool { return p.member }, reached)",
 			"q := l.quorumIn(l.WriteQuorum, func(*peer) bool { return true }, reached)",
 		}},
 	},
 	{
-		name: "a step-down is taken back", finds: "I(4|6|13|14):", from: 3700,
+		name: "a step-down is taken back", finds: "I(4|6|13|14):", from: 1,
 		edits: []edit{{"replication/change.go", "\tc.stop(&e)\n\treturn e, true", "\treturn e, true"}},
 	},
 	{
-		name: "a copy is removed by a map that is older than the copy", finds: "I8:", from: 20,
+		name: "a copy is removed by a map that is older than the copy", finds: "I8:", from: 14,
 		edits: []edit{{"region/route/custody.go", "case h.Since == 0 || index < h.Since || h.Creating:", "case h.Creating:"}},
 	},
 	{
-		name: "a learner that is to replace the primary is kept", finds: "I14:", from: 80,
+		name: "a learner that is to replace the primary is kept", finds: "I14:", from: 8,
 		edits: []edit{{"coordinator/plan/flight.go", "case member && c.ID == p.Primary &&", "case false && member && c.ID == p.Primary &&"}},
 	},
 	{
-		name: "an election goes by the length of the logs", finds: "I\\d+:", from: 280,
+		name: "an election goes by the length of the logs", finds: "I\\d+:", from: 111,
 		edits: []edit{
 			{"coordinator/plan/recovery.go", "b.last.Compare(a.last),", "cmp.Compare(b.last.LSN, a.last.LSN),"},
 			{"coordinator/plan/recovery.go", "if a.last.Compare(w.last) <= 0 {", "if a.last.LSN <= w.last.LSN {"},
 		},
 	},
 	{
-		name: "a primary that nobody answers keeps its shard", finds: "I14: no copy answers", from: 1000,
+		name: "a primary that nobody answers keeps its shard", finds: "I14: no copy answers", from: 1,
 		edits: []edit{{"replication/leadership.go", "return alone && others", "return false && alone && others"}},
 	},
 	{
-		name: "a maintenance never ends", finds: "I14:.*setting has not ended", from: 165,
+		name: "a maintenance never ends", finds: "I14:.*setting has not ended", from: 32,
 		edits: []edit{{"coordinator/plan/ended.go", "; over(until) {", "; false && over(until) {"}},
 	},
 	{
@@ -72,45 +73,45 @@ var canaries = []canary{
 		edits: []edit{{"replication/base.go", "lsn > min(c.log.confirmed, c.log.durable)", "lsn > c.log.last.LSN"}},
 	},
 	{
-		name: "a shard goes on with one copy while its primary may confirm", finds: "I\\d+:", from: 2255,
+		name: "a shard goes on with one copy while its primary may confirm", finds: "I\\d+:", from: 1614,
 		edits: []edit{{"coordinator/plan/evidence.go", ` || e.Quiet > 0 {`, ` {`}},
 	},
 	{
-		name: "a lossy type goes on without its primary while that may confirm", finds: "I\\d+:", from: 435,
+		name: "a lossy type goes on without its primary while that may confirm", finds: "I\\d+:", from: 423,
 		edits: []edit{
 			{"coordinator/plan/lossy.go", "return max(0, end+spec.LossyAfter-b.in.Now)", "return 0"},
 			{"coordinator/plan/lossy.go", ` || e.Quiet > 0 {`, ` {`},
 		},
 	},
 	{
-		name: "a primary confirms for longer than the leader waits", finds: "and the shard went on without it", from: 9119,
+		name: "a primary confirms for longer than the leader waits", finds: "and the shard went on without it", from: 960,
 		edits: []edit{{"shard/placement.go", "return whole - whole/100", "return whole + time.Minute"}},
 	},
 	{
-		name: "a type that accepts no loss goes on without copies", finds: "nobody has accepted that", from: 5,
+		name: "a type that accepts no loss goes on without copies", finds: "nobody has accepted that", from: 9,
 		edits: []edit{
 			{"coordinator/plan/recovery.go", "case c.winner == 0 && spec.LossyAfter > 0:", "case c.winner == 0:"},
 			{"fsm/promote.go", "case i.Lossy && spec.LossyAfter == 0:", "case false && spec.LossyAfter == 0:"},
 		},
 	},
 	{
-		name: "a lossy failover names the worst log it could go on with", finds: "as its history says, and \\d+ confirmed records are left", from: 468,
+		name: "a lossy failover names the worst log it could go on with", finds: "as its history says, and \\d+ confirmed records are left", from: 298,
 		edits: []edit{{"coordinator/plan/evidence.go", "best.copy == 0 || c.compare(best) < 0", "best.copy == 0 || c.compare(best) > 0"}},
 	},
 	{
-		name: "a shard begins anew though a copy is back", finds: "begins with nothing, and its copy", from: 296,
+		name: "a shard begins anew though a copy is back", finds: "begins with nothing, and its copy", from: 255,
 		edits: []edit{{"fsm/anew.go", "case len(up) > 0:", "case false:"}},
 	},
 	{
-		name: "what a shard goes on without is not kept aside", finds: "goes on without copy \\d+, kept aside false", from: 20,
+		name: "what a shard goes on without is not kept aside", finds: "goes on without copy \\d+, kept aside false", from: 30,
 		edits: []edit{{"fsm/promote.go", "all = append(all, shard.Aside{Copy: c, Epoch: p.Epoch + 1, Base: base})", "_ = base"}},
 	},
 	{
-		name: "a write quorum that was lowered stays so", finds: "it could be higher", from: 20,
+		name: "a write quorum that was lowered stays so", finds: "it could be higher", from: 38,
 		edits: []edit{{"shard/placement.go", "return max(q.Now, min(q.Full, copies))", "return q.Now"}},
 	},
 	{
-		name: "a snapshot is acknowledged before it is durable", finds: "I7:", from: 1,
+		name: "a snapshot is acknowledged before it is durable", finds: "I7:", from: 2,
 		edits: []edit{{"replication/base.go", "l.durable = min(l.durable, shared)", "l.durable = base.LSN"}},
 	},
 }
@@ -134,18 +135,24 @@ func (c *canary) mutant() mutant.Mutant {
 	return m
 }
 
+// sampled: one canary of so many is built in a run of all tests, always the same. All of them take minutes: make sim MUTANTS=1.
+const sampled = 3
+
 // A judge that misses a planted defect judges nothing.
 func TestCanariesAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED with -short: builds of the simulation with planted defects")
 	}
-	for _, c := range canaries {
+	for i, c := range canaries {
+		if !*mutants && i%sampled != 0 {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) { hunt(t, c.mutant(), 2000, c.finds) })
 	}
 }
 
-// TestMutantsAreFound takes the safeguards away that the explorer is tried with, those that the simulation shares with it, one at a
-// time. Building them takes minutes: make sim MUTANTS=1. That each says whether seeds find it is always looked at.
+// TestMutantsAreFound takes the safeguards away that the explorer is tried with, one at a time. Building them takes minutes: make sim
+// MUTANTS=1. That each says by which seed it is found, or why none can, is always looked at.
 func TestMutantsAreFound(t *testing.T) {
 	paths, err := filepath.Glob("../../testdata/mutants/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -161,7 +168,7 @@ func TestMutantsAreFound(t *testing.T) {
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
 			if m.From == "" {
-				t.Skip("SKIPPED, seeds do not find it: " + m.Blind)
+				t.Skip("SKIPPED, no seed can find it: " + m.Blind)
 			}
 			hunt(t, m, 10_000, "")
 		})
@@ -182,7 +189,7 @@ func hunt(t *testing.T, m mutant.Mutant, seeds int, finds string) {
 	out, err := exec.Command("go", "test", "-vet=off", "-overlay", table, ".", "-run", "^TestSeeds$", "-args",
 		"-from", m.From, "-n", strconv.Itoa(seeds)).CombinedOutput()
 	line := regexp.MustCompile(`seed \d+ at .*` + finds + `.*`).Find(out)
-	if err == nil || line == nil {
+	if err == nil || line == nil || bytes.Contains(line, []byte("panic: runtime error")) {
 		t.Fatalf("not found in %d seeds: %v\n%s", seeds, err, out)
 	}
 	t.Logf("%s", line)

@@ -34,7 +34,12 @@ func (h *host) desire() {
 		if err != nil {
 			h.p.n.w.fail("%s on %s wants copies %v: %v", h.shard, h.p.n.id, wanted, err)
 		}
-		h.tell(shard.Report{Kind: shard.ReportReconfig, Copies: copies, Epoch: t.epoch, Version: t.placement.Version})
+		r := shard.Report{Kind: shard.ReportReconfig, Shard: h.shard, Copy: h.id, Copies: copies, Epoch: t.epoch, Version: t.placement.Version}
+		if again := h.report != nil && h.report.Kind == shard.ReportReconfig; !again && h.p.n.w.proposed(h, wanted, r) {
+			h.report = &r
+			return
+		}
+		h.tell(r)
 	}
 }
 
@@ -112,6 +117,7 @@ func (h *host) handOver() {
 		w.log("%s: %s: hands epoch %d over to copy %d, %d commands held", h.p.n.id, h.shard, t.epoch, t.handing.To, len(h.serves.held))
 		w.check.givesUp(h, t.handing.To)
 		h.given = &replication.Given{Epoch: t.epoch, To: t.handing.To, End: h.log.end(), Began: t.handing.Began, Since: h.p.n.local()}
+		w.steppedDown(h)
 		h.run(e)
 		h.tell(shard.Report{Kind: shard.ReportHandoff, Copy: h.given.To, Epoch: t.epoch, Version: t.placement.Version})
 	case replication.HandStalled:

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"slices"
+	"time"
 
 	"muster/region/route"
 	"muster/replication"
@@ -66,6 +67,7 @@ func (c *checker) placed(changed []shard.Placement) {
 			c.w.fail("I2: %s goes back from epoch %d version %d to %d, %d", p.Shard, t.epoch, t.version, p.Epoch, p.Version)
 		}
 		begun := p.Status == shard.Active && p.Epoch != t.activated
+		c.handed(p)
 		t.epoch, t.version = p.Epoch, p.Version
 		c.keeps(p)
 		c.uncleanly(p)
@@ -103,14 +105,25 @@ func (c *checker) leads(h *host, epoch shard.Epoch) {
 }
 
 // givesUp judges a primary that steps down for good. I13: the copy that is to lead holds all there is, as the primary has
-// it. One that does not know that its epoch is over hands nothing over: the group refuses it.
+// it, and counts. One that does not know that its epoch is over hands nothing over: the group refuses it.
 func (c *checker) givesUp(h *host, to shard.CopyID) {
 	t := c.of(h.shard)
 	s := c.copies[to]
 	if end := h.log.end(); h.term.epoch == t.epoch && (s == nil || s.log.end() < end || s.log.at(end) != h.log.at(end) || t.confirmed.end() != end) {
 		c.w.fail("I13: %s epoch %d is handed over to copy %d, which does not hold all %d records", h.shard, h.term.epoch, to, end)
 	}
+	if _, member := c.w.raft.state().View.Placement(h.shard).Copy(to); h.term.epoch == t.epoch && !member {
+		c.w.fail("I13: %s epoch %d is handed over to copy %d, which is not in C any more", h.shard, h.term.epoch, to)
+	}
 	t.given[h.term.epoch] = true
+}
+
+// handed judges an epoch that a hand-over begins: no other is active at once. I13: the primary of the one before has stepped down.
+func (c *checker) handed(p *shard.Placement) {
+	t := c.of(p.Shard)
+	if (p.Cause == shard.CauseHandedOver || p.Status == shard.Active) && p.Epoch > t.epoch && p.WriteQuorum > 0 && !t.given[p.Epoch-1] {
+		c.w.fail("I13: %s epoch %d is handed over, and its primary has not stepped down", p.Shard, p.Epoch-1)
+	}
 }
 
 // record judges a record as it is written. I3: one position, one history.
@@ -125,6 +138,9 @@ func (c *checker) record(id shard.ID, at shard.Position, hash uint64) {
 // truncates judges a cut. I6: never below what the copy knows to be confirmed, and never a confirmed record.
 func (c *checker) truncates(h *host, lsn shard.LSN) {
 	t := c.of(h.shard)
+	if lsn <= c.vowed(h) {
+		c.w.fail("I7: %s on %s cuts at %d, it has acknowledged %d to the primary of this epoch", h.shard, h.p.n.id, lsn, h.from.acked)
+	}
 	if lsn <= h.confirmed {
 		c.w.fail("I6: %s on %s cuts at %d, it knew %d to be confirmed", h.shard, h.p.n.id, lsn, h.confirmed)
 	}
@@ -150,6 +166,14 @@ func (c *checker) effects(h *host, e *replication.Effects) {
 	}
 }
 
+// vowed is what a copy has acknowledged to the primary of the epoch it has promised: none of that may go.
+func (c *checker) vowed(h *host) shard.LSN {
+	if h.from.epoch != h.copy.Status().Promised {
+		return 0
+	}
+	return h.from.acked
+}
+
 // acks judges an Ack as it leaves. I7: everything up to it is durable, as the primary of the epoch has it.
 func (c *checker) acks(h *host, a replication.Ack) {
 	if h.stored.promised < a.Epoch {
@@ -157,6 +181,9 @@ func (c *checker) acks(h *host, a replication.Ack) {
 	}
 	if h.stored.log.end() < a.LSN {
 		c.w.fail("I7: %s on %s acknowledges %d, %d is durable", h.shard, h.p.n.id, a.LSN, h.stored.log.end())
+	}
+	if h.from.epoch == a.Epoch {
+		h.from.acked = max(h.from.acked, a.LSN)
 	}
 	leader := c.of(h.shard).leaders[a.Epoch]
 	if leader == nil {
@@ -238,6 +265,31 @@ func (c *checker) confirms(h *host, lsn shard.LSN) {
 	}
 	for _, r := range h.log.records[t.confirmed.end():lsn] {
 		t.confirmed.add(r)
+	}
+}
+
+// due is what was confirmed when a read came to a primary.
+type due struct {
+	lsn  shard.LSN
+	hash uint64
+	at   time.Duration
+	last shard.LSN // what the primary had
+}
+
+// reads notes what a read must see.
+func (c *checker) reads(h *host) due {
+	confirmed := &c.of(h.shard).confirmed
+	return due{confirmed.end(), confirmed.at(confirmed.end()), c.w.now, h.log.end()}
+}
+
+// answers judges a read as its answer leaves. I12: the primary had all that was confirmed when the read came, whoever confirmed it.
+func (c *checker) answers(h *host, d due) {
+	t := c.of(h.shard)
+	if t.outlived(h) || t.lost >= d.at && t.lost > 0 {
+		return
+	}
+	if d.last < d.lsn || h.log.at(d.lsn) != d.hash {
+		c.w.fail("I12: %s on %s answers a read that came at %.4fs from a log of %d, without what was confirmed up to %d", h.shard, h.p.n.id, d.at.Seconds(), d.last, d.lsn)
 	}
 }
 

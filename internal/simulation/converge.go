@@ -185,7 +185,7 @@ func (w *world) awaited() string {
 			return "a command is not answered"
 		}
 	}
-	if !w.lifted || w.now < warmUp+unkind+latest {
+	if !w.lifted || w.now < warmUp+unkind+dawdling {
 		return "what was said before the end of the faults is on its way, or an operator's setting has not ended"
 	}
 	if !w.raft.idle() {

@@ -45,10 +45,11 @@ type term struct {
 	handing   replication.Handing
 }
 
-// source is where the primary of an epoch sent from.
+// source is where the primary of an epoch sent from, and up to where it was told that this copy has its log.
 type source struct {
 	epoch shard.Epoch
 	node  *node
+	acked shard.LSN
 }
 
 // ask is a Seal that is not answered.
@@ -65,7 +66,7 @@ func openHost(p *process, s *stored) *host {
 	return &host{
 		p: p, shard: s.shard, id: s.id, copy: replication.Open(s.shard, state), stored: s, spec: p.n.w.setup.spec(s.shard.Type),
 		confirmed: state.Confirmed, log: s.log.shared(),
-		shortening: shortening{staged: s.staged, fills: map[shard.CopyID]*filling{}},
+		shortening: shortening{staged: s.staged, fills: map[shard.CopyID]*filling{}, late: map[shard.CopyID]func(){}},
 	}
 }
 
@@ -264,10 +265,10 @@ func (h *host) sendAppends(out []replication.Outgoing) {
 			cut := 1 + w.dice.IntN(n-1)
 			first := m
 			first.Records = m.Records[:cut:cut]
-			h.send(to, first)
+			h.retard(to, first)
 			m.Prev, m.Records = m.Records[cut-1].Position, m.Records[cut:]
 		}
-		h.send(to, m)
+		h.retard(to, m)
 	}
 }
 
@@ -283,7 +284,7 @@ func (h *host) send(to *node, m replication.Append) {
 		}
 		e := r.copy.Append(m)
 		if m.Epoch > r.from.epoch || r.from.node == nil {
-			r.from = source{m.Epoch, from}
+			r.from = source{epoch: m.Epoch, node: from}
 		}
 		for _, n := range e.Nacks {
 			from.w.send(q.n, from, func(p *process) { p.nack(q.n, n) })

@@ -144,8 +144,27 @@ func (p *process) ask(c fsm.Command, answered func(fsm.Verdict, shard.Index)) {
 	})
 }
 
-// report tells the leader what a copy is up to.
+// report tells the leader what a copy is up to. In some runs it may come late, or once more.
 func (p *process) report(r shard.Report) {
+	w := p.n.w
+	if w.chance(w.swarm.dawdle) {
+		from := p.adopted()
+		w.after(w.between(0, dawdling), func() {
+			if p.n.process == p && p.adopted() == from {
+				p.post(r)
+			}
+		})
+		if w.chance(0.5) {
+			return
+		}
+	}
+	p.post(r)
+}
+
+// dawdling is how long a report may take when it is late.
+const dawdling = 2 * latest
+
+func (p *process) post(r shard.Report) {
 	from := plan.Reporter{Directory: p.n.disk.directory, Session: p.adopted()}
 	p.tellLeader(func(q *process) {
 		news, err := plan.Sort(q.view, from, []shard.Report{r}, q.n.w.swarm.heir)

@@ -268,6 +268,7 @@ func (r *raft) commit(b proposal) {
 			r.w.log("entry %d: %s", index, describe(p))
 		}
 		r.w.harry(p)
+		r.w.decided(r.states[index-1].View.Placement(p.Shard), p)
 		r.w.changed(p)
 	}
 	for _, id := range result.Delta.Ended {

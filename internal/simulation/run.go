@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ type counts struct {
 // Rare is what does not happen in every run.
 type Rare struct {
 	Deserted int // primaries that gave way because nobody answered them
+	Torn     int // shards that were torn apart along a change
 	Lifted   int // settings of operators whose time was over
 
 	Slight    int // runs that did too little to prove anything
@@ -81,7 +83,7 @@ const replayed = 8
 // leastDone is how many commands must be done for a run to have been worth it. Few runs are not.
 const leastDone = 20
 
-// Run runs a seed. The error is the broken invariant. A trace, unless nil, gets a line for everything that matters; it does
+// Run runs a seed. The error is the broken invariant, or where the code that runs panicked. A trace, unless nil, gets a line for everything that matters; it does
 // not change the run.
 func Run(seed uint64, trace io.Writer) (result Result, err error) {
 	w := newWorld(seed, trace)
@@ -90,7 +92,7 @@ func Run(seed uint64, trace io.Writer) (result Result, err error) {
 		if broken := recover(); broken != nil {
 			v, ours := broken.(violation)
 			if !ours {
-				panic(broken)
+				v.text = fmt.Sprintf("at %.4fs: panic: %v\n%s", w.now.Seconds(), broken, debug.Stack())
 			}
 			err = fmt.Errorf("seed %d %s\nit ran with %s", seed, v.text, w.swarm.String())
 		}
@@ -262,7 +264,7 @@ func (r *Result) Add(o Result) {
 	for a := range r.Acts {
 		r.Acts[a] += o.Acts[a]
 	}
-	r.Deserted, r.Lifted, r.Slight = r.Deserted+o.Deserted, r.Lifted+o.Lifted, r.Slight+o.Slight
+	r.Deserted, r.Torn, r.Lifted, r.Slight = r.Deserted+o.Deserted, r.Torn+o.Torn, r.Lifted+o.Lifted, r.Slight+o.Slight
 	r.Shortened, r.Installed = r.Shortened+o.Shortened, r.Installed+o.Installed
 	r.Forsaken, r.Lossy, r.Emptied, r.Lost = r.Forsaken+o.Forsaken, r.Lossy+o.Lossy, r.Emptied+o.Emptied, r.Lost+o.Lost
 }
@@ -274,6 +276,6 @@ func (r Result) String() string {
 		names = append(names, fmt.Sprintf("%s %d", a, r.Acts[a]))
 	}
 	return fmt.Sprintf("%s simulated, %d entries, %d epochs, %d changes of C, %d hand-offs, %d copies retired, %d changes of voters, "+
-		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d settings over, %d logs shortened, %d snapshots installed, %d shards gone on with one copy, %d as their type says, %d begun anew, %d with a loss; %d runs of next to nothing; %d commands done, %d unknown, %d refused; %s",
-		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Lifted, r.Shortened, r.Installed, r.Forsaken, r.Lossy, r.Emptied, r.Lost, r.Slight, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
+		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d shards torn along a change, %d settings over, %d logs shortened, %d snapshots installed, %d shards gone on with one copy, %d as their type says, %d begun anew, %d with a loss; %d runs of next to nothing; %d commands done, %d unknown, %d refused; %s",
+		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Torn, r.Lifted, r.Shortened, r.Installed, r.Forsaken, r.Lossy, r.Emptied, r.Lost, r.Slight, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
 }

@@ -44,6 +44,7 @@ type output struct {
 	since time.Duration
 	reply func(answer)
 	value answer
+	due   due // of a read
 }
 
 func newService(h *host) *service {
@@ -249,13 +250,13 @@ func (s *service) append(c *call) {
 
 // read answers with the entity's list as it is now, when that is confirmed and a round begun now is verified.
 func (s *service) read(c *call) {
-	l := s.entity(c.entity)
+	l, due := s.entity(c.entity), s.h.p.n.w.check.reads(s.h)
 	round, e := s.h.copy.Read()
 	if round == 0 {
 		c.answer(s.h.elsewhere())
 		return
 	}
-	s.await(c, output{lsn: l.last, round: round, value: answer{values: slices.Clone(l.values)}})
+	s.await(c, output{lsn: l.last, round: round, value: answer{values: slices.Clone(l.values)}, due: due})
 	s.h.run(e)
 }
 
@@ -299,6 +300,9 @@ func (s *service) release(confirmed shard.LSN, round uint64) {
 	}
 	s.waiting = rest
 	for _, o := range free {
+		if o.round == verified {
+			s.h.p.n.w.check.answers(s.h, o.due)
+		}
 		o.reply(o.value)
 	}
 }

@@ -29,6 +29,7 @@ type shortening struct {
 	staged *staging // what will be staged when every write under way is done
 	busy   bool     // something is being put apart
 	fills  map[shard.CopyID]*filling
+	late   map[shard.CopyID]func() // Appends of several records that have not left the network yet; see retard
 }
 
 // filling is the way of the shard snapshot to one peer.
@@ -122,6 +123,26 @@ func (h *host) fill(m replication.Install) {
 	h.pump(x)
 }
 
+// retard sends an Append, where logs are shortened sometimes late: at the latest just before the first part of the shard snapshot that its
+// copy is sent meanwhile, which then finds the end of the snapshot there, and more.
+func (h *host) retard(to *node, m replication.Append) {
+	w := h.p.n.w
+	if len(m.Records) < 2 || h.late[m.To] != nil || !w.chance(w.swarm.shorten/4) {
+		h.send(to, m)
+		return
+	}
+	left := false
+	leave := func() {
+		if !left {
+			left = true
+			delete(h.late, m.To)
+			h.send(to, m)
+		}
+	}
+	h.late[m.To] = leave
+	w.after(w.between(0, latest), leave)
+}
+
 // pump sends the next part, or an empty one when the peer has them all and has not said that it has the log.
 func (h *host) pump(x *filling) {
 	w := h.p.n.w
@@ -131,6 +152,9 @@ func (h *host) pump(x *filling) {
 	}
 	end := min(x.taken+1+shard.LSN(w.dice.IntN(partsOf)), x.of.Base.LSN)
 	m := part{x.of, x.taken, chain{records: h.log.records[:end:end], hashes: h.log.hashes[:end:end]}}
+	if leave := h.late[x.of.To]; leave != nil {
+		leave()
+	}
 	from := h.p.n
 	w.send(from, w.node(c.Node), func(q *process) {
 		r := q.host(m.of.To)
@@ -148,7 +172,7 @@ func (h *host) pump(x *filling) {
 func (h *host) stage(m *part, from *node) {
 	e, wanted := h.copy.Offer(m.of)
 	if m.of.Epoch > h.from.epoch || h.from.node == nil {
-		h.from = source{m.of.Epoch, from}
+		h.from = source{epoch: m.of.Epoch, node: from}
 	}
 	for _, n := range e.Nacks {
 		from.w.send(h.p.n, from, func(p *process) { p.nack(h.p.n, n) })
@@ -225,6 +249,9 @@ func (c *checker) replaces(h *host, s *staging) {
 	t := c.of(h.shard)
 	if t.outlived(h) {
 		return
+	}
+	if acked := c.vowed(h); s.base.LSN < acked {
+		c.w.fail("I7: %s on %s: a snapshot up to %d replaces the log, acknowledged is %d", h.shard, h.p.n.id, s.base.LSN, acked)
 	}
 	if base := s.base.LSN; t.confirmed.end() < base || s.log.at(base) != t.confirmed.at(base) || base < h.confirmed {
 		c.w.fail("I6: %s on %s: a snapshot up to %d replaces the log, confirmed is %d, it knew %d", h.shard, h.p.n.id, base, t.confirmed.end(), h.confirmed)

@@ -95,6 +95,8 @@ type swarm struct {
 	harry  float64       // the share of elected primaries that die before they serve
 	target float64       // the share of copies wished to lead that die
 	drift  bool
+	rift   float64 // the share of changes of C and of hand-overs along which a shard is torn apart
+	dawdle float64 // the share of reports that come late, and perhaps beside one that did not
 
 	shorten float64 // the share of a copy's ticks at which its log is to start later
 
@@ -141,8 +143,14 @@ func (w *world) drawSwarm() swarm {
 	if w.chance(0.5) {
 		s.slowHandlers = 0.3 * w.dice.Float64()
 	}
+	if w.chance(0.25) {
+		s.rift = w.dice.Float64()
+	}
 	if w.seed%whimsical == 0 {
 		s.whims = 0.15
+	}
+	if w.chance(0.25) || s.whims > 0 && w.chance(0.5) {
+		s.dawdle = 0.5 * w.dice.Float64()
 	}
 	s.mixed = w.seed%mixed == 0
 	return s
@@ -161,8 +169,8 @@ func (s *swarm) String() string {
 			names = append(names, fmt.Sprintf("%s×%d", a, n))
 		}
 	}
-	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, logs shortened %.2f, whims %.2f, drift %t, barriers %t",
-		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.shorten, s.whims, s.drift, s.barriers)
+	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, logs shortened %.2f, whims %.2f, rifts %.2f, reports late %.2f, drift %t, barriers %t",
+		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.shorten, s.whims, s.rift, s.dawdle, s.drift, s.barriers)
 }
 
 // disturb does something now and plans the next.
@@ -171,6 +179,9 @@ func (w *world) disturb() {
 		return
 	}
 	w.after(w.between(w.swarm.least, w.swarm.most), w.disturb)
+	if w.torn {
+		return
+	}
 	a := pick(w, w.swarm.on)
 	acts[a].run(w, pick(w, w.nodes))
 }
