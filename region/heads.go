@@ -50,6 +50,13 @@ func (l *listing) add(n noted) {
 	(*l)[last] = append((*l)[last], n)
 }
 
+func (l listing) len() (n int) {
+	for _, page := range l {
+		n += len(page)
+	}
+	return n
+}
+
 // truncate forgets the records from lsn on.
 func (l *listing) truncate(lsn shard.LSN) {
 	for len(*l) > 0 {
@@ -106,6 +113,7 @@ func (h *heads) ready() {
 		return
 	}
 	h.entities = map[shard.EntityID]*head{}
+	h.live.grow(h.listed.len())
 	for _, page := range h.listed {
 		for _, n := range page {
 			h.add(n)

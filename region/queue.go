@@ -22,6 +22,9 @@ func (q *queue[T]) push(v T) {
 // that what it leaves behind is several times what it holds.
 func doubled[T any](items []T) []T { return slices.Grow(items, max(4, len(items))) }
 
+// grow makes room for n more at once.
+func (q *queue[T]) grow(n int) { q.items = slices.Grow(q.items, n) }
+
 func (q *queue[T]) front() T { return q.items[q.head] }
 
 func (q *queue[T]) all() []T { return q.items[q.head:] }
