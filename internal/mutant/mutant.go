@@ -19,8 +19,8 @@ type Edit struct{ File, Before, After string }
 type Mutant struct {
 	Search string   // of the explorer
 	Breaks []string // the invariants of which the explorer must name one
-	From   string   // the seed from which the simulation soon finds it, empty when none can
-	Blind  string   // why none can
+	From   string   // the seed from which the simulation soon finds it, empty when it does not
+	Blind  string   // why it does not
 	Edits  []Edit
 }
 

@@ -152,7 +152,7 @@ func TestCanariesAreFound(t *testing.T) {
 }
 
 // TestMutantsAreFound takes the safeguards away that the explorer is tried with, one at a time. Building them takes minutes: make sim
-// MUTANTS=1. That each says by which seed it is found, or why none can, is always looked at.
+// MUTANTS=1. That each says by which seed it is found, or why by none, is always looked at.
 func TestMutantsAreFound(t *testing.T) {
 	paths, err := filepath.Glob("../../testdata/mutants/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -168,7 +168,7 @@ func TestMutantsAreFound(t *testing.T) {
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
 			if m.From == "" {
-				t.Skip("SKIPPED, no seed can find it: " + m.Blind)
+				t.Skip("SKIPPED, seeds do not find it: " + m.Blind)
 			}
 			hunt(t, m, 10_000, "")
 		})
