@@ -202,14 +202,14 @@ func (b *batch) begin() {
 	spent := b.spent()
 	left, late := m.agenda[:0], map[Reason]bool{}
 	for i, e := range m.agenda {
-		if spent.all(b.d.Budget) {
+		if spent.all(b.d.Budget) && len(spent.joint) == 0 {
 			b.blocked(e, AwaitBudget, late)
 			left = append(left, m.agenda[i:]...)
 			break
 		}
 		switch why, wait := b.obstacle(e, spent); {
 		case why == "":
-			spent.add(e.Move)
+			spent.add(e.Move, b.view)
 			b.propose(e.Move)
 		case wait:
 			b.blocked(e, why, late)
@@ -247,7 +247,7 @@ func (b *batch) obstacle(e errand, s *spending) (why Reason, wait bool) {
 		return AwaitCooldown, true
 	case e.Kind == CopyMove && b.inVain(p):
 		return AwaitCopies, true
-	case e.Kind == CopyMove && (s.learners >= b.d.Budget.Learners || s.perNode[e.To] >= b.d.Budget.PerNode):
+	case e.Kind == CopyMove && !s.joint[e.Shard] && (s.learners >= b.d.Budget.Learners || s.perNode[e.To] >= b.d.Budget.PerNode):
 		return AwaitBudget, true
 	case e.Kind == LeadMove && s.wishes >= b.d.Budget.Wishes:
 		return AwaitBudget, true
@@ -349,22 +349,23 @@ type spending struct {
 	learners, wishes int
 	perNode          map[shard.NodeID]int
 	busy             map[shard.ID]bool // shards of which a move is under way, or is next
+	joint            map[shard.ID]bool // of which a copy is on its way that joins only with others: those come whatever the budget
 }
 
 // spent counts the moves under way. Those of a shard that nobody leads cost nothing, since nobody fills a copy of it; and it
 // may stay without a primary for as long as copies are away, while others need repair. Nor do copies that cannot join.
 func (b *batch) spent() *spending {
-	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}}
+	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}, joint: map[shard.ID]bool{}}
 	for _, f := range b.d.moving.flights {
 		s.busy[f.Shard] = true
 		if p := b.view.Placement(f.Shard); p != nil && p.Status == shard.Active && (f.Kind == LeadMove || !b.inVain(p)) {
-			s.add(f.Move)
+			s.add(f.Move, b.view)
 		}
 	}
 	return s
 }
 
-func (s *spending) add(m Move) {
+func (s *spending) add(m Move, v *shard.View) {
 	s.busy[m.Shard] = true
 	if m.Kind == LeadMove {
 		s.wishes++
@@ -372,6 +373,9 @@ func (s *spending) add(m Move) {
 	}
 	s.learners++
 	s.perNode[m.To]++
+	if p := v.Placement(m.Shard); p != nil && together(p) {
+		s.joint[m.Shard] = true
+	}
 }
 
 func (s *spending) all(b Budget) bool { return s.learners >= b.Learners && s.wishes >= b.Wishes }

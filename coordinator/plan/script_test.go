@@ -37,6 +37,7 @@ import (
 //	wait DURATION          the leader looks every 50 ms and carries out what it finds; new reasons are printed once
 //	leave NODE             its process says that it is about to stop
 //	mark NODE WORD…        cordoned, draining, maintenance; open lifts all three
+//	budget LEARNERS        copies that are made at once
 //	pause, resume          balancing            pin SHARD [NODE]   evict SHARD NODE  the primary puts the copy out of C
 //	remove NODE…
 //	slow NODE…             its learners never catch up    cling NODE…   its primaries do not hand over; hang: nor say so
@@ -106,6 +107,7 @@ func (w *world) line(f []string) {
 		}),
 		"slow": w.set(func(n *node) { n.slow = true }), "cling": w.set(func(n *node) { n.cling = true }),
 		"hang": w.set(func(n *node) { n.hang = true }), "leave": w.leave, "mark": w.mark, "pin": w.pin, "evict": w.evict,
+		"budget":   func(f []string) { w.driver.Budget.Learners = w.number(f[0]) },
 		"pause":    func([]string) { w.apply(&fsm.Pause{On: true}) },
 		"resume":   func([]string) { w.apply(&fsm.Pause{}) },
 		"degrade":  func(f []string) { w.degrade(f[0]) },
