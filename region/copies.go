@@ -107,6 +107,9 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 	}
 	h := c.mu.held[mine.ID]
 	if h == nil {
+		if !c.mu.settled {
+			return // a map of earlier times may show as not made yet what was made, and is lost: made again it would be empty, and counted on
+		}
 		h = &holding{shard: p.Shard, Holding: route.Holding{Since: index, Missing: mine.State == shard.CopyReady}}
 		c.hold(mine.ID, h)
 		if !h.Missing {

@@ -82,6 +82,9 @@ func (p *process) follow(pl *shard.Placement) {
 	}
 	hd := p.holdingOf(mine.ID)
 	if hd == nil {
+		if !p.settled {
+			return
+		}
 		hd = &holding{shard: pl.Shard, id: mine.ID, Holding: route.Holding{Since: p.view.Index, Missing: mine.State == shard.CopyReady}}
 		p.held = append(p.held, hd)
 		if !hd.Missing {

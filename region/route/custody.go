@@ -101,7 +101,7 @@ func PartOf(p *shard.Placement, id shard.CopyID, session shard.SessionID) Part {
 
 // Settled reports whether a map is younger than every copy that a directory held when the process of that session started: it
 // shows the session, which was registered after the process that created those copies was over. From then on a copy that
-// the map does not name is known to be no more.
+// the map does not name is known to be no more, and one that it shows as minted was never created.
 //
 // Rejected: to compare copy ids with those in the map. The newest ids may be exactly the ones an old map does not have.
 func Settled(v *shard.View, session shard.SessionID, d shard.DirectoryID) bool {
