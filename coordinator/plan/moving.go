@@ -21,8 +21,8 @@ func DefaultBudget() Budget { return Budget{Learners: 8, PerNode: 2, Wishes: 32}
 
 // moving is what the driver remembers of moves.
 //
-// The plan is made when the map has changed, at most every Times.Replan unless a node came, went or was marked, and kept as an
-// agenda. From it moves are begun as the budget allows, each judged again by the map as it is then. So while nothing
+// The plan is made when the map has changed, at most every Times.Replan unless a node came, went or was marked, and when the map shows
+// whatever was begun; and kept as an agenda. From it moves are begun as the budget allows, each judged again by the map as it is then. So while nothing
 // changes, or all of the budget is spent, looking costs next to nothing.
 type moving struct {
 	absent    map[shard.NodeID]time.Duration // since when a member is down, before 0 if that was before this driver's clock began
@@ -85,11 +85,16 @@ func (b *batch) move() {
 		changed = changed || m.types[name] != t
 	}
 	changed = changed || len(b.d.meter.last) > 0 && b.in.Now >= m.planned+b.d.Times.Weigh
-	if urgent || changed && b.in.Now >= m.planned+b.d.Times.Replan {
-		b.replan()
-	}
 	b.follow()
-	b.begin()
+	due := urgent || changed && b.in.Now >= m.planned+b.d.Times.Replan
+	begun := slices.ContainsFunc(m.flights, func(f flight) bool { return !f.seen })
+	if due && (urgent || !begun) {
+		b.replan()
+		due = false
+	}
+	if !due { // a plan by a map that does not show what was begun would have as much begun once more: nothing new until it does
+		b.begin()
+	}
 	for _, n := range m.notes {
 		b.skip(n)
 	}
