@@ -9,6 +9,18 @@ import (
 	"muster/shard"
 )
 
+// begun is a shard with a copy on each of three nodes, led by the first, whose entity e counts 1.
+func begun(t *testing.T, replicate entity.Option) (*counters, *group, shard.ID) {
+	c := define("counter", entity.Shards(1), replicate)
+	g, id := newGroup(t, 3, c), one("counter")
+	g.place(id, 0, 1, 2)
+	g.await(id, shard.Active)
+	if v, err := c.add.Ask(ctxFor(t), g.nodes[0].region, "e", 1); err != nil || v != 1 {
+		t.Fatalf("add: %d, %v", v, err)
+	}
+	return c, g, id
+}
+
 // handOver has the shard's primary step down in favour of the node, and returns what it reports. Nothing comes of that yet.
 func (g *group) handOver(id shard.ID, to *node) shard.Report {
 	g.t.Helper()
@@ -33,14 +45,7 @@ func (g *group) handOver(id shard.ID, to *node) shard.Report {
 // not, keeps what comes and refuses it when its deadline passes. When enough copies hold it, what still waits runs, once, and only
 // then does the node that handed over count the pause.
 func TestHandedOverServesOnceEstablished(t *testing.T) {
-	c := define("counter", entity.Shards(1), entity.Replicate(2, 2, 0))
-	g := newGroup(t, 3, c)
-	id := one("counter")
-	g.place(id, 0, 1, 2)
-	g.await(id, shard.Active)
-	if v, err := c.add.Ask(ctxFor(t), g.nodes[0].region, "e", 1); err != nil || v != 1 {
-		t.Fatalf("add: %d, %v", v, err)
-	}
+	c, g, id := begun(t, entity.Replicate(2, 2, 0))
 	from, to, away := g.nodes[0], g.nodes[1], g.nodes[2]
 	r := g.handOver(id, to)
 	away.stop()
@@ -75,14 +80,7 @@ func TestHandedOverServesOnceEstablished(t *testing.T) {
 // A node is handed the lead and is cut off from the other copies before they hold anything of its epoch. It asks for another primary,
 // though it never served; nothing is lost.
 func TestHandedOverAndDeserted(t *testing.T) {
-	c := define("counter", entity.Shards(1), entity.Replicate(2, 1, 500*time.Millisecond))
-	g := newGroup(t, 3, c)
-	id := one("counter")
-	g.place(id, 0, 1, 2)
-	g.await(id, shard.Active)
-	if v, err := c.add.Ask(ctxFor(t), g.nodes[0].region, "e", 1); err != nil || v != 1 {
-		t.Fatalf("add: %d, %v", v, err)
-	}
+	c, g, id := begun(t, entity.Replicate(2, 1, 500*time.Millisecond))
 	to := g.nodes[1]
 	r := g.handOver(id, to)
 	to.wires.close(true)
@@ -104,11 +102,7 @@ func TestHandedOverAndDeserted(t *testing.T) {
 // A node is handed the lead that cannot take it: its copy has promised a higher epoch. It asks for another primary, and again, until the
 // map shows one.
 func TestHandedOverAndUnable(t *testing.T) {
-	c := define("counter", entity.Shards(1), entity.Replicate(2, 1, 0))
-	g := newGroup(t, 3, c)
-	id := one("counter")
-	g.place(id, 0, 1, 2)
-	g.await(id, shard.Active)
+	_, g, id := begun(t, entity.Replicate(2, 1, 0))
 	to := g.nodes[1]
 	r := g.handOver(id, to)
 	if sealed := to.region.Seal(ctxFor(t), []shard.SealItem{{Shard: id, Copy: r.Copy, Epoch: 5}}); len(sealed) != 1 || sealed[0].Fault != nil {

@@ -86,18 +86,22 @@ func (b *batch) move() {
 	}
 	changed = changed || len(b.d.meter.last) > 0 && b.in.Now >= m.planned+b.d.Times.Weigh
 	b.follow()
-	due := urgent || changed && b.in.Now >= m.planned+b.d.Times.Replan
-	begun := slices.ContainsFunc(m.flights, func(f flight) bool { return !f.seen })
-	if due && (urgent || !begun) {
+	switch due := changed && b.in.Now >= m.planned+b.d.Times.Replan; {
+	case urgent, due && !m.unseen():
 		b.replan()
-		due = false
-	}
-	if !due { // a plan by a map that does not show what was begun would have as much begun once more: nothing new until it does
 		b.begin()
+	case !due:
+		b.begin()
+	default: // a plan by a map that does not show what was begun would have as much begun once more: nothing new until it does
 	}
 	for _, n := range m.notes {
 		b.skip(n)
 	}
+}
+
+// unseen reports whether the map does not show yet something that was begun.
+func (m *moving) unseen() bool {
+	return slices.ContainsFunc(m.flights, func(f flight) bool { return !f.seen })
 }
 
 // attend notes who is down and since when, and reports whether that or a member's marks changed since the last plan.
