@@ -56,6 +56,9 @@ func (t Times) withDefaults() Times {
 // of a clock and what it permits.
 func (t Times) margin() time.Duration { return t.Lease/100 + min(100*time.Millisecond, t.Lease/10) }
 
+// grace is how long a session that is alive may go without a renewal.
+func (t Times) grace() time.Duration { return 2 * t.Renew }
+
 func (t Times) validate() error {
 	switch {
 	case t.Lease <= 0 || t.Autonomy <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.Rebuild <= 0 || t.Cooldown <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:

@@ -197,7 +197,7 @@ func (l *leading) tell(fact func(*plan.Driver)) {
 func (l *leading) plan(work *life) {
 	d := plan.NewDriver()
 	times := l.v.c.cfg.Times
-	d.Times.Lease, d.Times.Autonomy, d.Times.Grace, d.Times.Rebuild, d.Times.Cooldown = times.Lease, times.Autonomy, 2*times.Renew, times.Rebuild, times.Cooldown
+	d.Times.Lease, d.Times.Autonomy, d.Times.Grace, d.Times.Rebuild, d.Times.Cooldown = times.Lease, times.Autonomy, times.grace(), times.Rebuild, times.Cooldown
 	since := l.since()
 	l.drop()
 	tick := time.NewTicker(times.Plan)
@@ -251,13 +251,13 @@ func (l *leading) idle(ctx context.Context, d *plan.Driver, tick <-chan time.Tim
 }
 
 func (l *leading) input(state *fsm.State, since time.Duration) plan.Input {
-	return plan.Input{
-		Now: l.v.c.clock.now(), State: state, LeaderSince: since,
-		Renewed: func(s shard.SessionID) (time.Duration, uint64) {
-			r, _ := l.v.machine.lastRenewal(s) // none: the start of this life, 0
-			return r.at, r.number
-		},
-	}
+	return plan.Input{Now: l.v.c.clock.now(), State: state, LeaderSince: since, Renewed: l.renewed}
+}
+
+// renewed is when this node stored the session's newest renewal, and its number.
+func (l *leading) renewed(s shard.SessionID) (time.Duration, uint64) {
+	r, _ := l.v.machine.lastRenewal(s) // none: the start of this life, 0
+	return r.at, r.number
 }
 
 // do takes one step without waiting for its result: the next plan sees it in the state, or repeats the step.

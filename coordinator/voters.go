@@ -49,7 +49,7 @@ type seatAnswer struct {
 func (l *leading) tend(work *life) {
 	t := l.v.c.cfg.Times
 	k := &council{
-		l: l, decides: plan.NewElectorate(t.ReplaceVoter, t.CatchUp), caughtUp: map[shard.DirectoryID]bool{},
+		l: l, decides: plan.NewElectorate(t.ReplaceVoter, t.CatchUp, t.grace()), caughtUp: map[shard.DirectoryID]bool{},
 		calling: map[shard.DirectoryID]bool{}, answers: make(chan seatAnswer, 16),
 	}
 	list, err := l.v.snapshots.List()
@@ -100,7 +100,7 @@ func (k *council) round(work *life) {
 	in := plan.VotersInput{
 		Now: c.clock.now(), View: k.l.v.machine.state().View, Leader: c.cfg.Node, Seats: seats,
 		CaughtUp: func(s plan.Seat) bool { return k.caughtUp[s.Directory] },
-		DownFor:  k.l.v.machine.state().DownFor,
+		DownFor:  k.l.v.machine.state().DownFor, LeaderSince: k.l.since(), Renewed: k.l.renewed,
 	}
 	steps, lines := k.decides.Next(in), k.decides.Explain(in)
 	k.l.seated.Store(&lines)

@@ -58,7 +58,7 @@ func (b *ballot) explainVoter(s Seat) Line {
 // explainWait says what a change that is due waits for.
 func (b *ballot) explainWait(step VoterStep) Line {
 	if step.Reason == BelowQuorum {
-		return Line{BelowQuorum, fmt.Sprintf("%s keeps its seat until a majority of the other voters is up", step.Seat.Node)}
+		return Line{BelowQuorum, fmt.Sprintf("%s keeps its seat until the leader hears from a majority of the other voters", step.Seat.Node)}
 	}
 	seat := "a vacant seat"
 	if step.Seat.Node != "" {

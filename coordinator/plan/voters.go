@@ -39,7 +39,7 @@ const (
 	SeatTaken      Reason = "seat-taken"      // the group has replaced it
 	AwaitCatchUp   Reason = "await-catch-up"  // the newcomer is being brought up to date
 	AwaitCandidate Reason = "await-candidate" // no live member without a vote could replace the voter
-	BelowQuorum    Reason = "below-quorum"    // too few of the other voters are up to do without it
+	BelowQuorum    Reason = "below-quorum"    // the leader hears too few of the other voters to do without it
 )
 
 // Seat is a place in Raft's configuration.
@@ -77,6 +77,9 @@ type VotersInput struct {
 	Leader   shard.NodeID
 	Seats    []Seat
 	CaughtUp func(Seat) bool // the node has applied what the leader had applied when it was asked
+	// LeaderSince and Renewed are those of Input.
+	LeaderSince time.Duration
+	Renewed     func(shard.SessionID) (at time.Duration, number uint64)
 	// DownFor is how long a member's session has been over as far as the log tells. Nil: nothing is known of it.
 	DownFor func(shard.NodeID) time.Duration
 }
@@ -98,6 +101,7 @@ type VotersInput struct {
 type Electorate struct {
 	Replace time.Duration // a voter whose session has been over for so long is gone for good
 	CatchUp time.Duration // a newcomer that takes longer is dismissed, and not tried again for as long
+	Grace   time.Duration // a voter whose last renewal is older may not answer; two renewals long, as that of Times
 
 	down  map[Seat]time.Duration // voters seen without a session, since when
 	added map[Seat]time.Duration // newcomers without a vote, since when
@@ -105,9 +109,9 @@ type Electorate struct {
 }
 
 // NewElectorate returns the memory of a leader that begins.
-func NewElectorate(replace, catchUp time.Duration) *Electorate {
+func NewElectorate(replace, catchUp, grace time.Duration) *Electorate {
 	return &Electorate{
-		Replace: replace, CatchUp: catchUp,
+		Replace: replace, CatchUp: catchUp, Grace: grace,
 		down: map[Seat]time.Duration{}, added: map[Seat]time.Duration{}, slow: map[shard.DirectoryID]time.Duration{},
 	}
 }
@@ -166,6 +170,16 @@ func (b *ballot) holder(s Seat) (m shard.Member, held bool) {
 func (b *ballot) up(s Seat) bool {
 	_, held := b.holder(s)
 	return held && b.View.Up(s.Node)
+}
+
+// heard reports whether the seat's node answers, as far as the leader can know: it has renewed its session with this leader,
+// lately. That it has a session is not enough, which outlives its node by a lease, and under a new leader by more.
+func (b *ballot) heard(s Seat) bool {
+	if s.Node == b.Leader || !b.up(s) {
+		return b.up(s)
+	}
+	at, _ := b.Renewed(b.View.Members[s.Node].Session)
+	return at >= b.LeaderSince && b.Now < at+b.e.Grace
 }
 
 func (b *ballot) voters() []Seat {
@@ -275,19 +289,19 @@ func (b *ballot) newcomer(n, gone Seat, why Reason) VoterStep {
 	}
 }
 
-// dismiss takes a voter out when enough of the others are up to go on without it.
+// dismiss takes a voter out when the leader hears enough of the others to go on without it.
 func (b *ballot) dismiss(gone Seat, why Reason) VoterStep {
-	others, up := 0, 0
+	others, heard := 0, 0
 	for _, s := range b.voters() {
 		if s == gone {
 			continue
 		}
 		others++
-		if b.up(s) {
-			up++
+		if b.heard(s) {
+			heard++
 		}
 	}
-	if up < others/2+1 {
+	if heard < others/2+1 {
 		return VoterStep{Action: LeaveAsIs, Seat: gone, Reason: BelowQuorum}
 	}
 	return VoterStep{Action: Dismiss, Seat: gone, Reason: why}

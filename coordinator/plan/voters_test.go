@@ -19,8 +19,9 @@ import (
 //	found NODE…           these form the group: up, with a vote
 //	up NODE [zone=Z] [addr=A]    the node's session is live, in the directory it has
 //	wiped NODE [addr=A]   likewise, with another directory
-//	down NODE…            its session is over          removed NODE   likewise, and an operator removed it
+//	down NODE…            its session is over          removed NODE   likewise, and an operator removed it: it runs on until it has no seat
 //	maintenance NODE…, cordon NODE…
+//	silent NODE…          does not renew its session any more; heard NODE… it does
 //	stuck NODE…           does not catch up as a newcomer, which others do in 150 ms
 //	wait DURATION         steps are printed when they are new
 //	seats                 Raft's configuration        explain         why each is as it is
@@ -34,6 +35,9 @@ type poll struct {
 	leads    *plan.Electorate
 	wipes    int
 	stuck    map[shard.NodeID]bool
+	silent   map[shard.NodeID]bool
+	renewed  map[shard.SessionID]time.Duration
+	since    time.Duration // when the leader began
 	asked    map[shard.DirectoryID]time.Duration
 	said     map[string]bool
 	down     time.Duration // how long everybody who is down was down when the leader began
@@ -41,8 +45,9 @@ type poll struct {
 
 func runVoters(w *world, d *datadriven.TestData) string {
 	p := &poll{
-		w: w, now: time.Minute, view: shard.NewView(), leads: plan.NewElectorate(time.Second, time.Second),
-		stuck: map[shard.NodeID]bool{}, asked: map[shard.DirectoryID]time.Duration{}, said: map[string]bool{},
+		w: w, now: time.Minute, view: shard.NewView(), leads: plan.NewElectorate(time.Second, time.Second, 100*time.Millisecond),
+		stuck: map[shard.NodeID]bool{}, silent: map[shard.NodeID]bool{},
+		renewed: map[shard.SessionID]time.Duration{}, since: time.Minute, asked: map[shard.DirectoryID]time.Duration{}, said: map[string]bool{},
 	}
 	p.view.Group = "g"
 	for line := range strings.Lines(d.Input) {
@@ -92,6 +97,10 @@ func (p *poll) line(f []string) {
 		each(func(m *shard.Member) { m.Maintenance = true })
 	case "cordon":
 		each(func(m *shard.Member) { m.Cordoned = true })
+	case "silent", "heard":
+		for _, id := range words {
+			p.silent[shard.NodeID(id)] = f[0] == "silent"
+		}
 	case "stuck":
 		p.stuck[shard.NodeID(words[0])] = true
 	case "wait":
@@ -101,12 +110,12 @@ func (p *poll) line(f []string) {
 	case "explain":
 		p.w.lines(p.leads.Explain(p.input()))
 	case "lead": // another leader, to whom the log says since when the named are down
-		p.leads = plan.NewElectorate(time.Second, time.Second)
+		p.leads = plan.NewElectorate(time.Second, time.Second, 100*time.Millisecond)
 		d, err := time.ParseDuration(set["down"])
 		if err != nil {
 			p.w.t.Fatal(err)
 		}
-		p.down = d
+		p.down, p.since = d, p.now
 	default:
 		p.w.t.Fatalf("there is no verb %q", f[0])
 	}
@@ -134,6 +143,7 @@ func (p *poll) wait(length string) {
 		p.w.t.Fatal(err)
 	}
 	for end := p.now + d; p.now < end; p.now += 50 * time.Millisecond {
+		p.renew()
 		steps := p.leads.Next(p.input())
 		for _, s := range steps {
 			if line := s.String(); !p.said[line] {
@@ -146,10 +156,20 @@ func (p *poll) wait(length string) {
 	}
 }
 
+func (p *poll) renew() {
+	for id, session := range p.view.Sessions {
+		if !p.silent[session.Node] {
+			p.renewed[id] = p.now
+		}
+	}
+}
+
 func (p *poll) input() plan.VotersInput {
 	return plan.VotersInput{
 		Now: p.now, View: p.view, Leader: "n1", Seats: slices.Clone(p.seats), CaughtUp: p.caughtUp,
-		DownFor: func(shard.NodeID) time.Duration { return p.down },
+		DownFor:     func(shard.NodeID) time.Duration { return p.down },
+		LeaderSince: p.since,
+		Renewed:     func(id shard.SessionID) (time.Duration, uint64) { return p.renewed[id], 0 },
 	}
 }
 
@@ -191,9 +211,9 @@ func (p *poll) check() {
 			p.w.t.Errorf("two servers at %s", s.Addr)
 		}
 		addrs[s.Addr] = true
-		if m := p.view.Members[s.Node]; s.Voter {
+		if m, member := p.view.Members[s.Node]; s.Voter {
 			voters++
-			if m.Directory == s.Directory && p.view.Up(s.Node) {
+			if !p.silent[s.Node] && (!member || m.Directory == s.Directory && p.view.Up(s.Node)) { // one that is removed votes on for a while
 				up++
 			}
 		}

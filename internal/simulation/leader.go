@@ -29,7 +29,7 @@ func (p *process) lead() {
 	w := p.n.w
 	p.advance(w.raft.committed())
 	p.leads = &leadership{
-		driver: plan.NewDriver(), electors: plan.NewElectorate(w.setup.replaceVoter, 5*time.Second),
+		driver: plan.NewDriver(), electors: plan.NewElectorate(w.setup.replaceVoter, 5*time.Second, w.setup.times.Grace),
 		caughtUp: map[shard.DirectoryID]bool{}, since: p.n.local(),
 	}
 	p.leads.driver.Times = w.setup.times
@@ -185,7 +185,7 @@ func (p *process) tend() {
 	r := p.n.w.raft
 	steps := p.leads.electors.Next(plan.VotersInput{
 		Now: p.n.local(), View: p.view, Leader: p.n.id, Seats: r.seats,
-		CaughtUp: func(s plan.Seat) bool { return p.leads.caughtUp[s.Directory] },
+		CaughtUp: func(s plan.Seat) bool { return p.leads.caughtUp[s.Directory] }, LeaderSince: p.leads.since, Renewed: p.renewal,
 	})
 	for _, s := range steps {
 		switch s.Action {

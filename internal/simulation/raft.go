@@ -33,7 +33,8 @@ type raft struct {
 	term    uint64
 	pending []proposal // at the leader
 	alone   time.Duration
-	next    time.Duration // the coming election
+	heard   map[*node]time.Duration // when a leader last reached the voter
+	next    time.Duration           // the coming election
 
 	versions []int // by index: how many entries changed the map up to there, and one
 }
@@ -52,7 +53,7 @@ type renewed struct {
 }
 
 func newRaft(w *world, founders []*node) *raft {
-	r := &raft{w: w, entries: [][]byte{nil}, states: []*fsm.State{fsm.New()}, renewed: [][]renewed{nil}, versions: []int{1}}
+	r := &raft{w: w, entries: [][]byte{nil}, states: []*fsm.State{fsm.New()}, renewed: [][]renewed{nil}, versions: []int{1}, heard: map[*node]time.Duration{}}
 	for _, n := range founders {
 		n.disk.votes = true
 		r.seats = append(r.seats, plan.Seat{Node: n.id, Directory: n.disk.directory, Addr: n.addr(), Voter: true})
@@ -79,6 +80,7 @@ func (r *raft) look() {
 			}
 		default:
 			r.alone = 0
+			r.listen(p.n)
 			r.flush()
 			r.followers()
 		}
@@ -90,17 +92,35 @@ func (r *raft) look() {
 
 // majority reports whether a node reaches more than half of the voters, itself included.
 func (r *raft) majority(n *node) bool {
-	reached, voters := 0, 0
+	return r.most(func(other *node) bool { return r.reaches(n, other) })
+}
+
+func (r *raft) reaches(n, other *node) bool {
+	return r.sits(other) && (other == n || r.w.net.open(n, other))
+}
+
+// most reports whether something is true of more than half of the voters.
+func (r *raft) most(of func(*node) bool) bool {
+	so, voters := 0, 0
 	for i := range r.seats {
 		if !r.seats[i].Voter {
 			continue
 		}
 		voters++
-		if other := r.w.node(r.seats[i].Node); r.sits(other) && (other == n || r.w.net.open(n, other)) {
-			reached++
+		if of(r.w.node(r.seats[i].Node)) {
+			so++
 		}
 	}
-	return 2*reached > voters
+	return 2*so > voters
+}
+
+// listen notes whom the leader reaches.
+func (r *raft) listen(leader *node) {
+	for i := range r.seats {
+		if other := r.w.node(r.seats[i].Node); r.reaches(leader, other) {
+			r.heard[other] = r.w.now
+		}
+	}
 }
 
 // sits reports whether a node answers as a voter: it runs, and its directory has the seat and the log.
@@ -151,7 +171,9 @@ func (r *raft) reseat(p *process, s plan.VoterStep) {
 	}
 	r.seats = next
 	r.w.note(uint64(len(next)))
-	if !r.majority(p.n) {
+	// What went silent a moment ago nobody can know yet: its last renewal may have been on its way for long.
+	unknown := r.w.setup.times.Grace + latest + plan.GatherRenewals + raftLook
+	if !r.most(func(n *node) bool { return r.reaches(p.n, n) || r.heard[n] > 0 && r.w.now < r.heard[n]+unknown }) {
 		r.w.fail("raft: %s leaves the leader without a majority of %v", s, next)
 	}
 }
