@@ -103,6 +103,18 @@ func (c *Client) History(ctx context.Context, id shard.ID) ([]fsm.Change, error)
 	return fsm.DecodeHistory(reply.History)
 }
 
+// Explain says where a shard is, why, and what it waits for, with what the leader knows beside the map: who has answered, what is
+// under way, and when something is tried again. Leader is who answered. It fails with CodeUnknownType when there is no such shard.
+func (c *Client) Explain(ctx context.Context, id shard.ID) (lines []PlanLine, leader shard.NodeID, err error) {
+	reply, err := c.consult(ctx, &wire.ConsultRequest{
+		Question: wire.Question_QUESTION_EXPLAIN, Type: string(id.Type), Shard: uint32(id.Number),
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return planLines(reply.Plan), shard.NodeID(reply.Node), nil
+}
+
 // Peer is a seat in the Raft group.
 type Peer struct {
 	Node      shard.NodeID

@@ -8,7 +8,6 @@ import (
 	"github.com/hashicorp/raft"
 
 	"muster/barrier"
-	"muster/coordinator/plan"
 	"muster/fsm"
 	"muster/shard"
 	"muster/transport"
@@ -143,24 +142,4 @@ func (c *Coordinator) Require(ctx context.Context, members int) error {
 		err = c.follower.reach(ctx, index)
 	}
 	return err
-}
-
-// Explain says why the shard is where it is and what it waits for, line by line. On the leader it knows of what is under
-// way; elsewhere it has only the map.
-func (c *Coordinator) Explain(ctx context.Context, id shard.ID) ([]plan.Line, error) {
-	v := c.voter.Load()
-	if v == nil || v.raft.Load() == nil || !v.leading.isReady() {
-		return plan.Explain(&fsm.State{View: c.View(), Barriers: barrier.NewTable()}, id), nil
-	}
-	lines := make(chan []plan.Line, 1)
-	since := v.leading.since()
-	v.leading.tell(func(d *plan.Driver) { lines <- d.Explain(v.leading.input(v.machine.state(), since), id) })
-	ctx, cancel := c.bounded(ctx)
-	defer cancel()
-	select {
-	case l := <-lines:
-		return l, nil
-	case <-ctx.Done():
-		return nil, shard.Errorf(shard.CodeTimeout, "the leader's loop did not answer in time")
-	}
 }

@@ -80,9 +80,9 @@ func (v *voter) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.Co
 		return nil, err
 	}
 	reply := &wire.ConsultReply{Node: string(v.c.cfg.Node)}
+	id := shard.ID{Type: shard.TypeName(req.Type), Number: shard.Number(req.Shard)}
 	switch req.Question {
 	case wire.Question_QUESTION_HISTORY:
-		id := shard.ID{Type: shard.TypeName(req.Type), Number: shard.Number(req.Shard)}
 		t := state.View.Types[id.Type]
 		if t == nil || int(id.Number) >= len(t.Placements) {
 			return nil, &shard.Error{Code: shard.CodeUnknownType, Shard: id, Detail: "there is no such shard"}
@@ -91,20 +91,44 @@ func (v *voter) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.Co
 	case wire.Question_QUESTION_PEERS:
 		reply.Peers, err = v.peers(ctx)
 		if lines := v.leading.seated.Load(); lines != nil {
-			for _, l := range *lines {
-				reply.Plan = append(reply.Plan, &wire.PlanLine{Reason: string(l.Reason), Text: l.Text})
-			}
+			reply.Plan = planLines(*lines)
 		}
 	case wire.Question_QUESTION_PLAN:
 		reply.Plan = v.leading.newest.lines()
 	case wire.Question_QUESTION_EVIDENCE:
 		var e plan.Evidence
-		e, err = v.evidence(ctx, shard.ID{Type: shard.TypeName(req.Type), Number: shard.Number(req.Shard)})
+		e, err = v.evidence(ctx, id)
 		reply.Evidence = evidenceReply(e)
+	case wire.Question_QUESTION_EXPLAIN:
+		var lines []plan.Line
+		lines, err = asked(ctx, v, func(d *plan.Driver, in plan.Input) []plan.Line { return d.Explain(in, id) })
+		reply.Plan = planLines(lines)
 	default:
 		return nil, shard.Invalid("question %d is none that this node knows", req.Question)
 	}
 	return reply, err
+}
+
+// asked puts a question to the driver of the leader's loop.
+func asked[T any](ctx context.Context, v *voter, ask func(*plan.Driver, plan.Input) T) (T, error) {
+	answer := make(chan T, 1)
+	since := v.leading.since()
+	v.leading.tell(func(d *plan.Driver) { answer <- ask(d, v.leading.input(v.machine.state(), since)) })
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-ctx.Done():
+		var none T
+		return none, shard.Errorf(shard.CodeTimeout, "the leader's loop did not answer in time")
+	}
+}
+
+func planLines(lines []plan.Line) []*wire.PlanLine {
+	out := make([]*wire.PlanLine, len(lines))
+	for i, l := range lines {
+		out[i] = &wire.PlanLine{Reason: string(l.Reason), Text: l.Text}
+	}
+	return out
 }
 
 func (v *voter) peers(ctx context.Context) ([]*wire.RaftPeer, error) {

@@ -99,15 +99,7 @@ func (v *voter) evidence(ctx context.Context, id shard.ID) (plan.Evidence, error
 	if err := v.leading.awaitReady(ctx); err != nil {
 		return plan.Evidence{}, err
 	}
-	answer := make(chan plan.Evidence, 1)
-	since := v.leading.since()
-	v.leading.tell(func(d *plan.Driver) { answer <- d.Evidence(v.leading.input(v.machine.state(), since), id) })
-	select {
-	case e := <-answer:
-		return e, nil
-	case <-ctx.Done():
-		return plan.Evidence{}, shard.Errorf(shard.CodeTimeout, "the leader's loop did not answer in time")
-	}
+	return asked(ctx, v, func(d *plan.Driver, in plan.Input) plan.Evidence { return d.Evidence(in, id) })
 }
 
 func evidenceReply(e plan.Evidence) *wire.Evidence {

@@ -18,8 +18,10 @@ import (
 var explainVerb = verb{
 	use:   "explain TYPE/SHARD",
 	short: "why a shard is where it is, and what it waits for",
-	long: "Says in sentences where a shard stands and what it waits for, from the group's map; then asks each node that holds a\n" +
-		"copy how far its log is. A node that does not answer is shown as such.",
+	long: "Says in sentences where a shard stands, what is under way, what it waits for and when that is looked at again: the leader\n" +
+		"tells, or when there is none the map alone. Then each node that holds a copy is asked how far its log is; one that does\n" +
+		"not answer is shown as such. Last comes each node as the place of one more copy: the rules that speak against it, or that\n" +
+		"it is the one which would get it, and what the planner goes by.",
 	example: "muster explain counter/30",
 	output: `counter/30 is active in epoch 1 since entry 20 (activated)
 n1 serves it in session 2
@@ -30,7 +32,12 @@ copy 93 on n3: ready, up
 NODE  COPY  STATE  UP   ROLE     EPOCH  LAST  DURABLE  CONFIRMED  WAITS FOR
 n1    91    ready  yes  primary  1      2     2        2          -
 n2    92    ready  yes  replica  1      2     2        2          -
-n3    93    ready  yes  replica  1      2     2        2          -`,
+n3    93    ready  yes  replica  1      2     2        2          -
+
+NODE  FOR ONE MORE COPY   IN ITS ZONE  COPIES  PRIMARIES
+n1    leads it, has-copy  3            64      22
+n2    has-copy            3            64      21
+n3    has-copy            3            64      21`,
 	args: 1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := readingFlags(flags)
@@ -58,13 +65,27 @@ n3    93    ready  yes  replica  1      2     2        2          -`,
 
 type explanation struct {
 	shardReport
-	Facts  []fact       `json:"facts"`
-	Copies []copyReport `json:"copies"`
+	ToldBy     shard.NodeID      `json:"told_by"` // the leader whose word the facts are; "" when they are the map's alone
+	Facts      []fact            `json:"facts"`
+	Copies     []copyReport      `json:"copies"`
+	Candidates []candidateReport `json:"candidates"`
 }
 
 type fact struct {
 	Reason plan.Reason `json:"reason"` // why the shard waits; "" for a plain fact
 	Text   string      `json:"text"`
+}
+
+// candidateReport is a node as the place of one more copy.
+type candidateReport struct {
+	Node      shard.NodeID  `json:"node"`
+	Against   []plan.Reason `json:"against"` // the rules that rule it out
+	Best      bool          `json:"best"`    // it would get the copy
+	Leads     bool          `json:"leads"`
+	Sharing   int           `json:"in_its_zone"` // copies of the shard
+	Copies    int           `json:"copies"`      // of the type
+	Primaries int           `json:"primaries"`
+	verdict   string
 }
 
 type copyReport struct {
@@ -83,9 +104,12 @@ type copyReport struct {
 
 func (r *reading) explain(ctx context.Context, s client.State, id shard.ID) explanation {
 	p := s.View.Placement(id)
-	e := explanation{shardReport: reportShard(id, s.View.Types[id.Type].Spec, p), Facts: []fact{}, Copies: []copyReport{}}
-	for _, line := range plan.Explain(&fsm.State{View: s.View}, id) {
-		e.Facts = append(e.Facts, fact{line.Reason, line.Text})
+	e := explanation{shardReport: reportShard(id, s.View.Types[id.Type].Spec, p), Copies: []copyReport{}, Candidates: []candidateReport{}}
+	e.ToldBy, e.Facts = r.facts(ctx, s, id)
+	for _, c := range plan.Candidates(s.View, id) {
+		e.Candidates = append(e.Candidates, candidateReport{
+			c.Node, list(c.Against), c.Best, c.Leads, c.Sharing, c.Copies, c.Primaries, c.Verdict(),
+		})
 	}
 	if p == nil {
 		return e
@@ -99,7 +123,30 @@ func (r *reading) explain(ctx context.Context, s client.State, id shard.ID) expl
 	return e
 }
 
-// nodePatience is how long one node may take to tell of its copy.
+// facts are what the leader tells of the shard, or when it cannot be asked what the map does.
+func (r *reading) facts(ctx context.Context, s client.State, id shard.ID) (toldBy shard.NodeID, facts []fact) {
+	if s.Leader != "" {
+		timeout := nodePatience
+		one := &remote{addrs: r.addrs, timeout: &timeout, files: r.files}
+		err := one.with(ctx, func(ctx context.Context, c *client.Client) error {
+			lines, leader, err := c.Explain(ctx, id)
+			toldBy = leader
+			for _, l := range lines {
+				facts = append(facts, fact{plan.Reason(l.Reason), l.Text})
+			}
+			return err
+		})
+		if err == nil {
+			return toldBy, facts
+		}
+	}
+	for _, l := range plan.Explain(&fsm.State{View: s.View}, id) {
+		facts = append(facts, fact{l.Reason, l.Text})
+	}
+	return "", append(facts, fact{Text: "the leader was not there to tell more"})
+}
+
+// nodePatience is how long one node may take to tell what it knows.
 const nodePatience = time.Second
 
 // copyOf asks the node of a copy about it.
@@ -127,9 +174,17 @@ func (r *reading) copyOf(ctx context.Context, v *shard.View, id shard.ID, c shar
 
 func (e explanation) table(w *columns) {
 	factLines(w, e.Facts)
-	if len(e.Copies) == 0 {
-		return
+	if len(e.Copies) > 0 {
+		e.copiesTable(w)
 	}
+	fmt.Fprintln(w)
+	w.row("NODE", "FOR ONE MORE COPY", "IN ITS ZONE", "COPIES", "PRIMARIES")
+	for _, c := range e.Candidates {
+		w.row(c.Node, c.verdict, c.Sharing, c.Copies, c.Primaries)
+	}
+}
+
+func (e explanation) copiesTable(w *columns) {
 	fmt.Fprintln(w)
 	w.row("NODE", "COPY", "STATE", "UP", "ROLE", "EPOCH", "LAST", "DURABLE", "CONFIRMED", "WAITS FOR")
 	for _, c := range e.Copies {

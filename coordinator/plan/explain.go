@@ -2,8 +2,8 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"strings"
+	"time"
 
 	"muster/fsm"
 	"muster/shard"
@@ -108,52 +108,6 @@ func explainMoves(v *shard.View, p *shard.Placement) []Line {
 	return lines
 }
 
-// Candidates says of each member what speaks for or against a further copy of the shard there, or for a volatile one the
-// shard itself: one line each, by name, with the reason that rules it out, or none.
-func Candidates(s *fsm.State, id shard.ID) []Line {
-	p, t := s.View.Placement(id), s.View.Types[id.Type]
-	if p == nil {
-		return nil
-	}
-	l := survey(s.View, func(m shard.Member) bool { return !m.Maintenance })
-	table := l.tables[slices.IndexFunc(l.tables, func(t *table) bool { return t.spec.Name == id.Type })]
-	table.admit()
-	row := int32(id.Number)
-	best := table.tactics.room(table, row, nowhere)
-	var lines []Line
-	for i := range l.sites {
-		line := table.verdict(row, int32(i), t.Spec)
-		if int32(i) == best {
-			line.Text += "; the best place for a further copy"
-		}
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-func (t *table) verdict(i, s int32, spec shard.Spec) Line {
-	site := &t.sites[s]
-	m := site.member
-	switch {
-	case t.lead[i] == s:
-		return Line{HasCopy, fmt.Sprintf("%s leads it", m.ID)}
-	case t.taken(i, s):
-		return Line{HasCopy, fmt.Sprintf("%s has a copy", m.ID)}
-	case !site.up:
-		return Line{NodeDown, fmt.Sprintf("%s is down", m.ID)}
-	case !fsm.Eligible(m, spec):
-		return Line{NotEligible, fmt.Sprintf("%s does not host the type, or lacks its role", m.ID)}
-	case m.Draining:
-		return Line{NodeDrains, fmt.Sprintf("%s is draining", m.ID)}
-	case m.Leaving:
-		return Line{NodeLeaves, fmt.Sprintf("%s is about to stop", m.ID)}
-	case m.Cordoned:
-		return Line{NodeCordoned, fmt.Sprintf("%s is cordoned", m.ID)}
-	}
-	return Line{Text: fmt.Sprintf("%s may take it: %d copies and %d primaries of the type, %d copies of this shard in its zone",
-		m.ID, t.copies[s], t.leads[s], t.sharing(i, s, nowhere))}
-}
-
 func explainUnplaced(v *shard.View, spec shard.Spec, id shard.ID) []Line {
 	have := 0
 	for _, m := range v.Members { //lint:maporder a sum
@@ -204,14 +158,23 @@ func (d *Driver) Explain(in Input, id shard.ID) []Line {
 	lines := Explain(in.State, id)
 	lines = append(lines, d.explainAgenda(in, id)...)
 	p, m := in.State.View.Placement(id), d.shards[id]
+	if f := d.fresh[id.Type]; p == nil && f != nil && in.Now < f.since+d.Times.Place {
+		lines = append(lines, Line{AwaitMembers, fmt.Sprintf("fewer members have to do in %s", left(f.since+d.Times.Place, in.Now))})
+	}
 	if p == nil || m == nil || p.Epoch != m.epoch || p.Status != m.status {
 		return lines
 	}
+	if p.Status == shard.Forming {
+		lines = append(lines, Line{AwaitCreation, fmt.Sprintf("nodes that are down by then are replaced in %s", left(m.since+d.Times.Place, in.Now))})
+	}
 	if p.Status == shard.Establishing && len(p.Copies)-len(missing(in.State.View, p)) >= p.WriteQuorum {
-		lines = append(lines, Line{AwaitPrimary, fmt.Sprintf("another copy is tried in %s", max(0, m.since+d.patience(m)-in.Now))})
+		lines = append(lines, Line{AwaitPrimary, fmt.Sprintf("another copy is tried in %s", left(m.since+d.patience(m), in.Now))})
 	}
 	if p.Status != shard.Recovering {
 		return lines
+	}
+	if len(p.Copies) > 0 {
+		lines = append(lines, Line{AwaitAnswers, fmt.Sprintf("copies on nodes that are up are asked again every %s", d.Times.SealAgain)})
 	}
 	for _, a := range m.answers {
 		lines = append(lines, Line{Text: fmt.Sprintf("copy %d has promised epoch %d with its log at %s", a.Copy, a.Epoch, a.Last)})
@@ -230,7 +193,7 @@ func (d *Driver) explainAgenda(in Input, id shard.ID) []Line {
 	spent := b.spent()
 	for _, f := range d.moving.flights {
 		if f.Shard == id {
-			lines = append(lines, Line{f.Reason, fmt.Sprintf("under way since %s: %s", in.Now-f.since, f.Move)})
+			lines = append(lines, Line{f.Reason, fmt.Sprintf("under way for %s: %s", left(in.Now, f.since), f.Move)})
 		}
 	}
 	for _, e := range d.moving.agenda {
@@ -238,7 +201,7 @@ func (d *Driver) explainAgenda(in Input, id shard.ID) []Line {
 			continue
 		}
 		if why, wait := b.obstacle(e, spent); wait {
-			lines = append(lines, Line{why, fmt.Sprintf("planned, and waits: %s", e.Move)})
+			lines = append(lines, Line{why, fmt.Sprintf("planned, and waits %s: %s", d.until(why, e, in.Now), e.Move)})
 		}
 	}
 	for _, n := range d.moving.notes {
@@ -257,8 +220,31 @@ func (d *Driver) explainAgenda(in Input, id shard.ID) []Line {
 		case m.Maintenance:
 			lines = append(lines, Line{AwaitReturn, fmt.Sprintf("%s is under maintenance: its copy is not made elsewhere", c.Node)})
 		case in.Now < since+d.Times.Rebuild:
-			lines = append(lines, Line{AwaitReturn, fmt.Sprintf("%s may come back: in %s its copy is made elsewhere", c.Node, since+d.Times.Rebuild-in.Now)})
+			lines = append(lines, Line{AwaitReturn, fmt.Sprintf("%s may come back: in %s its copy is made elsewhere", c.Node, left(since+d.Times.Rebuild, in.Now))})
 		}
 	}
 	return lines
 }
+
+// until says for how long a planned move waits, or for what.
+func (d *Driver) until(why Reason, e errand, now time.Duration) string {
+	switch why {
+	case AwaitReturn:
+		return fmt.Sprintf("until %s is back or given up", e.awaits)
+	case AwaitMove:
+		return "until another move of the shard is over"
+	case AwaitCooldown:
+		rested := max(d.moving.rested[rest{e.Shard, e.Kind}], d.moving.rested[rest{e.Shard, ""}])
+		return fmt.Sprintf("for %s, since the shard was moved a moment ago", left(rested, now))
+	case AwaitBudget:
+		return "until one of the moves under way is over"
+	case AwaitCopies:
+		return "until more copies come that could join"
+	case AwaitTarget:
+		return fmt.Sprintf("until %s can lead it, or what is to leave does not lead", e.To)
+	}
+	return "until it can be begun"
+}
+
+// left is the time until a moment, in whole tens of milliseconds; 0 when it has passed.
+func left(at, now time.Duration) time.Duration { return max(0, at-now).Round(10 * time.Millisecond) }

@@ -637,7 +637,11 @@ func (w *world) recover(f []string) {
 }
 
 // candidates prints what speaks against each node.
-func (w *world) candidates(f []string) { w.lines(plan.Candidates(w.state, w.shard(f[0]).Shard)) }
+func (w *world) candidates(f []string) {
+	for _, c := range plan.Candidates(w.state.View, w.shard(f[0]).Shard) {
+		fmt.Fprintln(&w.out, c)
+	}
+}
 
 func (w *world) lines(lines []plan.Line) {
 	for _, l := range lines {

@@ -111,6 +111,7 @@ const (
 	Question_QUESTION_PEERS    Question = 2
 	Question_QUESTION_PLAN     Question = 3
 	Question_QUESTION_EVIDENCE Question = 4 // type, shard
+	Question_QUESTION_EXPLAIN  Question = 5 // type, shard: plan lines without steps
 )
 
 // Enum value maps for Question.
@@ -121,6 +122,7 @@ var (
 		2: "QUESTION_PEERS",
 		3: "QUESTION_PLAN",
 		4: "QUESTION_EVIDENCE",
+		5: "QUESTION_EXPLAIN",
 	}
 	Question_value = map[string]int32{
 		"QUESTION_NONE":     0,
@@ -128,6 +130,7 @@ var (
 		"QUESTION_PEERS":    2,
 		"QUESTION_PLAN":     3,
 		"QUESTION_EVIDENCE": 4,
+		"QUESTION_EXPLAIN":  5,
 	}
 )
 
@@ -4203,13 +4206,14 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\rORDER_RECOVER\x10\t\x12\x11\n" +
 	"\rORDER_DISCARD\x10\n" +
 	"\x12\x11\n" +
-	"\rORDER_DEGRADE\x10\v*q\n" +
+	"\rORDER_DEGRADE\x10\v*\x87\x01\n" +
 	"\bQuestion\x12\x11\n" +
 	"\rQUESTION_NONE\x10\x00\x12\x14\n" +
 	"\x10QUESTION_HISTORY\x10\x01\x12\x12\n" +
 	"\x0eQUESTION_PEERS\x10\x02\x12\x11\n" +
 	"\rQUESTION_PLAN\x10\x03\x12\x15\n" +
-	"\x11QUESTION_EVIDENCE\x10\x042\x9d\x05\n" +
+	"\x11QUESTION_EVIDENCE\x10\x04\x12\x14\n" +
+	"\x10QUESTION_EXPLAIN\x10\x052\x9d\x05\n" +
 	"\x05Group\x127\n" +
 	"\x05Hello\x12\x17.muster.v1.HelloRequest\x1a\x15.muster.v1.HelloReply\x124\n" +
 	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x124\n" +
