@@ -193,3 +193,9 @@ func (m Machine) Rest(ctx context.Context, index shard.Index) time.Duration {
 	w.rest(ctx)
 	return time.Since(began)
 }
+
+// WatchOnce watches whomever the node would watch first, until that watch breaks.
+func WatchOnce(ctx context.Context, c *Coordinator) {
+	addr, _ := c.follower.source()
+	c.follower.followRemote(ctx, addr)
+}

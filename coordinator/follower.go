@@ -7,6 +7,7 @@ import (
 
 	"muster/fsm"
 	"muster/shard"
+	"muster/transport"
 	"muster/transport/wire"
 )
 
@@ -184,7 +185,9 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 		case err := <-broken:
 			broken <- err
 			f.c.log.Debug("the watch broke", "addr", addr, "error", err)
-			f.avoid(addr)
+			if !f.strange(err) {
+				f.avoid(addr)
+			}
 			return
 		case <-silence.C:
 			f.c.log.Debug("the watch is silent", "addr", addr)
@@ -204,6 +207,12 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 			return
 		}
 	}
+}
+
+// strange reports whether a node of another group was met before this one is registered. Start is to hear of it from the very same
+// node, so that is not passed over, as it would be for one that does not answer.
+func (f *follower) strange(err error) bool {
+	return f.c.Session() == 0 && shard.CodeOf(transport.Typed(err)) == shard.CodeWrongGroup
 }
 
 // anyone reports whether addr is as good a source as any: no leader is known.

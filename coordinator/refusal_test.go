@@ -143,7 +143,8 @@ func TestTwoFoundersWithOneID(t *testing.T) {
 	refused(t, g.nodes["n1"].Start(ctx), shard.CodeInUse, "id n2 is in use by")
 }
 
-// A member of one group that is pointed at the seeds of another is refused there.
+// A member of one group that is pointed at the seeds of another is refused there, whether its registration meets them first or
+// its watch does.
 func TestOtherGroupRefuses(t *testing.T) {
 	g := newGroup(t, 1)
 	g.startAll()
@@ -155,8 +156,17 @@ func TestOtherGroupRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.stop()
-	err := m.start(func(c *coordinator.Config) { c.Seeds = []string{other.addr} })
-	refused(t, err, shard.CodeWrongGroup, string(g.nodes["n1"].View().Group), string(other.View().Group))
+	astray := func(c *coordinator.Config) { c.Seeds = []string{other.addr} }
+	groups := []string{string(g.nodes["n1"].View().Group), string(other.View().Group)}
+	refused(t, m.start(astray), shard.CodeWrongGroup, groups...)
+
+	if err := m.open(astray); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	coordinator.WatchOnce(ctx, m.Coordinator)
+	refused(t, m.Start(ctx), shard.CodeWrongGroup, groups...)
 }
 
 // A voter whose Raft log is gone must not vote again as itself. With an empty directory it comes back as a member.
