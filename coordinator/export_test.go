@@ -199,3 +199,14 @@ func WatchOnce(ctx context.Context, c *Coordinator) {
 	addr, _ := c.follower.source()
 	c.follower.followRemote(ctx, addr)
 }
+
+// Reads is the newest version of entries that every voter reads, as far as this leader has heard.
+func Reads(c *Coordinator) byte { return c.voter.Load().leading.heirs.reads(c.View()) }
+
+// Forget makes a leader as it was before a session said what its process knows.
+func Forget(c *Coordinator, s shard.SessionID) {
+	h := &c.voter.Load().leading.heirs
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.mu.sessions, s)
+}

@@ -251,7 +251,7 @@ func (l *leading) idle(ctx context.Context, d *plan.Driver, tick <-chan time.Tim
 }
 
 func (l *leading) input(state *fsm.State, since time.Duration) plan.Input {
-	return plan.Input{Now: l.v.c.clock.now(), State: state, LeaderSince: since, Renewed: l.renewed}
+	return plan.Input{Now: l.v.c.clock.now(), State: state, LeaderSince: since, Renewed: l.renewed, Reads: l.heirs.reads(state.View)}
 }
 
 // renewed is when this node stored the session's newest renewal, and its number.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"google.golang.org/grpc"
@@ -74,7 +75,7 @@ func (s *service) Renew(ctx context.Context, req *wire.RenewRequest) (*wire.Rene
 		return &wire.RenewReply{Fault: transport.FaultOf(err)}, nil
 	}
 	if req.Heir {
-		v.leading.heirs.add(v.machine.state().View, shard.SessionID(req.Session))
+		v.leading.heirs.add(v.machine.state().View, shard.SessionID(req.Session), byte(min(req.Reads, math.MaxUint8)))
 	}
 	index, next, err := v.leading.renew(ctx, fsm.Renewal{Session: shard.SessionID(req.Session), Number: req.Number})
 	return &wire.RenewReply{Index: uint64(index), NextMicros: next.Microseconds(), Fault: transport.FaultOf(err)}, nil

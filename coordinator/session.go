@@ -252,12 +252,12 @@ func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (index shard.Ind
 	defer stop()
 	err = c.atLeader(ctx, leaderCall{
 		local: func(ctx context.Context, v *voter) error {
-			v.leading.heirs.add(v.machine.state().View, r.Session)
+			v.leading.heirs.add(v.machine.state().View, r.Session, fsm.Version)
 			index, next, err = v.leading.renew(ctx, r)
 			return err
 		},
 		remote: func(ctx context.Context, g wire.GroupClient) error {
-			reply, err := g.Renew(ctx, &wire.RenewRequest{Session: uint64(r.Session), Number: r.Number, Heir: true})
+			reply, err := g.Renew(ctx, &wire.RenewRequest{Session: uint64(r.Session), Number: r.Number, Heir: true, Reads: fsm.Version})
 			if err != nil {
 				return transport.Typed(err)
 			}

@@ -31,7 +31,7 @@ func full() []fsm.Command {
 		&fsm.CopyReady{Items: []fsm.CopyItem{{Shard: id, Copy: 4, Directory: "d"}}},
 		&fsm.CopyLost{Items: []fsm.CopyItem{{Shard: id, Copy: 4, Directory: "d"}}},
 		&fsm.BeginRecovery{Cause: shard.CauseAsked, Items: []fsm.Recovery{{Shard: id, Epoch: 1, Version: 2}}},
-		&fsm.Elect{Items: []fsm.Election{{Shard: id, Epoch: 1, Version: 2, Copy: 4, Session: 5, Answered: []shard.CopyID{4, 6}, Base: shard.Position{Epoch: 1, LSN: 9}}}},
+		&fsm.Elect{Items: []fsm.Election{{Shard: id, Epoch: 1, Version: 2, Copy: 4, Session: 5, Answered: []shard.CopyID{4, 6}, Base: shard.Position{Epoch: 1, LSN: 9}, Cut: 3}}},
 		&fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: 1, Version: 2, Session: 5}}},
 		&fsm.RequireQuorum{Members: 3},
 		&fsm.Arrive{Name: "start", Parties: 3, Participant: "a", Session: 1, Request: 2},
@@ -260,12 +260,15 @@ func TestEntriesSayWhatTheyNeed(t *testing.T) {
 	promote := func(lossy bool) []byte {
 		return encode(t, &fsm.Promote{Items: []fsm.Promotion{{Shard: shard.ID{Type: "orders"}, Epoch: 1, Version: 1, Copy: 1, Lossy: lossy}}})
 	}
+	elect := func(cut shard.LSN) []byte {
+		return encode(t, &fsm.Elect{Items: []fsm.Election{{Shard: shard.ID{Type: "orders"}, Epoch: 1, Version: 1, Copy: 1, Cut: cut}}})
+	}
 	for i, c := range []struct {
 		entry []byte
 		needs byte
 	}{
 		{join(shard.LeastLoaded, 0), 1}, {join(shard.Rendezvous, 0), 2}, {join(shard.LeastLoaded, 1), 3}, {join(shard.Rendezvous, 1), 3},
-		{promote(false), 1}, {promote(true), 3},
+		{promote(false), 1}, {promote(true), 3}, {elect(0), 1}, {elect(2), 4},
 	} {
 		if c.entry[0] != c.needs {
 			t.Errorf("entry %d is of version %d, it needs %d", i, c.entry[0], c.needs)

@@ -24,8 +24,8 @@ const (
 // needs, see younger.
 //
 // Version 2: a type may have a strategy (Register). Version 3: a type may accept loss (Register, Promote), and a shard be
-// begun anew.
-const Version = 3
+// begun anew. Version 4: an election may say what it leaves out (Elect).
+const Version = 4
 
 // Command is one change to the replicated state. The set is closed: see the table below. A Command is plain data; what it
 // does is decided when it is applied, by the state it meets there.

@@ -29,6 +29,7 @@ type Change struct {
 	Copies   []Seat              `cbor:"10,keyasint,omitempty"` // C
 	Learners []Seat              `cbor:"11,keyasint,omitempty"`
 	Base     shard.Position      `cbor:"12,keyasint,omitzero"`  // of an election: where the chosen log ended
+	Cut      shard.LSN           `cbor:"14,keyasint,omitempty"` // of an election: so many records of some other copy are not in that log, and are truncated
 	GivenUp  []Seat              `cbor:"13,keyasint,omitempty"` // what an epoch began without, though it may hold what nobody else has
 }
 

@@ -75,6 +75,19 @@ type Election struct {
 	Session  shard.SessionID     `cbor:"5,keyasint"`
 	Answered []shard.CopyID      `cbor:"6,keyasint,omitempty"` // the copies whose Sealed of this epoch the leader holds
 	Base     shard.Position      `cbor:"7,keyasint,omitzero"`  // where the elected log ends, for the shard's history
+	Cut      shard.LSN           `cbor:"8,keyasint,omitempty"` // records that a copy which answered has and the elected log has not, the most of any; for the history
+}
+
+// CutSince is the entry version that knows how much an election leaves out. An entry with it stops a node that does not, so it is
+// said only when every voter reads it.
+const CutSince = 4
+
+// needs implements younger.
+func (c *Elect) needs() byte {
+	if slices.ContainsFunc(c.Items, func(i Election) bool { return i.Cut > 0 }) {
+		return CutSince
+	}
+	return 1
 }
 
 // Validate implements Command.
@@ -116,7 +129,7 @@ func (d *draft) elect(i Election) *shard.Error {
 	next.Status, next.Cause = shard.Establishing, shard.CauseElected
 	next.Primary, next.Node, next.Session = i.Copy, s.Node, s.ID
 	id, change := changeOf(d.keep(next), next.Cause)
-	change.Base = i.Base
+	change.Base, change.Cut = i.Base, i.Cut
 	d.remember(id, change)
 	return nil
 }

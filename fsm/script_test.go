@@ -415,6 +415,8 @@ func (g *group) election(words []string) fsm.Election {
 			}
 		case "base":
 			e.Base = g.position(value)
+		case "cut":
+			e.Cut = shard.LSN(g.number(value))
 		}
 	}
 	return e
@@ -611,6 +613,9 @@ func past(changes []fsm.Change) string {
 		}
 		if c.Base != (shard.Position{}) {
 			fmt.Fprintf(&out, ", log %s", c.Base)
+			if c.Cut > 0 {
+				fmt.Fprintf(&out, " without %d records of another", c.Cut)
+			}
 		}
 		fmt.Fprintf(&out, ", C %s", seats(c.Copies))
 		if len(c.Learners) > 0 {

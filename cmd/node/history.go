@@ -17,14 +17,15 @@ var historyVerb = verb{
 	use:   "history TYPE/SHARD",
 	short: "what became of a shard, change by change",
 	long: "Lists the newest changes of a shard's placement, oldest first: why each happened, who led, which copies counted (in\n" +
-		"brackets what is lost), which were learning, after an election where the chosen log ended, and what it went on without.\n" +
-		"The group remembers the last 32, fewer when it has very many shards. Times are those of the leader's clock, as exactly as\n" +
-		"leases are renewed.",
+		"brackets what is lost), which were learning, after an election where the chosen log ended (BASE) and how many records behind\n" +
+		"it another copy had to give up (CUT; none of them was confirmed), how long the shard was without a primary before it was\n" +
+		"active (TOOK), and what it went on without. The group remembers the last 32, fewer when it has very many shards. Times are\n" +
+		"those of the leader's clock, as exactly as leases are renewed: 0s is less than two renewals.",
 	example: "muster history counter/30",
-	output: `TIME                  INDEX  EPOCH  VERSION  STATUS        CAUSE      PRIMARY  COPIES    LEARNERS  BASE  WITHOUT
-2026-01-01T12:00:00Z  12     0      1        forming       created    -        n1,n2,n3  -         -     -
-2026-01-01T12:00:00Z  15     1      1        establishing  created    n1       n1,n2,n3  -         -     -
-2026-01-01T12:00:01Z  18     1      1        active        activated  n1       n1,n2,n3  -         -     -`,
+	output: `TIME                  INDEX  EPOCH  VERSION  STATUS        CAUSE      PRIMARY  COPIES    LEARNERS  BASE  CUT  TOOK  WITHOUT
+2026-01-01T12:00:00Z  12     0      1        forming       created    -        n1,n2,n3  -         -     -    -     -
+2026-01-01T12:00:00Z  15     1      1        establishing  created    n1       n1,n2,n3  -         -     -    -     -
+2026-01-01T12:00:01Z  18     1      1        active        activated  n1       n1,n2,n3  -         -     -    -     -`,
 	args: 1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := remoteFlags(flags, defaultTimeout)
@@ -39,8 +40,10 @@ var historyVerb = verb{
 					return err
 				}
 				all := []changeReport{}
-				for _, one := range changes {
-					all = append(all, reportChange(one))
+				for i, one := range changes {
+					r := reportChange(one)
+					r.TookMS = took(changes[:i+1])
+					all = append(all, r)
 				}
 				return t.show(all, func(w *columns) { historyTable(w, all) })
 			})
@@ -59,8 +62,10 @@ type changeReport struct {
 	HandTo   shard.NodeID        `json:"hand_to"` // where the primary is asked to go
 	Copies   []seatReport        `json:"copies"`
 	Learners []seatReport        `json:"learners"`
-	Base     string              `json:"base"`     // LSN@epoch at which the chosen log ended
-	GivenUp  []seatReport        `json:"given_up"` // what it went on without
+	Base     string              `json:"base"`      // LSN@epoch at which the chosen log ended
+	Cut      shard.LSN           `json:"truncated"` // so many records of another copy were not in it
+	TookMS   *int64              `json:"took_ms"`   // of the change that makes it active: how long it had no primary; null when unknown
+	GivenUp  []seatReport        `json:"given_up"`  // what it went on without
 }
 
 type seatReport struct {
@@ -72,7 +77,7 @@ type seatReport struct {
 func reportChange(c fsm.Change) changeReport {
 	r := changeReport{
 		Index: c.Index, Epoch: c.Epoch, Version: c.Version, Status: c.Status.String(), Cause: c.Cause, Primary: c.Node, HandTo: c.HandNode,
-		Copies: seats(c.Copies), Learners: seats(c.Learners), GivenUp: seats(c.GivenUp),
+		Cut: c.Cut, Copies: seats(c.Copies), Learners: seats(c.Learners), GivenUp: seats(c.GivenUp),
 	}
 	if c.Time != 0 {
 		r.Time = time.UnixMilli(c.Time).UTC().Format(time.RFC3339)
@@ -81,6 +86,22 @@ func reportChange(c fsm.Change) changeReport {
 		r.Base = c.Base.String()
 	}
 	return r
+}
+
+// took is how long the shard had no primary that served until the last of the changes made it active, in milliseconds; nil when it
+// did not, or when that is not remembered.
+func took(changes []fsm.Change) *int64 {
+	last := len(changes) - 1
+	first := last
+	for first > 0 && changes[first-1].Status != shard.Active {
+		first--
+	}
+	began, ended := changes[first], changes[last]
+	if ended.Status != shard.Active || first == last || began.Time == 0 || first == 0 && began.Epoch != 0 {
+		return nil
+	}
+	ms := ended.Time - began.Time
+	return &ms
 }
 
 func seats(list []fsm.Seat) []seatReport {
@@ -92,13 +113,20 @@ func seats(list []fsm.Seat) []seatReport {
 }
 
 func historyTable(w *columns, all []changeReport) {
-	w.row("TIME", "INDEX", "EPOCH", "VERSION", "STATUS", "CAUSE", "PRIMARY", "COPIES", "LEARNERS", "BASE", "WITHOUT")
+	w.row("TIME", "INDEX", "EPOCH", "VERSION", "STATUS", "CAUSE", "PRIMARY", "COPIES", "LEARNERS", "BASE", "CUT", "TOOK", "WITHOUT")
 	for _, c := range all {
 		primary := string(c.Primary)
 		if c.HandTo != "" {
 			primary += " → " + string(c.HandTo)
 		}
-		w.row(c.Time, c.Index, c.Epoch, c.Version, c.Status, c.Cause, primary, seatNames(c.Copies), seatNames(c.Learners), c.Base, seatNames(c.GivenUp))
+		cut, took := "", ""
+		if c.Cut > 0 {
+			cut = fmt.Sprint(c.Cut)
+		}
+		if c.TookMS != nil {
+			took = age(time.Duration(*c.TookMS) * time.Millisecond)
+		}
+		w.row(c.Time, c.Index, c.Epoch, c.Version, c.Status, c.Cause, primary, seatNames(c.Copies), seatNames(c.Learners), c.Base, cut, took, seatNames(c.GivenUp))
 	}
 }
 

@@ -69,6 +69,7 @@ type Input struct {
 	// yet, and that renewal's number. For one stored before this process started it is the start of the process.
 	Renewed     func(shard.SessionID) (at time.Duration, number uint64)
 	LeaderSince time.Duration // when this voter became the leader
+	Reads       byte          // the newest version of entries that every voter reads, as far as they have said
 }
 
 // Step is one thing to do: propose Command, or send Seal to Node. One with neither is a skip: its notes say why nothing is

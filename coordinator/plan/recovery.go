@@ -92,8 +92,12 @@ func (b *batch) ofRecovering(spec shard.Spec, p *shard.Placement, m *memory) {
 		b.skip(Note{Reason: AwaitProposal, Shard: p.Shard, Epoch: p.Epoch})
 		return
 	}
+	cut := shard.LSN(0)
+	if b.in.Reads >= fsm.CutSince {
+		cut = m.leftOut(c.winner)
+	}
 	b.elect.add(
-		fsm.Election{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Copy: c.winner, Session: c.session.ID, Answered: c.counted, Base: c.last},
+		fsm.Election{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Copy: c.winner, Session: c.session.ID, Answered: c.counted, Base: c.last, Cut: cut},
 		Note{Reason: BestLog, Shard: p.Shard, Epoch: p.Epoch, Node: c.session.Node, Session: c.session.ID, Copy: c.winner, Last: c.last},
 	)
 	b.load().primary(p.Shard.Type, c.session.Node)

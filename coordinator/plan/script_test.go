@@ -296,7 +296,7 @@ func (w *world) wait(f []string) {
 }
 
 func (w *world) input() plan.Input {
-	return plan.Input{Now: w.now, State: w.state, LeaderSince: w.led, Renewed: func(id shard.SessionID) (time.Duration, uint64) {
+	return plan.Input{Reads: fsm.Version, Now: w.now, State: w.state, LeaderSince: w.led, Renewed: func(id shard.SessionID) (time.Duration, uint64) {
 		number, _ := w.state.Renewal(id)
 		return w.renewed[id], number
 	}}

@@ -809,7 +809,8 @@ type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
 	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	Heir          bool                   `protobuf:"varint,3,opt,name=heir,proto3" json:"heir,omitempty"` // it knows how to lead an epoch that is active from its beginning
+	Heir          bool                   `protobuf:"varint,3,opt,name=heir,proto3" json:"heir,omitempty"`   // it knows how to lead an epoch that is active from its beginning
+	Reads         uint32                 `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"` // the newest version of entries that it reads; 0: it is too old to say so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -863,6 +864,13 @@ func (x *RenewRequest) GetHeir() bool {
 		return x.Heir
 	}
 	return false
+}
+
+func (x *RenewRequest) GetReads() uint32 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
 }
 
 type RenewReply struct {
@@ -3922,11 +3930,12 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\fProposeReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
 	"\bverdicts\x18\x02 \x03(\fR\bverdicts\x12&\n" +
-	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"T\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"j\n" +
 	"\fRenewRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
-	"\x04heir\x18\x03 \x01(\bR\x04heir\"k\n" +
+	"\x04heir\x18\x03 \x01(\bR\x04heir\x12\x14\n" +
+	"\x05reads\x18\x04 \x01(\rR\x05reads\"k\n" +
 	"\n" +
 	"RenewReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1f\n" +

@@ -1,0 +1,80 @@
+package plan_test
+
+import (
+	"testing"
+	"time"
+
+	"muster/coordinator/plan"
+	"muster/fsm"
+	"muster/shard"
+)
+
+// The history of a shard tells how much an election leaves out: what stands in the log of a copy that answered, behind the last
+// position that the elected log shares with it. A voter that does not read that is not told.
+func TestElectionsSayWhatTheyLeaveOut(t *testing.T) {
+	log := func(last shard.LSN, confirmed shard.LSN, epochs ...shard.EpochStart) shard.Sealed {
+		return shard.Sealed{Last: shard.Position{Epoch: epochs[len(epochs)-1].Epoch, LSN: last}, Confirmed: confirmed, History: epochs}
+	}
+	one := shard.EpochStart{Epoch: 1, First: 1}
+	for what, c := range map[string]struct {
+		winner, other shard.Sealed
+		reads         byte
+		want          shard.LSN
+	}{
+		"it is as long":               {log(9, 0, one), log(9, 0, one), fsm.Version, 0},
+		"it is shorter":               {log(9, 0, one), log(7, 0, one), fsm.Version, 0},
+		"its epoch ended sooner":      {log(9, 0, one, shard.EpochStart{Epoch: 2, First: 5}), log(12, 0, one), fsm.Version, 8},
+		"it has an epoch of its own":  {log(6, 0, one, shard.EpochStart{Epoch: 3, First: 6}), log(8, 0, one, shard.EpochStart{Epoch: 2, First: 4}), fsm.Version, 5},
+		"they begin where one is not": {log(9, 5, shard.EpochStart{Epoch: 3, First: 5}), log(8, 4, shard.EpochStart{Epoch: 2, First: 2}), fsm.Version, 4},
+		"an old voter takes part":     {log(9, 0, one, shard.EpochStart{Epoch: 2, First: 5}), log(12, 0, one), fsm.CutSince - 1, 0},
+	} {
+		s, p := recovering(t)
+		d := plan.NewDriver()
+		in := input(s, time.Minute)
+		in.Reads = c.reads
+		d.Next(in)
+		for i, answer := range []shard.Sealed{c.winner, c.other} {
+			answer.Shard, answer.Copy, answer.Epoch = p.Shard, p.Copies[i+1].ID, p.Epoch
+			d.Sealed(answer)
+		}
+		in.Now += time.Second
+		d.Next(in)
+		in.Now += time.Second
+		var elected []fsm.Election
+		for _, step := range d.Next(in) {
+			if e, is := step.Command.(*fsm.Elect); is {
+				elected = append(elected, e.Items...)
+			}
+		}
+		if len(elected) != 1 || elected[0].Copy != p.Copies[1].ID || elected[0].Cut != c.want {
+			t.Errorf("%s: %+v, want copy %d elected without %d records", what, elected, p.Copies[1].ID, c.want)
+		}
+	}
+}
+
+// recovering returns a state with one shard of three copies, whose first primary is gone and kept its log to itself.
+func recovering(t *testing.T) (*fsm.State, *shard.Placement) {
+	t.Helper()
+	s := formed(t, 3, 0, shard.Spec{Name: "t", Shards: 1, Replicas: 2, MinAcks: 1, AckTimeout: time.Second})
+	apply := func(c fsm.Command) {
+		t.Helper()
+		entry, err := fsm.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, result := fsm.Apply(s, s.Index()+1, entry)
+		if fault := result.Verdicts[0].Fault; fault != nil {
+			t.Fatal(fault)
+		}
+		s = next
+	}
+	id := shard.ID{Type: "t"}
+	apply(&fsm.Place{Items: []fsm.Placing{{Shard: id, Nodes: []shard.NodeID{"n00", "n01", "n02"}}}})
+	for _, c := range s.View.Placement(id).Copies {
+		apply(&fsm.CopyReady{Items: []fsm.CopyItem{{Shard: id, Copy: c.ID, Directory: c.Directory}}})
+	}
+	p := s.View.Placement(id)
+	apply(&fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: p.Epoch, Version: p.Version, Session: p.Session}}})
+	apply(&fsm.Expire{Session: s.View.Members["n00"].Session})
+	return s, s.View.Placement(id)
+}
