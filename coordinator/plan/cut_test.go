@@ -55,26 +55,7 @@ func TestElectionsSayWhatTheyLeaveOut(t *testing.T) {
 // recovering returns a state with one shard of three copies, whose first primary is gone and kept its log to itself.
 func recovering(t *testing.T) (*fsm.State, *shard.Placement) {
 	t.Helper()
-	s := formed(t, 3, 0, shard.Spec{Name: "t", Shards: 1, Replicas: 2, MinAcks: 1, AckTimeout: time.Second})
-	apply := func(c fsm.Command) {
-		t.Helper()
-		entry, err := fsm.Encode(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		next, result := fsm.Apply(s, s.Index()+1, entry)
-		if fault := result.Verdicts[0].Fault; fault != nil {
-			t.Fatal(fault)
-		}
-		s = next
-	}
-	id := shard.ID{Type: "t"}
-	apply(&fsm.Place{Items: []fsm.Placing{{Shard: id, Nodes: []shard.NodeID{"n00", "n01", "n02"}}}})
-	for _, c := range s.View.Placement(id).Copies {
-		apply(&fsm.CopyReady{Items: []fsm.CopyItem{{Shard: id, Copy: c.ID, Directory: c.Directory}}})
-	}
-	p := s.View.Placement(id)
-	apply(&fsm.Activate{Items: []fsm.Activation{{Shard: id, Epoch: p.Epoch, Version: p.Version, Session: p.Session}}})
-	apply(&fsm.Expire{Session: s.View.Members["n00"].Session})
-	return s, s.View.Placement(id)
+	s := serving(t, formed(t, 3, 0, shard.Spec{Name: "t", Shards: 1, Replicas: 2, MinAcks: 1, AckTimeout: time.Second}))
+	s = applied(t, s, &fsm.Expire{Session: s.View.Members["n00"].Session})
+	return s, s.View.Placement(shard.ID{Type: "t"})
 }

@@ -206,7 +206,7 @@ func (d *Driver) explainAgenda(in Input, id shard.ID) []Line {
 	}
 	for _, n := range d.moving.notes {
 		if n.Shard == id {
-			lines = append(lines, Line{n.Reason, n.String()})
+			lines = append(lines, Line{n.Reason, n.sentence()})
 		}
 	}
 	p := in.State.View.Placement(id)
@@ -224,6 +224,23 @@ func (d *Driver) explainAgenda(in Input, id shard.ID) []Line {
 		}
 	}
 	return lines
+}
+
+// sentence says why something of a shard should move and cannot.
+func (n Note) sentence() string {
+	switch n.Reason {
+	case NoRoom:
+		what := "a copy it misses has no place"
+		if n.Want == 0 {
+			what = fmt.Sprintf("copy %d cannot leave %s", n.Copy, n.Node)
+		}
+		return what + ": every other member is down, takes nothing or has a copy"
+	case AwaitHeir:
+		return fmt.Sprintf("%s should not lead it, and no other copy could now", n.Node)
+	case PinBlocked:
+		return fmt.Sprintf("%s, where an operator wants its primary, cannot take it now", n.Node)
+	}
+	return n.String()
 }
 
 // until says for how long a planned move waits, or for what.
