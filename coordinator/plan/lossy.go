@@ -25,7 +25,7 @@ func (b *batch) doWithout(spec shard.Spec, p *shard.Placement, m *memory, n Note
 	}
 	one := fsm.Promotion{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Copy: e.Chosen, Base: e.Base, Lossy: true}
 	for _, w := range e.Copies {
-		if w.Up && w.Answered && !w.Learner && w.Copy.ID != e.Chosen {
+		if w.Up && w.Answered && w.Copy.State == shard.CopyReady && !w.Learner && w.Copy.ID != e.Chosen {
 			one.Kept = append(one.Kept, w.Copy.ID)
 		}
 	}
