@@ -19,8 +19,7 @@ type Edit struct{ File, Before, After string }
 type Mutant struct {
 	Search string   // of the explorer
 	Breaks []string // the invariants of which the explorer must name one
-	From   string   // the seed from which the simulation soon finds it, empty when it does not
-	Blind  string   // why it does not
+	From   string   // the seed from which the simulation soon finds it
 	Edits  []Edit
 }
 
@@ -41,15 +40,13 @@ func Read(path string) (Mutant, error) {
 			m.Breaks = strings.Fields(value)
 		case "seeds from":
 			m.From = value
-		case "no seeds":
-			m.Blind = value
 		}
 	}
 	for _, e := range editPattern.FindAllStringSubmatch(string(text), -1) {
 		m.Edits = append(m.Edits, Edit{e[1], e[2], e[3]})
 	}
-	if m.Search == "" || len(m.Breaks) == 0 || len(m.Edits) == 0 || (m.From == "") == (m.Blind == "") {
-		return m, fmt.Errorf("%s: needs a search, what breaks, an edit, and the seeds that find it or why none do", path)
+	if m.Search == "" || len(m.Breaks) == 0 || len(m.Edits) == 0 || m.From == "" {
+		return m, fmt.Errorf("%s: needs a search, what breaks, an edit, and the seed that finds it", path)
 	}
 	return m, nil
 }

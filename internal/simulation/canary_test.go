@@ -111,6 +111,18 @@ var canaries = []canary{
 		edits: []edit{{"shard/placement.go", "return max(q.Now, min(q.Full, copies))", "return q.Now"}},
 	},
 	{
+		name: "the lead is handed in one entry to a process that cannot begin an epoch so", finds: "I14:", from: 30,
+		edits: []edit{{"coordinator/plan/news.go", "member && to != 0 && s.takes(to)", "member && to != 0"}},
+	},
+	{
+		name: "rotten data are not reported", finds: "I14:", from: 14,
+		edits: []edit{{"region/route/custody.go", `case h.Damage != "":`, `case h.Damage != "" && false:`}},
+	},
+	{
+		name: "a directory is taken for one that was set back", finds: "I8: .* gives copy", from: 1,
+		edits: []edit{{"fsm/register.go", "c.LastSession < l.Confirmed", "c.LastSession <= l.Confirmed"}},
+	},
+	{
 		name: "a snapshot is acknowledged before it is durable", finds: "I7:", from: 2,
 		edits: []edit{{"replication/base.go", "l.durable = min(l.durable, shared)", "l.durable = base.LSN"}},
 	},
@@ -152,7 +164,7 @@ func TestCanariesAreFound(t *testing.T) {
 }
 
 // TestMutantsAreFound takes the safeguards away that the explorer is tried with, one at a time. Building them takes minutes: make sim
-// MUTANTS=1. That each says by which seed it is found, or why by none, is always looked at.
+// MUTANTS=1. That each says by which seed it is found is always looked at.
 func TestMutantsAreFound(t *testing.T) {
 	paths, err := filepath.Glob("../../testdata/mutants/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -167,9 +179,6 @@ func TestMutantsAreFound(t *testing.T) {
 			continue
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
-			if m.From == "" {
-				t.Skip("SKIPPED, seeds do not find it: " + m.Blind)
-			}
 			hunt(t, m, 10_000, "")
 		})
 	}

@@ -68,6 +68,7 @@ func (c *checker) placed(changed []shard.Placement) {
 		}
 		begun := p.Status == shard.Active && p.Epoch != t.activated
 		c.handed(p)
+		c.gone(p)
 		t.epoch, t.version = p.Epoch, p.Version
 		c.keeps(p)
 		c.uncleanly(p)

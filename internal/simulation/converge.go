@@ -294,7 +294,7 @@ func (w *world) misplaced(view *shard.View, p *shard.Placement) string {
 		for _, s := range n.disk.copies {
 			_, member := p.Copy(s.id)
 			_, aside := p.KeptAside(s.id)
-			if s.shard == p.Shard && !member && !aside && !n.absent {
+			if s.shard == p.Shard && !member && !aside && !n.absent && !s.rotten {
 				return fmt.Sprintf("%s: %s still has copy %d, which nobody counts on", p.Shard, n.id, s.id)
 			}
 		}
@@ -315,7 +315,7 @@ func (w *world) intact(p *shard.Placement) []*stored {
 	var out []*stored
 	for _, c := range p.Copies {
 		d := w.node(c.Node).disk
-		if s := d.find(c.ID); s != nil && c.State == shard.CopyReady && d.directory == c.Directory {
+		if s := d.find(c.ID); s != nil && !s.lost && c.State == shard.CopyReady && d.directory == c.Directory {
 			out = append(out, s)
 		}
 	}

@@ -10,8 +10,9 @@ import (
 // custody is what a process knows of the copies in its directory.
 type custody struct {
 	held    []*holding
-	hosts   []*host // of held
-	settled bool    // every copy held is known to the map, or is no more
+	hosts   []*host      // of held
+	settled bool         // every copy held is known to the map, or is no more
+	hushed  shard.CopyID // nobody hears that it was created
 	shown   map[shard.ID]*shard.Placement
 	version int // of the map that is shown, 0 to look again
 }
@@ -23,6 +24,20 @@ type holding struct {
 	id     shard.CopyID
 	host   *host         // nil while it is not hosted
 	report *shard.Report // repeated until the map shows its effect; nil for none
+}
+
+// open begins to host what the journal holds, but for what is rotten.
+func (p *process) open() {
+	for _, s := range p.n.disk.copies {
+		hd := &holding{shard: s.shard, id: s.id}
+		p.held = append(p.held, hd)
+		if s.rotten {
+			hd.Damage = rotten
+			continue
+		}
+		hd.host = openHost(p, s)
+		p.hosts = append(p.hosts, hd.host)
+	}
 }
 
 // update acts on a new map, a new session or a new copy.
@@ -135,15 +150,20 @@ func (p *process) retire(pl *shard.Placement) {
 			if !hd.host.copy.Dispensable(pl.Epoch) {
 				continue
 			}
-			hd.host.depose()
-			hd.host.retired = true
-			p.hosts = slices.DeleteFunc(p.hosts, func(h *host) bool { return h == hd.host })
-			hd.host = nil
+			p.unhost(hd)
 			if fate == route.Remove {
 				p.remove(hd)
 			}
 		}
 	}
+}
+
+// unhost stops hosting a copy.
+func (p *process) unhost(hd *holding) {
+	hd.host.depose()
+	hd.host.retired = true
+	p.hosts = slices.DeleteFunc(p.hosts, func(h *host) bool { return h == hd.host })
+	hd.host = nil
 }
 
 func (p *process) forget(hd *holding) {
@@ -174,6 +194,7 @@ func (p *process) create(hd *holding) {
 		hd.Creating = false
 		hd.host = openHost(p, s)
 		p.hosts = append(p.hosts, hd.host)
+		p.n.w.born(p, hd)
 		delete(p.shown, hd.shard)
 		p.version = 0
 		p.update()

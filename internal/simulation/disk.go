@@ -36,6 +36,8 @@ type stored struct {
 	confirmed shard.LSN
 	log       chain
 	staged    *staging // nil for nothing
+	lost      bool     // the directory does not hold the data any more, or they are rotten
+	rotten    bool     // whoever reads them finds that
 }
 
 // chain is a log of records, each with the hash of everything up to it.

@@ -89,7 +89,9 @@ func (h *host) place(pl *shard.Placement) {
 		h.lead(pl)
 		h.configure(pl)
 	case route.Serve:
-		h.lead(pl)
+		if h.p.n.w.swarm.heir(h.p.adopted()) {
+			h.lead(pl)
+		}
 		h.activate(pl)
 		h.configure(pl)
 	case route.Follow:
@@ -274,6 +276,9 @@ func (h *host) sendAppends(out []replication.Outgoing) {
 
 func (h *host) send(to *node, m replication.Append) {
 	from := h.p.n
+	if l := from.w.lagging; l != nil {
+		l.trim(&m)
+	}
 	from.w.send(from, to, func(q *process) {
 		r := q.host(m.To)
 		if r == nil {

@@ -165,6 +165,9 @@ func (p *process) report(r shard.Report) {
 const dawdling = 2 * latest
 
 func (p *process) post(r shard.Report) {
+	if r.Kind == shard.ReportReady && r.Copy == p.hushed {
+		return
+	}
 	from := plan.Reporter{Directory: p.n.disk.directory, Session: p.adopted()}
 	p.tellLeader(func(q *process) {
 		news, err := plan.Sort(q.view, from, []shard.Report{r}, q.n.w.swarm.heir)

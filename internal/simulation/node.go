@@ -74,11 +74,7 @@ func (n *node) start() {
 	n.w.log("%s: process %d starts", n.id, n.lives)
 	p.applied = n.kept - min(n.kept, shard.Index(n.w.dice.IntN(10)))
 	p.view = n.w.raft.states[p.applied].View
-	for _, s := range n.disk.copies {
-		h := openHost(p, s)
-		p.hosts = append(p.hosts, h)
-		p.held = append(p.held, &holding{shard: s.shard, id: s.id, host: h})
-	}
+	p.open()
 	p.every(replicationTick, always(p.tick))
 	p.every(200*time.Millisecond, always(p.reports))
 	p.register()
@@ -105,6 +101,7 @@ func (n *node) wipe() {
 	n.w.log("%s: its directory is wiped", n.id)
 	n.wipes++
 	n.kept = 0
+	n.disk.lose()
 	n.disk = newDisk(n)
 }
 

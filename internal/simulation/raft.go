@@ -290,7 +290,10 @@ func (r *raft) commit(b proposal) {
 			r.w.log("entry %d: %s", index, describe(p))
 		}
 		r.w.harry(p)
-		r.w.decided(r.states[index-1].View.Placement(p.Shard), p)
+		before := r.states[index-1].View.Placement(p.Shard)
+		r.w.decided(before, p)
+		r.w.succeeded(before, p)
+		r.w.lags(p)
 		r.w.changed(p)
 	}
 	for _, id := range result.Delta.Ended {

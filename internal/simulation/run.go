@@ -36,9 +36,11 @@ type counts struct {
 
 // Rare is what does not happen in every run.
 type Rare struct {
-	Deserted int // primaries that gave way because nobody answered them
-	Torn     int // shards that were torn apart along a change
-	Lifted   int // settings of operators whose time was over
+	Deserted  int // primaries that gave way because nobody answered them
+	Torn      int // shards that were torn apart along a change
+	Lagged    int // hand-overs that left copies behind
+	Stillborn int // copies that were lost with their journal before anybody had heard of them
+	Lifted    int // settings of operators whose time was over
 
 	Slight    int // runs that did too little to prove anything
 	Shortened int // logs that were made to start later
@@ -265,6 +267,7 @@ func (r *Result) Add(o Result) {
 		r.Acts[a] += o.Acts[a]
 	}
 	r.Deserted, r.Torn, r.Lifted, r.Slight = r.Deserted+o.Deserted, r.Torn+o.Torn, r.Lifted+o.Lifted, r.Slight+o.Slight
+	r.Lagged, r.Stillborn = r.Lagged+o.Lagged, r.Stillborn+o.Stillborn
 	r.Shortened, r.Installed = r.Shortened+o.Shortened, r.Installed+o.Installed
 	r.Forsaken, r.Lossy, r.Emptied, r.Lost = r.Forsaken+o.Forsaken, r.Lossy+o.Lossy, r.Emptied+o.Emptied, r.Lost+o.Lost
 }
@@ -276,6 +279,6 @@ func (r Result) String() string {
 		names = append(names, fmt.Sprintf("%s %d", a, r.Acts[a]))
 	}
 	return fmt.Sprintf("%s simulated, %d entries, %d epochs, %d changes of C, %d hand-offs, %d copies retired, %d changes of voters, "+
-		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d shards torn along a change, %d settings over, %d logs shortened, %d snapshots installed, %d shards gone on with one copy, %d as their type says, %d begun anew, %d with a loss; %d runs of next to nothing; %d commands done, %d unknown, %d refused; %s",
-		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Torn, r.Lifted, r.Shortened, r.Installed, r.Forsaken, r.Lossy, r.Emptied, r.Lost, r.Slight, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
+		"%d barriers opened, %d shards stuck for want of copies, %d primaries deserted, %d shards torn along a change, %d copies left behind a hand-over, %d lost before they were known, %d settings over, %d logs shortened, %d snapshots installed, %d shards gone on with one copy, %d as their type says, %d begun anew, %d with a loss; %d runs of next to nothing; %d commands done, %d unknown, %d refused; %s",
+		r.Took, r.Entries, r.Epochs, r.Changes, r.Handed, r.Retired, r.Seats, r.Releases, r.Stuck, r.Deserted, r.Torn, r.Lagged, r.Stillborn, r.Lifted, r.Shortened, r.Installed, r.Forsaken, r.Lossy, r.Emptied, r.Lost, r.Slight, r.Done, r.Unknown, r.Refused, strings.Join(names, ", "))
 }

@@ -30,6 +30,8 @@ const (
 	Siege
 	Blackout
 	Wipe
+	FailSync
+	Rot
 	Restart
 	Drain
 	Cordon
@@ -68,6 +70,8 @@ var acts = [Acts]struct {
 	Siege:        {"siege", 1, (*world).siege},
 	Blackout:     {"blackout", 1, (*world).blackout},
 	Wipe:         {"wipe", 1, (*world).wipeOne},
+	FailSync:     {"fail-sync", 1, (*world).failSync},
+	Rot:          {"rot", 1, (*world).rot},
 	Restart:      {"restart", 3, (*world).restart},
 	Drain:        {"drain", 2, (*world).drain},
 	Cordon:       {"cordon", 1, (*world).cordon},
@@ -98,6 +102,9 @@ type swarm struct {
 	rift   float64 // the share of changes of C and of hand-overs along which a shard is torn apart
 	dawdle float64 // the share of reports that come late, and perhaps beside one that did not
 
+	lag       float64 // the share of hand-overs that leave copies behind
+	stillborn float64 // the share of copies that are lost with their journal before anybody has heard of them
+
 	shorten float64 // the share of a copy's ticks at which its log is to start later
 
 	whims float64 // the share of a primary's ticks at which it wants some C for no reason
@@ -115,7 +122,7 @@ const (
 	mixed     = 5
 )
 
-// heir reports whether the lead can be handed to a session in one entry.
+// heir reports whether the process of a session begins an epoch that is active already, as one of an earlier build does not.
 func (s *swarm) heir(id shard.SessionID) bool { return !s.mixed || id%3 != 0 }
 
 func (w *world) drawSwarm() swarm {
@@ -152,6 +159,12 @@ func (w *world) drawSwarm() swarm {
 	if w.chance(0.25) || s.whims > 0 && w.chance(0.5) {
 		s.dawdle = 0.5 * w.dice.Float64()
 	}
+	if w.chance(0.25) {
+		s.lag = 1 - 0.5*w.dice.Float64()
+	}
+	if w.chance(0.2) {
+		s.stillborn = 0.5 * w.dice.Float64()
+	}
 	s.mixed = w.seed%mixed == 0
 	return s
 }
@@ -169,8 +182,8 @@ func (s *swarm) String() string {
 			names = append(names, fmt.Sprintf("%s×%d", a, n))
 		}
 	}
-	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, logs shortened %.2f, whims %.2f, rifts %.2f, reports late %.2f, drift %t, barriers %t",
-		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.shorten, s.whims, s.rift, s.dawdle, s.drift, s.barriers)
+	return fmt.Sprintf("an act every %s at most: %s; elected killed %.2f, targets killed %.2f, slow handlers %.2f, logs shortened %.2f, whims %.2f, rifts %.2f, lags %.2f, stillborn %.2f, reports late %.2f, drift %t, barriers %t",
+		s.most.Round(time.Millisecond), strings.Join(names, " "), s.harry, s.target, s.slowHandlers, s.shorten, s.whims, s.rift, s.lag, s.stillborn, s.dawdle, s.drift, s.barriers)
 }
 
 // disturb does something now and plans the next.

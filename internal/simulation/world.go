@@ -8,7 +8,7 @@
 //
 // What is where: world.go is time, chance and the trace; network.go, disk.go and raft.go are what the cluster runs on;
 // node.go, session.go and leader.go are a node's control plane; custody.go, host.go, change.go, shorten.go, serve.go and volatile.go
-// its shards; client.go and meet.go are the users, nemesis.go and rift.go the faults, operator.go and unclean.go the operators, swarm.go what a seed has of
+// its shards; client.go and meet.go are the users, nemesis.go, rift.go, rot.go and lag.go the faults, operator.go and unclean.go the operators, swarm.go what a seed has of
 // both; check.go, rendezvous.go, history.go and converge.go are the judges; run.go puts it together.
 package simulation
 
@@ -55,6 +55,7 @@ type phase struct {
 	unstuck bool                  // one of those has changed since
 	healed  bool                  // the second phase
 	torn    bool                  // a shard is torn apart: nothing else happens
+	lagging *lag                  // likewise, copies of a shard are left behind; nil for none
 	resting bool                  // nobody begins anything new
 	lifted  bool                  // what operators had said is taken back
 }
