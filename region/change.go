@@ -55,7 +55,8 @@ func (h *host) desire() {
 	}
 }
 
-// deserted asks for another primary when this one is deserted, and reports whether it is.
+// deserted asks for another primary when this one is deserted, and reports whether it is. One that is heard again takes that back, for
+// with no leader to hear it the report would stand until there is one, and cost the shard an epoch then.
 func (h *host) deserted() bool {
 	t := h.term
 	if t == nil || !t.active {
@@ -63,6 +64,9 @@ func (h *host) deserted() bool {
 	}
 	patience := replication.Patience(h.registered().AckTimeout)
 	if !h.protocol.Deserted(t.placement, patience, h.region.view.Load().Up, h.region.silent) {
+		if last := h.pulse.report.Load(); last != nil && last.Kind == shard.ReportRecover {
+			h.pulse.want(nil)
+		}
 		return false
 	}
 	h.tell(shard.Report{Kind: shard.ReportRecover, Epoch: t.epoch})

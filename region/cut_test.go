@@ -56,7 +56,8 @@ func (w *wires) cut() {
 }
 
 // A primary that nobody asks anything is cut off from its copies, and from nothing else. It owes nobody anything and still finds out,
-// and asks for another: the next command would wait for it. The primaries whose copies can be reached ask for nothing.
+// and asks for another: the next command would wait for it. The primaries whose copies can be reached ask for nothing. Once it is heard
+// again, and nobody has answered what it asked for, it asks for nothing either.
 func TestIdlePrimaryFindsThatItIsDeserted(t *testing.T) {
 	c := define("counter", entity.Shards(3), entity.Replicate(2, 1, time.Second))
 	g := newGroup(t, 3, c)
@@ -71,9 +72,12 @@ func TestIdlePrimaryFindsThatItIsDeserted(t *testing.T) {
 	g.node(cut).wires.close(true)
 	select {
 	case r := <-asks:
-		if p := g.placement(r.Shard); p.Node != cut || r.Epoch != p.Epoch {
+		p := g.placement(r.Shard)
+		if p.Node != cut || r.Epoch != p.Epoch {
 			t.Errorf("%s asks for another primary: %+v", p.Node, r)
 		}
+		g.node(cut).wires.close(false)
+		until(t, "the primary that is heard again wants no other", func() bool { return g.node(cut).region.Wants(p.Primary) == nil })
 	case <-ctxFor(t).Done():
 		t.Fatal("the primary keeps its shard")
 	}

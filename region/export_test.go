@@ -84,3 +84,6 @@ func (r *Region) Unserved() int64 { return r.copies.unserved() }
 
 // UnderWay counts the calls that hosts have taken and not answered.
 func (r *Region) UnderWay() int64 { return r.copies.underWay() }
+
+// Wants is what the copy reports until the map shows its effect.
+func (r *Region) Wants(id shard.CopyID) *shard.Report { return r.copies.host(id).pulse.report.Load() }

@@ -76,7 +76,13 @@ func (h *host) whim() []shard.CopyID {
 // deserted asks for another primary when nobody answers this one, and reports whether that is so.
 func (h *host) deserted() bool {
 	t := h.term
-	if t == nil || !t.active || !h.copy.Deserted(t.placement, replication.Patience(h.spec.AckTimeout), h.p.view.Up, h.p.silent) {
+	if t == nil || !t.active {
+		return false
+	}
+	if !h.copy.Deserted(t.placement, replication.Patience(h.spec.AckTimeout), h.p.view.Up, h.p.silent) {
+		if h.report != nil && h.report.Kind == shard.ReportRecover {
+			h.report = nil
+		}
 		return false
 	}
 	if h.report == nil || h.report.Kind != shard.ReportRecover {

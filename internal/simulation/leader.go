@@ -147,7 +147,7 @@ func (p *process) ask(c fsm.Command, answered func(fsm.Verdict, shard.Index)) {
 // report tells the leader what a copy is up to. In some runs it may come late, or once more.
 func (p *process) report(r shard.Report) {
 	w := p.n.w
-	if w.chance(w.swarm.dawdle) {
+	if !w.healed && w.chance(w.swarm.dawdle) {
 		from := p.adopted()
 		w.after(w.between(0, dawdling), func() {
 			if p.n.process == p && p.adopted() == from {
