@@ -56,13 +56,12 @@ func (j *Journal) read(copy shard.CopyID, first shard.LSN, places []place) ([]re
 	if err != nil {
 		return nil, err
 	}
-	records := make([]replication.Record, 0, len(places))
+	records := make([]replication.Record, len(places))
 	for i, p := range places {
-		r, err := parseRecord(buf[:p.size], copy, first+shard.LSN(i))
-		if err != nil {
+		if err := parseRecord(&records[i], buf[:p.size], copy, first+shard.LSN(i)); err != nil {
 			return nil, err
 		}
-		records, buf = append(records, r), buf[p.size:]
+		buf = buf[p.size:]
 	}
 	return records, nil
 }

@@ -139,7 +139,7 @@ func (j *Journal) move(l *copyLog, batch []*op, room int64) *op {
 			if o.entries, err = r.append(o.entries, l.places.at(lsn)); err != nil {
 				return err
 			}
-			if _, err := parseRecord(o.entries[start:], l.copy, lsn); err != nil {
+			if err := soundEntry(o.entries[start:], l.copy, lsn); err != nil {
 				return err
 			}
 		}

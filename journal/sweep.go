@@ -23,7 +23,7 @@ type Want struct {
 // until fn returns. An error of fn, and whatever Read would fail with, is the want's Err and ends that want alone.
 //
 // What it saves beside a Read for each: records that stand close together, though of different copies, are read together, and
-// one read transaction, of scanBytes at most, is shared by all of them. It takes 48 bytes of memory for each LSN.
+// one read transaction, of sweepBytes at most, is shared by all of them. It takes 40 bytes of memory for each LSN.
 func (j *Journal) Sweep(wants []Want, fn func(want int, r *replication.Record) error) {
 	s := sweeps.Get().(*sweep)
 	s.journal, s.fn, s.wants = j, fn, make([]sweeping, len(wants))
@@ -39,16 +39,18 @@ func (j *Journal) Sweep(wants []Want, fn func(want int, r *replication.Record) e
 	for i := range s.wants {
 		s.alone(i)
 	}
-	s.journal, s.fn, s.wants, s.record = nil, nil, nil, replication.Record{}
+	s.journal, s.fn, s.wants = nil, nil, nil
 	if cap(s.picks) <= pooledPicks {
 		sweeps.Put(s)
 	}
 }
 
-// pooledPicks bounds the picks of a pass whose memory is used again.
-const pooledPicks = 128 << 10
+const (
+	pooledPicks = 128 << 10 // of a pass whose memory is used again, at most
+	sweepBytes  = 256 << 10 // of one read transaction: what was read is still near the processor when it is looked at
+)
 
-var sweeps = sync.Pool{New: func() any { return &sweep{buf: make([]byte, 0, scanBytes+ChunkSize)} }}
+var sweeps = sync.Pool{New: func() any { return &sweep{buf: make([]byte, 0, sweepBytes+ChunkSize)} }}
 
 // sweep is one pass.
 //
@@ -59,24 +61,28 @@ type sweep struct {
 	fn      func(want int, r *replication.Record) error
 	wants   []sweeping
 	picks   []pick
-	order   []uint64           // for each pick: how far its key is behind the lowest, and its index, 32 bits each
-	read    []*pick            // of one transaction
-	buf     []byte             // their entries
-	record  replication.Record // the one that fn looks at
+	order   []uint64 // for each pick: how far its key is behind the lowest, and its index, 32 bits each
+	spare   []uint64 // what order is sorted into
+	read    []entry  // of one transaction
+	buf     []byte   // their bytes
 }
 
 // sweeping is a want on the way.
 type sweeping struct {
 	*Want
 	left   []shard.LSN
-	missed bool // a record was not where the index had it: Read finds out why
+	missed bool               // a record was not where the index had it: Read finds out why
+	record replication.Record // the one that fn looks at; they are mostly of one entity, and Decode keeps its name
 }
 
 // A pick is one record to read.
 type pick struct {
 	place
-	want int
+	want int32
 }
+
+// An entry is a record that was read.
+type entry struct{ want, size int32 }
 
 // plan looks up where the records are, and in which order that is.
 func (s *sweep) plan() {
@@ -85,18 +91,47 @@ func (s *sweep) plan() {
 		n += len(s.wants[i].left)
 	}
 	s.picks, s.order = slices.Grow(s.picks[:0], n), slices.Grow(s.order[:0], n)
-	lowest := uint64(math.MaxUint64)
+	lowest, highest := uint64(math.MaxUint64), uint64(0)
 	for i := range s.wants {
-		lowest = min(lowest, s.look(i))
+		first, last := s.look(i)
+		lowest, highest = min(lowest, first), max(highest, last)
 	}
 	for i := range s.picks {
 		s.order = append(s.order, min(s.picks[i].key-lowest, math.MaxUint32)<<32|uint64(i))
 	}
-	slices.Sort(s.order)
+	s.sort(min(highest-min(lowest, highest), math.MaxUint32))
 }
 
-// look adds the places of a want's records and returns the key of the first.
-func (s *sweep) look(want int) uint64 {
+// sort sorts order by key, and by index within a key: many picks by eleven bits at a time, which takes a sixth of the time that
+// comparing them does.
+func (s *sweep) sort(highest uint64) {
+	const few, digit = 4096, 11
+	if len(s.order) < few {
+		slices.Sort(s.order)
+		return
+	}
+	s.spare = slices.Grow(s.spare[:0], len(s.order))[:len(s.order)]
+	for shift := 32; highest>>(shift-32) > 0; shift += digit {
+		var ends [1 << digit]int32
+		for _, o := range s.order {
+			ends[o>>shift&(1<<digit-1)]++
+		}
+		at := int32(0)
+		for i, n := range ends {
+			ends[i] = at
+			at += n
+		}
+		for _, o := range s.order {
+			d := o >> shift & (1<<digit - 1)
+			s.spare[ends[d]] = o
+			ends[d]++
+		}
+		s.order, s.spare = s.spare, s.order
+	}
+}
+
+// look adds the places of a want's records and returns the keys of the first and the last.
+func (s *sweep) look(want int) (first, last uint64) {
 	w := &s.wants[want]
 	j := s.journal
 	j.mu.Lock()
@@ -104,13 +139,13 @@ func (s *sweep) look(want int) uint64 {
 	l := j.mu.copies[w.Copy]
 	if n := len(w.left); n == 0 || l == nil || l.damaged != nil || w.left[0] <= l.durable.base.LSN || w.left[n-1] > l.durable.last.LSN {
 		w.missed = true
-		return math.MaxUint64
+		return math.MaxUint64, 0
 	}
-	first := l.places.at(w.left[0]).key
 	for _, lsn := range w.left {
-		s.picks = append(s.picks, pick{l.places.at(lsn), want})
+		s.picks = append(s.picks, pick{l.places.at(lsn), int32(want)})
 	}
-	return first
+	n := len(s.picks)
+	return s.picks[n-len(w.left)].key, s.picks[n-1].key
 }
 
 // fill reads the entries at the front of order in one transaction and returns how many those were, at least one. What it cannot
@@ -119,7 +154,7 @@ func (s *sweep) fill(order []uint64) (n int) {
 	s.buf, s.read = s.buf[:0], s.read[:0]
 	err := s.journal.view(func(tx *bolt.Tx) error {
 		r := entryReader{cursor: tx.Bucket(logBucket).Cursor()}
-		for ; n < len(order) && len(s.buf) < scanBytes; n++ {
+		for ; n < len(order) && len(s.buf) < sweepBytes; n++ {
 			p := &s.picks[uint32(order[n])]
 			w := &s.wants[p.want]
 			if w.missed || w.Err != nil {
@@ -130,7 +165,7 @@ func (s *sweep) fill(order []uint64) (n int) {
 				w.missed = true
 				continue
 			}
-			s.buf, s.read = b, append(s.read, p)
+			s.buf, s.read = b, append(s.read, entry{p.want, int32(p.size)})
 		}
 		return nil
 	})
@@ -147,19 +182,18 @@ func (s *sweep) fill(order []uint64) (n int) {
 // hand gives what was read to fn. A record that is not the next of its want, or is rotten, is left to Read, and all behind it.
 func (s *sweep) hand() {
 	rest := s.buf
-	for _, p := range s.read {
-		entry := rest[:p.size]
-		rest = rest[p.size:]
-		w := &s.wants[p.want]
-		if w.Err != nil {
+	for _, e := range s.read {
+		b := rest[:e.size]
+		rest = rest[e.size:]
+		w := &s.wants[e.want]
+		if w.Err != nil || w.missed {
 			continue
 		}
-		var err error
-		if s.record, err = parseRecord(entry, w.Copy, w.left[0]); err != nil {
+		if err := parseRecord(&w.record, b, w.Copy, w.left[0]); err != nil {
 			w.missed = true
 			continue
 		}
-		w.Err = s.fn(p.want, &s.record)
+		w.Err = s.fn(int(e.want), &w.record)
 		w.left = w.left[1:]
 	}
 }

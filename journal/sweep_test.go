@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"muster/journal"
@@ -83,5 +84,35 @@ func TestSweep(t *testing.T) {
 			}
 			wantError(t, wants[6].Err, "read records 101 to 101 of copy 3, which holds 1 to 100")
 		})
+	}
+}
+
+// So many records, of so many values, that they are put in order by digits of two places: all of three copies, some of them wanted
+// twice. They come in the order of the file, which is that of LSNs for all wants of a copy together, but for those in one value.
+func TestSweepMany(t *testing.T) {
+	const copies, last, size = 3, 4000, 400
+	const inValue = journal.ChunkSize / size
+	j := open(t, filepath.Join(t.TempDir(), "journal.db"), journal.Options{})
+	interleaved(t, j, copies, last, size)
+	var wants []journal.Want
+	for c := shard.CopyID(copies); c > 0; c-- {
+		for first := shard.LSN(7); first > 0; first-- {
+			wants = append(wants, journal.Want{Copy: c, LSNs: every(7, first, last)})
+		}
+		wants = append(wants, journal.Want{Copy: c, LSNs: every(5, 1, last)})
+	}
+	var newest [copies + 1]shard.LSN
+	came := sweep(t, j, size, wants, func(i int, r *replication.Record) error {
+		c := wants[i].Copy
+		if r.LSN+inValue < newest[c] {
+			return fmt.Errorf("record %d of copy %d came after %d", r.LSN, c, newest[c])
+		}
+		newest[c] = max(newest[c], r.LSN)
+		return nil
+	})
+	for i, w := range wants {
+		if w.Err != nil || !slices.Equal(came[i], w.LSNs) {
+			t.Errorf("want %d of copy %d: %d of %d records, error %v", i, w.Copy, len(came[i]), len(w.LSNs), w.Err)
+		}
 	}
 }

@@ -138,6 +138,7 @@ func BenchmarkReplay(b *testing.B) {
 	})
 	for _, callers := range []int{1, 64, 256, 1024} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			used := time.Duration(0)
 			for b.Loop() {
 				b.StopTimer()
 				n.stop()
@@ -148,12 +149,15 @@ func BenchmarkReplay(b *testing.B) {
 					g.await(id, shard.Active)
 				}
 				b.StartTimer()
+				before := processTime(b)
 				each(callers, entities, func(ctx context.Context, id entity.ID) error {
 					_, err := t.get.Ask(ctx, n.region, id, nil)
 					return err
 				})
+				used += processTime(b) - before
 			}
 			b.ReportMetric(float64(b.N*entities*events)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N*entities*events), "cpu-ns/event")
 		})
 	}
 }

@@ -139,32 +139,45 @@ func (r *Record) numbers() [7]uint64 {
 // b, which must not change. It never allocates by a length it was told. An error wraps ErrCorrupt or ErrVersion, and the bytes
 // after a bad record mean nothing.
 func DecodeRecord(b []byte) (Record, []byte, error) {
-	frame, rest, err := cutFrame(b)
+	var r Record
+	rest, err := r.Decode(b)
 	if err != nil {
 		return Record{}, b, err
 	}
-	r := Record{Kind: Kind(frame[lengthSize+1])}
+	return r, rest, nil
+}
+
+// Decode is DecodeRecord into r, which means nothing after an error. When r names the same entity already, nothing is allocated.
+func (r *Record) Decode(b []byte) (rest []byte, err error) {
+	frame, rest, err := cutFrame(b)
+	if err != nil {
+		return b, err
+	}
 	fields := frame[lengthSize+2 : len(frame)-crcSize]
 	var v [7]uint64
 	for i := range v {
 		n := 0
-		if v[i], n = binary.Uvarint(fields); n <= 0 {
-			return Record{}, b, fmt.Errorf("%w: field %d ends early", ErrCorrupt, i)
+		switch v[i], n = binary.Uvarint(fields); {
+		case n <= 0:
+			return b, fmt.Errorf("%w: field %d ends early", ErrCorrupt, i)
+		case n > 1 && fields[n-1] == 0:
+			return b, fmt.Errorf("%w: a number not in its shortest form", ErrCorrupt)
 		}
 		fields = fields[n:]
 	}
 	if v[6] > uint64(len(fields)) {
-		return Record{}, b, fmt.Errorf("%w: entity of %d bytes in %d", ErrCorrupt, v[6], len(fields))
+		return b, fmt.Errorf("%w: entity of %d bytes in %d", ErrCorrupt, v[6], len(fields))
 	}
+	r.Kind = Kind(frame[lengthSize+1])
 	r.Position = shard.Position{Epoch: shard.Epoch(v[0]), LSN: shard.LSN(v[1])}
 	r.Seq, r.Floor = shard.Seq(v[2]), v[5]
 	r.Request = shard.RequestID{Session: shard.SessionID(v[3]), Number: v[4]}
-	r.Entity, r.Body = shard.EntityID(fields[:v[6]]), fields[v[6]:len(fields):len(fields)]
-	if r.size() != len(frame) {
-		return Record{}, b, fmt.Errorf("%w: a number not in its shortest form", ErrCorrupt)
+	if entity := fields[:v[6]]; string(entity) != string(r.Entity) {
+		r.Entity = shard.EntityID(entity)
 	}
+	r.Body = fields[v[6]:len(fields):len(fields)]
 	r.encoded = frame[:len(frame):len(frame)]
-	return r, rest, nil
+	return rest, nil
 }
 
 // cutFrame splits off the first record's bytes and verifies length, sum and version, in this order: a version is only
