@@ -121,8 +121,7 @@ func (c *Client) drop() error {
 // node's hint where the leader is.
 func (c *Client) each(ctx context.Context, call func(context.Context, grpc.ClientConnInterface) error, again func(*shard.Error) bool) error {
 	queue := c.order()
-	var faults []string
-	last := shard.Errorf(shard.CodeUnavailable, "no address")
+	var met []failure
 	for hops := 0; len(queue) > 0; {
 		addr := queue[0]
 		queue = queue[1:]
@@ -130,8 +129,7 @@ func (c *Client) each(ctx context.Context, call func(context.Context, grpc.Clien
 		if fault == nil {
 			return nil
 		}
-		last = fault
-		faults = append(faults, addr+": "+fault.Error())
+		met = append(met, failure{addr, fault})
 		if ctx.Err() != nil || !again(fault) {
 			break
 		}
@@ -140,10 +138,39 @@ func (c *Client) each(ctx context.Context, call func(context.Context, grpc.Clien
 			queue = slices.Insert(queue, 0, fault.Addr)
 		}
 	}
-	if len(faults) > 1 && last.Code == shard.CodeUnavailable {
-		return &shard.Error{Code: last.Code, Outcome: last.Outcome, Detail: "no node answers: " + strings.Join(faults, "; ")}
+	return summary(met)
+}
+
+// failure is what came of a call at one node.
+type failure struct {
+	addr  string
+	fault *shard.Error
+}
+
+// summary is what a call failed with that was made at several nodes: the last word of one that said more than where to ask, or when
+// none did what came of each. It may have taken effect when it may have at any.
+func summary(met []failure) *shard.Error {
+	if len(met) == 0 {
+		return shard.Errorf(shard.CodeUnavailable, "no address")
 	}
-	return last
+	sum := shard.Error{Code: shard.CodeUnavailable}
+	var all []string
+	for i, m := range met {
+		if code := m.fault.Code; code != shard.CodeUnavailable && (code != shard.CodeNotLeader || i == len(met)-1) {
+			sum = *m.fault
+		}
+		all = append(all, m.addr+": "+m.fault.Error())
+	}
+	switch {
+	case len(met) == 1:
+		sum = *met[0].fault
+	case sum.Code == shard.CodeUnavailable:
+		sum.Detail = "no node answers: " + strings.Join(all, "; ")
+	}
+	if slices.ContainsFunc(met, func(m failure) bool { return m.fault.Outcome == shard.Unknown }) {
+		sum.Outcome = shard.Unknown
+	}
+	return &sum
 }
 
 // at makes the call at one address. Until the connection is ready nothing was sent, so that failure is certain to have

@@ -25,6 +25,7 @@ type station struct {
 	view    *shard.View
 	ask     func() (*wire.AskReply, error)
 	propose func() *wire.Fault
+	order   func() *wire.Fault
 	asked   atomic.Int32
 	stop    func()
 }
@@ -72,6 +73,10 @@ func (s *station) Propose(context.Context, *wire.ProposeRequest) (*wire.ProposeR
 	}
 	v, _ := fsm.EncodeVerdict(fsm.Verdict{})
 	return &wire.ProposeReply{Verdicts: [][]byte{v}}, nil
+}
+
+func (s *station) Administer(context.Context, *wire.AdministerRequest) (*wire.AdministerReply, error) {
+	return &wire.AdministerReply{Fault: s.order()}, nil
 }
 
 func (s *station) Watch(req *wire.WatchRequest, stream wire.Group_WatchServer) error {
@@ -185,6 +190,27 @@ func TestFollowsTheLeader(t *testing.T) {
 	leader.propose = func() *wire.Fault { return &wire.Fault{Code: "not-leader", Addr: follower.addr} }
 	if err := c.SetRequiredQuorum(within(t), 2); shard.CodeOf(err) != shard.CodeNotLeader {
 		t.Errorf("two that point at each other: %v", err)
+	}
+}
+
+// Of several nodes one has something to say and the others are not there: that is what the caller hears, and not only who was not
+// there; and that it may have happened at one of them is not forgotten over the next.
+func TestTheTellingErrorIsKept(t *testing.T) {
+	first, second := open(t, "g"), open(t, "g")
+	c, err := client.Connect(within(t), first.addr, second.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	second.stop()
+	first.propose = func() *wire.Fault { return &wire.Fault{Code: "no-leader", Detail: "nobody leads"} }
+	if err := c.SetRequiredQuorum(within(t), 2); shard.CodeOf(err) != shard.CodeNoLeader || shard.As(err).Outcome != shard.NotApplied {
+		t.Errorf("%v", err)
+	}
+	first.propose = func() *wire.Fault { return &wire.Fault{Code: "no-leader", Unknown: true} }
+	first.order = first.propose
+	if _, err := c.Pause(within(t), true, 0); shard.CodeOf(err) != shard.CodeNoLeader || shard.As(err).Outcome != shard.Unknown {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -23,12 +23,12 @@ const (
 type leaderCall struct {
 	local  func(context.Context, *voter) error
 	remote func(context.Context, wire.GroupClient) error
-	reads  bool // it changes nothing, so a node that cannot be reached is no reason to give up
+	again  bool // asking it twice changes nothing more than once, so a node that cannot be reached is no reason to give up
 }
 
 // elsewhere reports whether the fault says that another node must be asked.
 func (l leaderCall) elsewhere(fault *shard.Error) bool {
-	if l.reads && fault.Code == shard.CodeUnavailable {
+	if l.again && fault.Code == shard.CodeUnavailable {
 		return true
 	}
 	return fault.Outcome == shard.NotApplied && (fault.Code == shard.CodeNotLeader || fault.Code == shard.CodeNoLeader)

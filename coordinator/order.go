@@ -76,6 +76,7 @@ func (c *Coordinator) Administer(ctx context.Context, o Order) (out Outcome, err
 		o.By = "node " + string(c.cfg.Node)
 	}
 	err = c.atLeader(ctx, leaderCall{
+		again: true,
 		local: func(ctx context.Context, v *voter) error {
 			out, err = v.carryOut(ctx, o)
 			return err
@@ -133,6 +134,8 @@ func (s *service) Administer(ctx context.Context, req *wire.AdministerRequest) (
 	var out Outcome
 	var err error
 	if node := transport.CallerNode(ctx); node == "" {
+		ctx, cancel := answering(ctx)
+		defer cancel()
 		o.By = transport.CallerName(ctx)
 		out, err = s.c.Administer(ctx, o)
 	} else {

@@ -8,6 +8,8 @@ import (
 
 	"muster/coordinator"
 	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
 )
 
 // An order given to any node is carried out by the leader, again and again without harm. The end of a maintenance and of a pause
@@ -94,5 +96,39 @@ func TestOrdersAreJudged(t *testing.T) {
 	}
 	if changes, err := g.nodes["n2"].History(ctx, shard.ID{Type: "account"}); err != nil || len(changes) < 3 {
 		t.Errorf("history: %v, %v", changes, err)
+	}
+}
+
+// The leader dies, and an order is given at once to a node that still takes it for the leader: it is carried out by the next one.
+// When there is no leader to come, the client hears that, and before its own deadline cuts the answer off.
+func TestOrdersWaitForALeader(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	leader := g.leader()
+	var others []*node
+	for _, n := range g.nodes {
+		if n != leader {
+			others = append(others, n)
+		}
+	}
+	leader.kill()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cordon := coordinator.Order{Kind: coordinator.Cordon, Node: others[1].id, On: true}
+	if out, err := others[0].Administer(ctx, cordon); err != nil || !others[0].View().Members[others[1].id].Cordoned && out.Stage != coordinator.StageDone {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	others[1].kill()
+	conn, err := transport.Dial(others[0].addr, transport.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	soon, end := context.WithTimeout(context.Background(), 2*time.Second)
+	defer end()
+	reply, err := wire.NewGroupClient(conn).Administer(soon, &wire.AdministerRequest{Order: coordinator.Cordon, Node: string(others[0].id)})
+	if err != nil || transport.ErrorOf(reply.Fault).Code != shard.CodeNoLeader {
+		t.Errorf("%+v, %v; want %s", reply, err, shard.CodeNoLeader)
 	}
 }

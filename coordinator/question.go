@@ -22,7 +22,7 @@ func (c *Coordinator) Consult(ctx context.Context, req *wire.ConsultRequest) (*w
 	defer cancel()
 	var reply *wire.ConsultReply
 	err := c.atLeader(ctx, leaderCall{
-		reads: true,
+		again: true,
 		local: func(ctx context.Context, v *voter) (err error) {
 			reply, err = v.consult(ctx, req)
 			return err
@@ -64,6 +64,8 @@ func (s *service) Consult(ctx context.Context, req *wire.ConsultRequest) (*wire.
 
 func (s *service) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.ConsultReply, error) {
 	if transport.CallerNode(ctx) == "" {
+		ctx, cancel := answering(ctx)
+		defer cancel()
 		return s.c.Consult(ctx, req)
 	}
 	v, err := s.c.seat()

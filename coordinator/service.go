@@ -134,6 +134,18 @@ func (s *service) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.Ar
 	return replyOf(out), nil
 }
 
+// answerMargin is how much sooner than a client, which gave its deadline along, a node gives up looking for a leader. Else the
+// client would hear of the deadline, and not of what it was that could not be done.
+const answerMargin = 250 * time.Millisecond
+
+func answering(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, has := ctx.Deadline()
+	if !has {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(answerMargin, time.Until(deadline)/5)))
+}
+
 // Inspect implements the Group service. A linearizable request is answered by the leader: here, or there when a client asks.
 func (s *service) Inspect(ctx context.Context, req *wire.InspectRequest) (*wire.InspectReply, error) {
 	if req.Linearizable && transport.CallerNode(ctx) != "" {
@@ -144,6 +156,11 @@ func (s *service) Inspect(ctx context.Context, req *wire.InspectRequest) (*wire.
 		if err != nil {
 			return &wire.InspectReply{Fault: transport.FaultOf(err)}, nil
 		}
+	}
+	if transport.CallerNode(ctx) == "" {
+		inTime, cancel := answering(ctx)
+		defer cancel()
+		ctx = inTime
 	}
 	found, err := s.c.Inspect(ctx, req.Linearizable)
 	if err != nil {
