@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -23,25 +24,30 @@ const (
 type leaderCall struct {
 	local  func(context.Context, *voter) error
 	remote func(context.Context, wire.GroupClient) error
-	again  bool // asking it twice changes nothing more than once, so a node that cannot be reached is no reason to give up
+	reads  bool // it changes nothing
+	again  bool // asking for it twice changes no more than asking once
 }
 
-// elsewhere reports whether the fault says that another node must be asked.
+// elsewhere reports whether the fault says that another node must be asked. That a node cannot be reached is no reason to give up what
+// may be repeated.
 func (l leaderCall) elsewhere(fault *shard.Error) bool {
-	if l.again && fault.Code == shard.CodeUnavailable {
+	if (l.reads || l.again) && fault.Code == shard.CodeUnavailable {
 		return true
 	}
 	return fault.Outcome == shard.NotApplied && (fault.Code == shard.CodeNotLeader || fault.Code == shard.CodeNoLeader)
 }
 
 // atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails
-// with CodeNoLeader, not applied, when the deadline passes before the request was taken, and otherwise as the call did.
+// with CodeNoLeader when the deadline passes before the request was taken, and otherwise as the call did.
 func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
-	hint, hops := "", 0
+	hint, hops, outcome := "", 0, shard.NotApplied
 	for {
 		news := c.leaders.listen()
 		err := c.try(ctx, hint, call)
 		fault := transport.Typed(err)
+		if fault != nil && !call.reads {
+			outcome = max(outcome, fault.Outcome)
+		}
 		switch {
 		case fault == nil:
 			return nil
@@ -52,14 +58,14 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 			hops++
 			continue
 		case hops >= mostHops:
-			return shard.Errorf(shard.CodeNoLeader, "%d nodes in turn said that they do not lead", hops+1)
+			return &shard.Error{Code: shard.CodeNoLeader, Outcome: outcome, Detail: fmt.Sprintf("%d nodes in turn said that they do not lead", hops+1)}
 		}
 		hint = ""
 		select {
 		case <-ctx.Done():
-			return shard.Errorf(shard.CodeNoLeader, "no node is known to lead the group")
+			return &shard.Error{Code: shard.CodeNoLeader, Outcome: outcome, Detail: "no node is known to lead the group"}
 		case <-c.life.done():
-			return shard.Errorf(shard.CodeClosed, "this node is shutting down")
+			return &shard.Error{Code: shard.CodeClosed, Outcome: outcome, Detail: "this node is shutting down"}
 		case <-news:
 		case <-time.After(leaderPause):
 		}

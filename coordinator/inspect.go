@@ -36,7 +36,7 @@ func (c *Coordinator) Inspect(ctx context.Context, linearizable bool) (*Inspecti
 	defer cancel()
 	var found *Inspection
 	err := c.atLeader(ctx, leaderCall{
-		again: true,
+		reads: true,
 		local: func(ctx context.Context, v *voter) error {
 			state, err := v.read(ctx)
 			if err != nil {

@@ -57,7 +57,14 @@ func (o Order) about(v *shard.View) string {
 		if p == nil {
 			return "unplaced"
 		}
-		return fmt.Sprintf("%s on %q, pinned to %q", p.Status, p.Node, p.Pinned)
+		words := p.Status.String()
+		if p.Node != "" {
+			words += " on " + string(p.Node)
+		}
+		if p.Pinned != "" {
+			words += ", pinned to " + string(p.Pinned)
+		}
+		return words
 	case Recover, Discard, Degrade:
 		p := v.Placement(o.Shard)
 		if p == nil {

@@ -43,6 +43,9 @@ func (v *voter) move(ctx context.Context, o Order) (Outcome, error) {
 // transferPatience bounds a transfer of the lead. Raft gives up after an election timeout by itself.
 const transferPatience = 5 * time.Second
 
+// successorPatience bounds how long an answer waits to name whoever leads next.
+const successorPatience = time.Second
+
 // transfer gives the lead of the group to another voter.
 func (v *voter) transfer(ctx context.Context, o Order) (Outcome, error) {
 	r := v.raft.Load()
@@ -66,11 +69,24 @@ func (v *voter) transfer(ctx context.Context, o Order) (Outcome, error) {
 	if err := answered(ctx, f, transferPatience); err != nil {
 		return Outcome{}, shard.Unknownf(shard.CodeUnavailable, "the lead was not handed over: %v", err)
 	}
-	node, _, _ := v.leader()
-	if node == v.c.cfg.Node || node == "" {
-		node = cmp.Or(o.Node, "another voter")
+	return Outcome{Stage: StageDone, Before: self, After: string(cmp.Or(v.successor(ctx), o.Node, "another voter"))}, nil
+}
+
+// successor waits a moment until another voter is known to lead, "" when none is.
+func (v *voter) successor(ctx context.Context) shard.NodeID {
+	ctx, cancel := context.WithTimeout(ctx, successorPatience)
+	defer cancel()
+	for {
+		news := v.c.leaders.listen()
+		if node, _, _ := v.leader(); node != "" && node != v.c.cfg.Node {
+			return node
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ""
+		}
 	}
-	return Outcome{Stage: StageDone, Before: self, After: string(node)}, nil
 }
 
 // seatOf returns the node's seat in the Raft group.

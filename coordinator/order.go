@@ -76,7 +76,7 @@ func (c *Coordinator) Administer(ctx context.Context, o Order) (out Outcome, err
 		o.By = "node " + string(c.cfg.Node)
 	}
 	err = c.atLeader(ctx, leaderCall{
-		again: true,
+		again: o.Kind != Transfer,
 		local: func(ctx context.Context, v *voter) error {
 			out, err = v.carryOut(ctx, o)
 			return err

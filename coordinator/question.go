@@ -22,7 +22,7 @@ func (c *Coordinator) Consult(ctx context.Context, req *wire.ConsultRequest) (*w
 	defer cancel()
 	var reply *wire.ConsultReply
 	err := c.atLeader(ctx, leaderCall{
-		again: true,
+		reads: true,
 		local: func(ctx context.Context, v *voter) (err error) {
 			reply, err = v.consult(ctx, req)
 			return err

@@ -111,6 +111,8 @@ func (d *drain) run(ctx context.Context, t *terminal, c *client.Client, node sha
 	}
 	left, err := leftOn(ctx, c, node)
 	switch {
+	case err != nil && ctx.Err() != nil && !*d.dry:
+		return left, shard.Unknownf(shard.CodeTimeout, "%s: the drain goes on, and the same command waits for it", cut(ctx))
 	case err != nil:
 		return left, err
 	case *d.dry:
@@ -159,14 +161,18 @@ func (d *drain) watch(ctx context.Context, t *terminal, c *client.Client, left l
 	}
 }
 
-func late(ctx context.Context, left leftover) error {
-	why := "the time is over"
+// cut says why there is no more time.
+func cut(ctx context.Context) string {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		why = "interrupted"
+		return "interrupted"
 	}
+	return "the time is over"
+}
+
+func late(ctx context.Context, left leftover) error {
 	stays := strings.Join(append([]string{""}, left.obstacles()...), "; ")
 	return shard.Unknownf(shard.CodeTimeout, "%s: node %s has %d primaries and %d copies left; the drain goes on, and the same command waits for it%s",
-		why, left.Node, left.Primaries, left.Copies, stays)
+		cut(ctx), left.Node, left.Primaries, left.Copies, stays)
 }
 
 // leftOn counts what the leader's map has on the node.

@@ -20,8 +20,8 @@ var pinVerb = verb{
 	long: "Balancing brings the primary to the node when it can and leaves it there. Safety comes first: when the node is down\n" +
 		"another leads. --off lifts the preference.",
 	example: "muster pin counter/30 n2",
-	output: `STAGE  BEFORE                            AFTER
-done   active on "n1", pinned to ""  active on "n1", pinned to "n2"`,
+	output: `STAGE  BEFORE        AFTER
+done   active on n1  active on n1, pinned to n2`,
 	args: 1, most: 2,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		off := flags.Bool("off", false, "lift the preference")
@@ -48,8 +48,8 @@ var moveVerb = verb{
 		"there first, in the place of another. Nothing is lost by Ctrl-C: the same command goes on where the group is. Without a\n" +
 		"pin balancing may move the shard again.",
 	example: "muster move counter/30 n2",
-	output: `STAGE  BEFORE                        AFTER
-done   active on "n2", pinned to "n2"  active on "n2", pinned to "n2"`,
+	output: `STAGE  BEFORE                       AFTER
+done   active on n2, pinned to n2  active on n2, pinned to n2`,
 	args: 2,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := remoteFlags(flags, time.Minute)
@@ -81,17 +81,18 @@ func (t *terminal) move(ctx context.Context, c *client.Client, id shard.ID, to s
 			before = done.Before
 		}
 		done.Before = before
-		if err != nil || done.Stage == "done" || !wait {
+		begun := said != "" && err != nil && exitCode(err) == exitAway // that nobody can answer for a moment does not end it
+		if err != nil && !begun || done.Stage == "done" || !wait {
 			return done, err
 		}
-		if said != done.Stage {
+		if err == nil && said != done.Stage {
 			said = done.Stage
 			t.note("%s: %s", id, movePhase(said))
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return done, shard.Unknownf(shard.CodeTimeout, "shard %s is not there yet: %s; the group goes on with it", id, movePhase(said))
+			return done, shard.Unknownf(shard.CodeTimeout, "%s: shard %s is not there yet: %s; the group goes on with it, and the same command waits for it", cut(ctx), id, movePhase(said))
 		}
 	}
 }

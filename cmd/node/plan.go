@@ -128,19 +128,20 @@ var rebalanceVerb = verb{
 }
 
 var whatIfVerb = verb{
-	use:   "what-if --lose NODE,...",
+	use:   "what-if --lose NODE...",
 	short: "what the loss of nodes would mean",
 	long: "Says which shards would stop, which would go on with fewer copies than they should have, and which would lose their last\n" +
 		"copy, if the nodes were lost at once and before anything is repaired. Of those that would stop it names the ones whose type\n" +
 		"has LossyFailover: they go on after a while, without what only the lost copies hold.",
-	example: "muster what-if --lose n2,n3",
+	example: "muster what-if --lose n2 n3",
+	most:    mostLost,
 	output: `LOST   STOP  DEGRADED  LAST COPY
 n2,n3  64    0         0
 stop: counter/0, counter/1, counter/2, counter/3, counter/4, counter/5, counter/6, counter/7 and 56 more`,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := readingFlags(flags)
 		lose := flags.StringSlice("lose", nil, "the nodes to lose")
-		return func(ctx context.Context, _ []string) error {
+		return func(ctx context.Context, more []string) error {
 			if len(*lose) == 0 {
 				return misusef("--lose NODE: nothing is lost")
 			}
@@ -149,7 +150,7 @@ stop: counter/0, counter/1, counter/2, counter/3, counter/4, counter/5, counter/
 				return err
 			}
 			var lost []shard.NodeID
-			for _, n := range *lose {
+			for _, n := range append(*lose, more...) {
 				if _, known := s.View.Members[shard.NodeID(n)]; !known {
 					return misusef("there is no node %s", n)
 				}
@@ -160,6 +161,9 @@ stop: counter/0, counter/1, counter/2, counter/3, counter/4, counter/5, counter/
 		}
 	},
 }
+
+// mostLost is how many more nodes can be named behind the first.
+const mostLost = 1_000
 
 type outlook struct {
 	Lost     []shard.NodeID `json:"lost"`
