@@ -210,3 +210,6 @@ func Forget(c *Coordinator, s shard.SessionID) {
 	defer h.mu.Unlock()
 	delete(h.mu.sessions, s)
 }
+
+// Applied is the newest entry that this voter's Raft has applied.
+func Applied(c *Coordinator) shard.Index { return c.voter.Load().machine.state().Index() }

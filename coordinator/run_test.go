@@ -2,6 +2,10 @@ package coordinator_test
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -158,19 +162,9 @@ func TestStateTravelsInSnapshots(t *testing.T) {
 	g.startAll()
 	g.everyMap("every shard is active", active("account"))
 	away := g.nodes["n3"]
-	away.kill()
+	g.outdate(away)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for i := range 20 {
-		if err := g.nodes["n1"].Require(ctx, i); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, id := range []shard.NodeID{"n1", "n2"} {
-		if err := coordinator.Compact(g.nodes[id].Coordinator); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if found, err := g.nodes["n2"].Inspect(ctx, true); err != nil || found.View.Required != 19 {
 		t.Errorf("after the log was dropped: %+v, %v", found, err)
 	}
@@ -187,5 +181,82 @@ func TestStateTravelsInSnapshots(t *testing.T) {
 	g.everyMap("every shard is active", active("account"))
 	if got := away.View().Required; got != 19 {
 		t.Errorf("required quorum %d, want 19", got)
+	}
+}
+
+// A node is killed while it is sent the group's state: half of the snapshot is on its disk; or all of it, and the log still is the
+// one before, which ends far below. Started again it has the group's state, and goes on from there, now and after another start.
+func TestKilledWhileAStateArrives(t *testing.T) {
+	for what, leave := range map[string]func(t *testing.T, from, to string){
+		"half is there": func(t *testing.T, from, to string) {
+			copied(t, from, to+".tmp")
+			state := filepath.Join(to+".tmp", "state.bin")
+			if info, err := os.Stat(state); err != nil || os.Truncate(state, info.Size()/2) != nil {
+				t.Fatal("no state to cut short")
+			}
+		},
+		"all is there": copied,
+	} {
+		t.Run(what, func(t *testing.T) {
+			g := newGroup(t, 3, account)
+			g.startAll()
+			g.everyMap("every shard is active", active("account"))
+			away := g.nodes["n3"]
+			source := g.outdate(away)
+			taken, err := filepath.Glob(filepath.Join(source.path, "raft", "snapshots", "*-*-*"))
+			if err != nil || len(taken) == 0 {
+				t.Fatalf("no snapshot: %v", err)
+			}
+			newest := slices.Max(taken)
+			leave(t, newest, filepath.Join(away.path, "raft", "snapshots", filepath.Base(newest)))
+			for range 2 {
+				if err := away.start(nil); err != nil {
+					t.Fatal(err)
+				}
+				g.everyMap("the state is there", func(v *shard.View) error {
+					if v.Required != 19 || !v.Up(away.id) {
+						return fmt.Errorf("required quorum %d at %d", v.Required, v.Index)
+					}
+					return nil
+				})
+				g.eventually("it takes part in Raft", func() error {
+					if applied, all := coordinator.Applied(away.Coordinator), source.View().Index; applied < all {
+						return fmt.Errorf("it has applied %d of %d", applied, all)
+					}
+					return nil
+				})
+				away.kill()
+			}
+		})
+	}
+}
+
+// outdate kills a voter, and has the others drop the log that it lacks. It returns their leader.
+func (g *group) outdate(away *node) (leader *node) {
+	g.t.Helper()
+	away.kill()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	leader = g.leader()
+	for i := range 20 {
+		if err := leader.Require(ctx, i); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	for _, n := range g.nodes {
+		if n == away {
+			continue
+		}
+		if err := coordinator.Compact(n.Coordinator); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	return leader
+}
+
+func copied(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
 	}
 }
