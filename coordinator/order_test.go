@@ -120,6 +120,12 @@ func TestOrdersWaitForALeader(t *testing.T) {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	others[1].kill()
+	g.eventually("nobody leads", func() error {
+		if id, _, _ := others[0].Leader(); id != "" {
+			return fmt.Errorf("%s leads", id)
+		}
+		return nil
+	})
 	conn, err := transport.Dial(others[0].addr, transport.ClientOptions{})
 	if err != nil {
 		t.Fatal(err)

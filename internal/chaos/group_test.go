@@ -80,11 +80,13 @@ func start(t *testing.T, l chaos.Layout, network *chaos.Network) *group {
 	}
 	g := &group{t: t, nodes: nodes, network: network, choose: rand.New(rand.NewPCG(*seed, 1))}
 	t.Cleanup(g.end)
-	for _, p := range nodes {
+	for i, p := range nodes {
 		if network != nil {
 			network.Name(p.Addr, p.ID)
 		}
-		g.must(p.Start())
+		if i < len(nodes)-l.Late {
+			g.must(p.Start())
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

@@ -38,11 +38,13 @@ type Process struct {
 
 // Layout is what all nodes of a group have in common. Zero fields mean the product's defaults.
 type Layout struct {
-	Nodes   int
-	Voters  int           // the first nodes, which found the group; 0: all
-	Lease   time.Duration // of a session
-	Rebuild time.Duration // a node that is away for longer is replaced
-	Network string        // address of a Network that carries what the nodes dial
+	Nodes    int
+	Voters   int           // the first nodes, which found the group; 0: all
+	Late     int           // the last nodes, which the test starts itself
+	Lease    time.Duration // of a session
+	Rebuild  time.Duration // a node that is away for longer is replaced
+	Cooldown time.Duration // of a shard that was moved
+	Network  string        // address of a Network that carries what the nodes dial
 }
 
 // logLength is the length of logs, in records: so short that they are shortened, and copies filled by snapshots, all the time.
@@ -88,7 +90,7 @@ func (p *Process) config() node.Config {
 		ID: shard.NodeID(p.ID), Addr: p.Addr, Dir: p.Dir, Seeds: p.Seeds, Hosts: entity.Types(books),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: p.ID, Level: hclog.Info, Output: os.Stderr}),
 		Tuning: node.Tuning{
-			Times:  coordinator.Times{Lease: p.Lease, Rebuild: p.Rebuild},
+			Times:  coordinator.Times{Lease: p.Lease, Rebuild: p.Rebuild, Cooldown: p.Cooldown},
 			Region: region.Limits{Log: logLength},
 		},
 	}
