@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -14,7 +13,7 @@ import (
 )
 
 const (
-	mostHops    = 3                      // not-leader answers followed for one request
+	mostHops    = 3                      // not-leader answers followed without a pause: nodes may point at each other, or at one that died
 	leaderPause = 50 * time.Millisecond  // before asking again when nobody was known to lead
 	repeatPause = 100 * time.Millisecond // before a command is repeated whose outcome is unknown
 	passOver    = 2 * time.Second        // a node that did not answer is asked last for so long
@@ -57,10 +56,8 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 			hint = fault.Addr
 			hops++
 			continue
-		case hops >= mostHops:
-			return &shard.Error{Code: shard.CodeNoLeader, Outcome: outcome, Detail: fmt.Sprintf("%d nodes in turn said that they do not lead", hops+1)}
 		}
-		hint = ""
+		hint, hops = "", 0
 		select {
 		case <-ctx.Done():
 			return &shard.Error{Code: shard.CodeNoLeader, Outcome: outcome, Detail: "no node is known to lead the group"}
