@@ -106,6 +106,9 @@ func (d *drain) run(ctx context.Context, t *terminal, c *client.Client, node sha
 	} else {
 		_, err = c.Drain(ctx, node, !*d.off)
 	}
+	if err != nil && ctx.Err() != nil && !*d.dry {
+		return leftover{}, shard.Unknownf(shard.CodeTimeout, "%s: it is not known whether the drain has begun; the same command tells", cut(ctx))
+	}
 	if err != nil {
 		return leftover{}, err
 	}
