@@ -102,8 +102,7 @@ func (s *sweep) plan() {
 	s.sort(min(highest-min(lowest, highest), math.MaxUint32))
 }
 
-// sort sorts order by key, and by index within a key: many picks by eleven bits at a time, which takes a sixth of the time that
-// comparing them does.
+// sort sorts order by key, and by index within a key: many picks by eleven bits at a time, which costs less than to compare them.
 func (s *sweep) sort(highest uint64) {
 	const few, digit = 4096, 11
 	if len(s.order) < few {
