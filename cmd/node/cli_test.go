@@ -34,7 +34,8 @@ const patience = 30 * time.Second
 //	launch NAME ARG...   run "muster ARG..." in the background
 //	await NAME...        wait for each one's first line of output; a JSON line sets the variables NAME_addr, NAME_dir
 //	start NAME ARG...    launch and await
-//	signal NAME SIGNAL   send TERM, INT or KILL and wait for the end; TERM and INT must end it with code 0
+//	says NAME RE         wait until what it wrote to stderr matches
+//	signal NAME SIGNAL   send TERM, INT or KILL and wait for the end; TERM and INT must end it with code 0, or with "!" with another
 //	exits CODE ARG...    run "muster ARG..." and check its exit code; then stdout and stderr can be looked at
 //	eventually RE ARG... repeat "muster ARG..." until it succeeds with output that matches, line by line
 //	certify NAME URI...  write NAME.pem and NAME.key with that identity, and ca.pem of their authority
@@ -43,7 +44,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "../../testdata/cli",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"launch": launch, "await": await, "start": start, "signal": signalCmd, "exits": exits, "eventually": eventually, "ports": ports, "certify": certify,
+			"launch": launch, "await": await, "start": start, "says": says, "signal": signalCmd, "exits": exits, "eventually": eventually, "ports": ports, "certify": certify,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[processes{}] = map[string]*process{}
@@ -155,16 +156,33 @@ func ready(ts *testscript.TestScript, name, line string) {
 	ts.Setenv(name+"_dir", d.Dir)
 }
 
+func says(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: says NAME RE")
+	}
+	p, want := running(ts, args[0]), regexp.MustCompile("(?m)"+args[1])
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	limit := time.After(patience)
+	for !want.MatchString(p.log.String()) {
+		select {
+		case <-poll.C:
+		case <-limit:
+			ts.Fatalf("%s never said %s: %s", args[0], want, p.log)
+		}
+	}
+}
+
 func signalCmd(ts *testscript.TestScript, neg bool, args []string) {
 	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
-	if neg || len(args) != 2 || signals[args[1]] == nil {
+	if len(args) != 2 || signals[args[1]] == nil {
 		ts.Fatalf("usage: signal NAME TERM|INT|KILL")
 	}
 	p := running(ts, args[0])
 	ts.Check(p.cmd.Process.Signal(signals[args[1]]))
 	select {
 	case err := <-p.exited:
-		if err != nil && args[1] != "KILL" {
+		if (err != nil) != neg && args[1] != "KILL" {
 			ts.Fatalf("%s ended with %v: %s", args[0], err, p.log)
 		}
 	case <-time.After(patience):

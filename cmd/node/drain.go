@@ -49,7 +49,9 @@ n3    judged  21         64`,
 					w.row("NODE", "STAGE", "PRIMARIES", "COPIES")
 					w.row(left.Node, left.Stage, left.Primaries, left.Copies)
 					for _, line := range left.obstacles() {
-						fmt.Fprintln(w, line)
+						if left.Stage != "off" {
+							fmt.Fprintln(w, line)
+						}
 					}
 				})
 			})
