@@ -73,7 +73,7 @@ var canaries = []canary{
 		edits: []edit{{"replication/base.go", "lsn > min(c.log.confirmed, c.log.durable)", "lsn > c.log.last.LSN"}},
 	},
 	{
-		name: "a shard goes on with one copy while its primary may confirm", finds: "I\\d+:", from: 1614,
+		name: "a shard goes on with one copy while its primary may confirm", finds: "I\\d+:", from: 1803,
 		edits: []edit{{"coordinator/plan/evidence.go", ` || e.Quiet > 0 {`, ` {`}},
 	},
 	{
@@ -84,7 +84,7 @@ var canaries = []canary{
 		},
 	},
 	{
-		name: "a primary confirms for longer than the leader waits", finds: "and the shard went on without it", from: 960,
+		name: "a primary confirms for longer than the leader waits", finds: "and the shard went on without it", from: 2566,
 		edits: []edit{{"shard/placement.go", "return whole - whole/100", "return whole + time.Minute"}},
 	},
 	{
