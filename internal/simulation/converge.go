@@ -36,12 +36,9 @@ func (w *world) heal() {
 	w.lift()
 }
 
-// settle waits until nothing is missing any more, and the planner has had the time to say so. A report that is late arrives before.
+// settle waits until nothing is missing any more, and the planner has had the time to say so.
 func (w *world) settle() {
 	next, looks := time.Duration(0), 0
-	if w.swarm.dawdle > 0 {
-		next = w.now + dawdling + latest
-	}
 	w.until(w.now+settleTime, func() bool {
 		if w.now < next {
 			return false

@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"muster/coordinator/plan"
@@ -20,6 +22,7 @@ type leadership struct {
 	driver   *plan.Driver
 	electors *plan.Electorate
 	caughtUp map[shard.DirectoryID]bool
+	calls    map[shard.DirectoryID]int // how often each was told about its seat
 	since    time.Duration
 	renewals []gathered // for the next entry of renewals
 }
@@ -30,7 +33,7 @@ func (p *process) lead() {
 	p.advance(w.raft.committed())
 	p.leads = &leadership{
 		driver: plan.NewDriver(), electors: plan.NewElectorate(w.setup.replaceVoter, 5*time.Second, w.setup.times.Grace),
-		caughtUp: map[shard.DirectoryID]bool{}, since: p.n.local(),
+		caughtUp: map[shard.DirectoryID]bool{}, calls: map[shard.DirectoryID]int{}, since: p.n.local(),
 	}
 	p.leads.driver.Times = w.setup.times
 	p.whileLeading(w.setup.plan, p.plan)
@@ -186,6 +189,9 @@ func (p *process) post(r shard.Report) {
 // tend has the plan decide about the voters and does one thing at a time.
 func (p *process) tend() {
 	r := p.n.w.raft
+	maps.DeleteFunc(p.leads.caughtUp, func(d shard.DirectoryID, _ bool) bool {
+		return !slices.ContainsFunc(r.seats, func(s plan.Seat) bool { return s.Directory == d })
+	})
 	steps := p.leads.electors.Next(plan.VotersInput{
 		Now: p.n.local(), View: p.view, Leader: p.n.id, Seats: r.seats,
 		CaughtUp: func(s plan.Seat) bool { return p.leads.caughtUp[s.Directory] }, LeaderSince: p.leads.since, Renewed: p.renewal,
@@ -201,21 +207,25 @@ func (p *process) tend() {
 	}
 }
 
-// askSeat tells a member that it has a seat, or has none any more, and hears how far it is.
+// askSeat tells a member that it has a seat, or has none any more, and hears how far it is. What counts is the answer to the newest call.
 func (p *process) askSeat(s plan.VoterStep) {
 	w, to, applied := p.n.w, p.n.w.node(s.Seat.Node), p.applied
+	l := p.leads
+	l.calls[s.Seat.Directory]++
+	call := l.calls[s.Seat.Directory]
 	w.send(p.n, to, func(q *process) {
 		if q.n.disk.directory != s.Seat.Directory {
 			return
 		}
-		if votes := s.Action == plan.AskToSit; q.n.disk.votes != votes {
+		votes := s.Action == plan.AskToSit
+		if q.n.disk.votes != votes {
 			q.n.disk.votes = votes
 			q.declare()
 		}
-		reached := q.applied >= applied
+		reached := votes && q.applied >= applied
 		w.send(q.n, p.n, func(now *process) {
-			if now == p && p.leads != nil {
-				p.leads.caughtUp[s.Seat.Directory] = reached
+			if now == p && p.leads == l && l.calls[s.Seat.Directory] == call {
+				l.caughtUp[s.Seat.Directory] = reached
 			}
 		})
 	})
