@@ -41,7 +41,10 @@ func (b *bench) newGroup(hosts int, caller bool, kinds ...kindSettings) (*group,
 		return nil, err
 	}
 	g := &group{done: map[string]uint64{}}
-	b.atEnd(g.kill)
+	b.atEnd(func() {
+		g.kill()
+		os.RemoveAll(dir) // a whole run would else fill 40 GB
+	})
 	for i, addr := range addrs {
 		s := memberSettings{ID: shard.NodeID(fmt.Sprintf("n%d", i+1)), Addr: addr, Seeds: addrs[:hosts], Kinds: kinds, Hosts: i < hosts}
 		if !s.Hosts {
@@ -244,7 +247,10 @@ func (b *bench) newForeign(title, name string) (*foreign, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; make bench builds it", err)
 	}
-	b.atEnd(p.Kill)
+	b.atEnd(func() {
+		p.Kill()
+		os.RemoveAll(dir)
+	})
 	return &foreign{title, p}, p.Do(load.Request{Do: "ready"}, nil)
 }
 
