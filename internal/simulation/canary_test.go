@@ -42,7 +42,7 @@ var canaries = []canary{
 		}},
 	},
 	{
-		name: "a step-down is taken back", finds: "I(4|6|13|14):", from: 1,
+		name: "a step-down is taken back", finds: "I(4|6|12|13|14):", from: 1,
 		edits: []edit{{"replication/change.go", "\tc.stop(&e)\n\treturn e, true", "\treturn e, true"}},
 	},
 	{
