@@ -153,7 +153,7 @@ func (l *layout) restore() {
 		*t.at(m.row, m.to) = home{m.from, nowhere, true}
 	}
 	for _, t := range l.tables {
-		t.holds.more = nil
+		t.holds.more, t.holds.made = nil, t.holds.made && !t.holds.amid
 	}
 }
 

@@ -349,6 +349,7 @@ type holdings struct {
 	start []int32 // by site, and the end
 	rows  []int32
 	more  [][]int32 // by site
+	amid  bool      // made when copies were planned already: it shows what the view does not
 }
 
 // list makes the holdings.
@@ -357,6 +358,7 @@ func (t *table) list() {
 		return
 	}
 	h := &t.holds
+	h.amid = slices.ContainsFunc(t.planned, func(m planned) bool { return m.table == t.ordinal && !m.lead })
 	h.made, h.start = true, make([]int32, len(t.sites)+1)
 	for s, n := range t.copies {
 		h.start[s+1] = h.start[s] + n
