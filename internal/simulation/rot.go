@@ -70,7 +70,7 @@ func (w *world) rot(n *node) {
 		return
 	}
 	w.after(found, func() {
-		if n.process != nil {
+		if n.process != nil && n.disk.find(s.id) == s { // a copy that was set aside meanwhile may have been made again
 			n.process.damaged(s.id)
 		}
 	})
