@@ -20,6 +20,7 @@ type errand struct {
 	From     int    `json:"from"` // numbers of commands, to entities modulo Entities
 	To       int    `json:"to"`
 	Entities int    `json:"entities"`
+	Callers  int    `json:"callers"` // who send them
 	Name     string `json:"name"` // of a barrier
 	Parties  int    `json:"parties"`
 	Since    int64  `json:"since"` // ns of Unix time
@@ -79,9 +80,9 @@ func (e errand) run(p *load.Process, do string, value any) error {
 	return p.Do(load.Request{Do: do, With: with}, value)
 }
 
-// touch sends one command for each number, by many callers.
+// touch sends one command for each number, by as many callers as the errand says.
 func (m *member) touch(ctx context.Context, e errand) error {
-	const callers = 1024
+	callers := e.Callers
 	k := m.kinds[e.Kind]
 	var all sync.WaitGroup
 	faults := make(chan error, callers)
