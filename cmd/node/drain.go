@@ -23,10 +23,14 @@ var drainVerb = verb{
 		"without anyone noticing. The drain is in the group's state: after Ctrl-C it goes on, and the same command waits again.\n" +
 		"It is refused with code 4 when shards could not be written without the node and no other member can take their place;\n" +
 		"they are named. What would stay for another reason, above all because every other member has a copy already, is said at\n" +
-		"once with the rule, and waited for: another member may join. --off ends a drain, --dry-run only judges.",
+		"once with the rule, and waited for: another member may join. --off ends a drain, --dry-run only judges, and lists where all\n" +
+		"would go as things are now.",
 	example: "muster drain n3 --dry-run",
 	output: `NODE  STAGE   PRIMARIES  COPIES
-n3    judged  21         64`,
+n3    judged  21         64
+64 shards stay as things are [no-room], every other member has a copy, is down, or takes nothing: counter/0, counter/1, counter/2, counter/3, counter/4, counter/5, counter/6, counter/7 and 56 more
+SHARD       MOVE  FROM  TO  REASON
+counter/2   lead  n3    n1  node-drains`,
 	args: 1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		d := &drain{remote: remoteFlags(flags, 0)}
@@ -34,7 +38,7 @@ n3    judged  21         64`,
 		d.deadline = flags.Duration("deadline", 30*time.Minute, "wait at most so long; the drain goes on")
 		d.wait = flags.Bool("wait", true, "wait until the node is empty")
 		d.off = flags.Bool("off", false, "end the drain: the node takes shards again")
-		d.dry = flags.Bool("dry-run", false, "only say what would move, and whether it would be refused")
+		d.dry = flags.Bool("dry-run", false, "only say what would move where, and whether it would be refused")
 		return func(ctx context.Context, args []string) error {
 			if *d.off && *d.dry {
 				return misusef("either --off or --dry-run")
@@ -52,6 +56,9 @@ n3    judged  21         64`,
 						if left.Stage != "off" {
 							fmt.Fprintln(w, line)
 						}
+					}
+					if left.Stage == "judged" && len(left.Moves) > 0 {
+						movesTable(w, left.Moves)
 					}
 				})
 			})
@@ -71,6 +78,7 @@ type leftover struct {
 	Stage     string       `json:"stage"` // judged, draining, done or off
 	Primaries int          `json:"primaries"`
 	Copies    int          `json:"copies"`
+	Moves     []moveReport `json:"moves"` // what takes it off, as things are now
 	Stuck     []stuck      `json:"stuck"` // what stays as things are
 }
 
@@ -188,7 +196,9 @@ func leftOn(ctx context.Context, c *client.Client, node shard.NodeID) (leftover,
 	}
 	primaries, copies := load(s.View)
 	left := leftover{Node: node, Stage: "draining", Primaries: primaries[node], Copies: copies[node], Stuck: []stuck{}}
-	for _, n := range plan.Undrainable(s.View, node) {
+	moves, stays := plan.Drain(s.View, node)
+	left.Moves = reportMoves(moves)
+	for _, n := range stays {
 		left.Stuck = append(left.Stuck, stuck{n.Shard.Type, n.Shard.Number, n.Reason})
 	}
 	for _, t := range s.View.Types {

@@ -31,7 +31,7 @@ var planVerb = verb{
 				if err != nil {
 					return err
 				}
-				p := planReport{Steps: []stepReport{}, Moves: reportMoves(s.View), Paused: s.View.Paused}
+				p := planReport{Steps: []stepReport{}, Moves: reportMoves(plan.Balance(s.View)), Paused: s.View.Paused}
 				for _, l := range lines {
 					p.Steps = append(p.Steps, stepReport{l.Step, l.Reason, l.Text})
 				}
@@ -62,9 +62,9 @@ type moveReport struct {
 	Reason plan.Reason    `json:"reason"`
 }
 
-func reportMoves(v *shard.View) []moveReport {
+func reportMoves(moves []plan.Move) []moveReport {
 	all := []moveReport{}
-	for _, m := range plan.Balance(v) {
+	for _, m := range moves {
 		all = append(all, moveReport{m.Shard.Type, m.Shard.Number, m.Kind, m.From, m.To, m.Reason})
 	}
 	return all
@@ -115,7 +115,7 @@ var rebalanceVerb = verb{
 			if err != nil {
 				return err
 			}
-			moves := reportMoves(s.View)
+			moves := reportMoves(plan.Balance(s.View))
 			return t.show(moves, func(w *columns) {
 				if len(moves) == 0 {
 					fmt.Fprintln(w, "no moves: the group is even")

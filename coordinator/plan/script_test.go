@@ -112,7 +112,7 @@ func (w *world) line(f []string) {
 		"resume":   func([]string) { w.apply(&fsm.Pause{}) },
 		"degrade":  func(f []string) { w.degrade(f[0]) },
 		"evidence": func(f []string) { w.evidence(f[0]) }, "recover": w.recover,
-		"remove": w.remove, "stays": w.stuckOn, "plan": w.plan, "whatif": w.whatIf, "candidates": w.candidates,
+		"remove": w.remove, "drained": w.drained, "plan": w.plan, "whatif": w.whatIf, "candidates": w.candidates,
 	}
 	if len(f) == 0 {
 		return
@@ -457,9 +457,13 @@ func (w *world) plan([]string) {
 	}
 }
 
-// stuckOn prints what would stay on a node that is drained.
-func (w *world) stuckOn(f []string) {
-	for _, n := range plan.Undrainable(w.state.View, shard.NodeID(f[0])) {
+// drained prints what a drain of the node would move and what would stay.
+func (w *world) drained(f []string) {
+	moves, stays := plan.Drain(w.state.View, shard.NodeID(f[0]))
+	for _, m := range moves {
+		fmt.Fprintln(&w.out, m)
+	}
+	for _, n := range stays {
 		fmt.Fprintln(&w.out, n)
 	}
 }
