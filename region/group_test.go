@@ -47,6 +47,7 @@ type node struct {
 	dir       string
 	directory shard.DirectoryID
 	session   atomic.Uint64
+	looks     atomic.Int64 // at session
 	lease     atomic.Int64
 	options   journal.Options
 	limits    region.Limits
@@ -59,7 +60,10 @@ type node struct {
 	up      bool
 }
 
-func (n *node) Session() shard.SessionID       { return shard.SessionID(n.session.Load()) }
+func (n *node) Session() shard.SessionID {
+	n.looks.Add(1)
+	return shard.SessionID(n.session.Load())
+}
 func (n *node) DirectoryID() shard.DirectoryID { return n.directory }
 func (n *node) LeaseUntil() time.Duration      { return time.Duration(n.lease.Load()) }
 func (n *node) Report(r shard.Report) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"muster/shard"
 	"muster/transport"
@@ -166,6 +167,43 @@ func TestRequestsThatAreNotTaken(t *testing.T) {
 
 	g.change(func(d *shard.Delta) { d.Ended = []shard.SessionID{session} })
 	expect(t, "ended session", l.ask(by(add(), session, 5000, 5000)), "session-ended")
+}
+
+// A command that was refused because its node's session had ended is asked under the next one, as long as there is time.
+func TestAsksGoOnUnderTheNextSession(t *testing.T) {
+	c := define("counter", entityOptions(1, 0, 0)...)
+	g := newGroup(t, 2, c)
+	id := one("counter")
+	g.place(id, 0)
+	g.await(id, shard.Active)
+	n := g.nodes[1]
+	old := n.Session()
+	g.change(func(d *shard.Delta) { d.Ended = []shard.SessionID{old} })
+
+	short, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := c.add.Ask(short, n.region, "e", 1); shard.CodeOf(err) != shard.CodeSessionEnded || shard.As(err).Outcome != shard.NotApplied {
+		t.Fatalf("without another session: %v; want session-ended, not applied", err)
+	}
+
+	answer, looks := make(chan error, 1), n.looks.Load()
+	go func() {
+		v, err := c.add.Ask(ctxFor(t), n.region, "e", 1)
+		if err == nil && v != 1 {
+			err = fmt.Errorf("the counter is at %d", v)
+		}
+		answer <- err
+	}()
+	until(t, "the command waits for a session", func() bool { return len(answer) > 0 || n.looks.Load() > looks+20 })
+	g.change(func(d *shard.Delta) {
+		g.sessions++
+		d.LastSession = g.sessions
+		d.Sessions = []shard.Session{{ID: g.sessions, Node: n.id, Directory: n.directory}}
+		n.session.Store(uint64(g.sessions))
+	})
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
 }
 
 func expect(t testing.TB, what, got, want string) {

@@ -46,7 +46,29 @@ func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 		defer cancel()
 	}
 	reply, fault := a.pursue(ctx)
+	for fault != nil && fault.Code == shard.CodeSessionEnded && fault.Outcome == shard.NotApplied && a.anotherSession(ctx) {
+		reply, fault = a.pursue(ctx)
+	}
 	return reply, asError(fault)
+}
+
+// anotherSession waits until the node has a session after the one under which the command was refused: no attempt has taken
+// effect, so it may be asked anew under a number of that one. False when there is no time for it.
+func (a *ask) anotherSession(ctx context.Context) bool {
+	pause := time.NewTicker(retryPause)
+	defer pause.Stop()
+	for {
+		if now := a.region.cfg.Directory.Session(); now > a.env.Request.Session {
+			return true
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return false
+		case <-a.region.life.Done():
+			return false
+		}
+	}
 }
 
 // locate judges a command that is given to this node and returns its shard.
