@@ -21,7 +21,7 @@ type errand struct {
 	To       int    `json:"to"`
 	Entities int    `json:"entities"`
 	Callers  int    `json:"callers"` // who send them
-	Name     string `json:"name"` // of a barrier
+	Name     string `json:"name"`    // of a barrier
 	Parties  int    `json:"parties"`
 	Since    int64  `json:"since"` // ns of Unix time
 }
