@@ -76,7 +76,7 @@ func (o *outgoingAppends) Append(b []byte) []byte {
 
 // incomingAppends is a frame of appends as a replica's node takes it in. The records and parts stand in the frame.
 type incomingAppends struct {
-	names   names
+	types   names
 	frame   mem.Buffer
 	appends []appendMessage // used again for the next frame
 }
@@ -115,7 +115,7 @@ func (in *incomingAppends) read(m *appendMessage, b []byte) error {
 	for f.next() {
 		switch f.number {
 		case 1:
-			m.Shard.Type = shard.TypeName(in.names.of(f.bytes))
+			m.Shard.Type = shard.TypeName(in.types.of(f.bytes))
 		case 2:
 			m.Shard.Number = shard.Number(f.value)
 		case 3:
@@ -212,7 +212,7 @@ func (o *outgoingAcks) Append(b []byte) []byte {
 
 // incomingAcks is a frame of answers at the primaries' node.
 type incomingAcks struct {
-	names   names
+	types   names
 	answers []answerback // used again for the next frame
 }
 
@@ -241,7 +241,7 @@ func (in *incomingAcks) read(a *answerback, b []byte) error {
 	for f.next() {
 		switch f.number {
 		case 1:
-			a.ack.Shard.Type = shard.TypeName(in.names.of(f.bytes))
+			a.ack.Shard.Type = shard.TypeName(in.types.of(f.bytes))
 		case 2:
 			a.ack.Shard.Number = shard.Number(f.value)
 		case 3:

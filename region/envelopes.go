@@ -106,8 +106,8 @@ func (c *routed) appendWire(b []byte, number uint64, now time.Time) []byte {
 
 // incomingCalls is a frame of envelopes as their owner's node takes it in.
 type incomingCalls struct {
-	names names
-	calls []call // of the newest frame; each belongs to whoever answers it, so the reader is given or left no others to write over
+	types, commands names
+	calls           []call // of the newest frame; each belongs to whoever answers it, so the reader is given or left no others to write over
 }
 
 // Read implements transport.IncomingFrame.
@@ -142,7 +142,7 @@ func (in *incomingCalls) read(c *call, b []byte, now time.Time) error {
 		case 1:
 			c.token = f.value
 		case 2:
-			e.Type = shard.TypeName(in.names.of(f.bytes))
+			e.Type = shard.TypeName(in.types.of(f.bytes))
 			c.shard.Type = e.Type
 		case 3:
 			c.shard.Number = shard.Number(f.value)
@@ -151,7 +151,7 @@ func (in *incomingCalls) read(c *call, b []byte, now time.Time) error {
 		case 5:
 			e.Entity = shard.EntityID(f.bytes)
 		case 6:
-			e.Command = in.names.of(f.bytes)
+			e.Command = in.commands.of(f.bytes)
 		case 7:
 			e.Payload = bytes.Clone(f.bytes)
 		case 8:

@@ -26,7 +26,7 @@ func TestOneWayFramesAreTheMessagesOfTheSchema(t *testing.T) {
 		}
 		packed := pack(t, &out)
 		same(t, packed, &wire.EnvelopeFrame{})
-		in := incomingCalls{names: names{}}
+		in := incomingCalls{}
 		if err := in.Read(packed); err != nil || len(in.calls) != len(calls) {
 			t.Fatalf("%d of %d commands, %v", len(in.calls), len(calls), err)
 		}
@@ -48,7 +48,7 @@ func TestFramesAreTheMessagesOfTheSchema(t *testing.T) {
 		packed := pack(t, &outgoingCalls{calls: calls, first: first, now: now})
 		var m wire.EnvelopeFrame
 		same(t, packed, &m)
-		in := incomingCalls{names: names{}}
+		in := incomingCalls{}
 		if err := in.Read(packed); err != nil || len(in.calls) != len(calls) {
 			t.Fatalf("%d of %d calls, %v", len(in.calls), len(calls), err)
 		}
@@ -134,7 +134,7 @@ func TestAppendsAreTheMessagesOfTheSchema(t *testing.T) {
 		appends := rapid.SliceOfN(rapid.Custom(drawAppend), 0, 5).Draw(t, "appends")
 		packed := pack(t, &outgoingAppends{appends})
 		same(t, packed, &wire.AppendFrame{})
-		in := incomingAppends{names: names{}}
+		in := incomingAppends{}
 		for range 2 { // the second time over what the first has left
 			if err := in.Read(packed); err != nil || len(in.appends) != len(appends) {
 				t.Fatalf("%d of %d appends, %v", len(in.appends), len(appends), err)
@@ -190,7 +190,7 @@ func TestAcksAreTheMessagesOfTheSchema(t *testing.T) {
 		if again, err := proto.Marshal(&m); err != nil || len(again) != len(packed) { // it writes the acks before the nacks
 			t.Fatalf("the schema writes %x, the frame %x (%v)", again, packed, err)
 		}
-		in := incomingAcks{names: names{}}
+		in := incomingAcks{}
 		for range 2 {
 			if err := in.Read(packed); err != nil || !reflect.DeepEqual(in.answers, answers) && len(answers) > 0 {
 				t.Fatalf("%+v is read as %+v, %v", answers, in.answers, err)
@@ -242,7 +242,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(out.Append(nil))
 	f.Add([]byte{0x0b, 0x0c, 0x0d, 1, 2, 3, 4})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		in := incomingCalls{names: names{}}
+		in := incomingCalls{}
 		if err := in.Read(b); err == nil {
 			var m wire.EnvelopeFrame
 			if err := proto.Unmarshal(b, &m); err == nil && len(m.Envelopes) != len(in.calls) {
@@ -256,14 +256,14 @@ func FuzzFrames(f *testing.F) {
 				t.Errorf("%d answers, the schema reads %d", len(answers.answers), len(m.Answers))
 			}
 		}
-		appends := incomingAppends{names: names{}}
+		appends := incomingAppends{}
 		if err := appends.Read(b); err == nil {
 			var m wire.AppendFrame
 			if err := proto.Unmarshal(b, &m); err == nil && len(m.Appends) != len(appends.appends) {
 				t.Errorf("%d appends, the schema reads %d", len(appends.appends), len(m.Appends))
 			}
 		}
-		acks := incomingAcks{names: names{}}
+		acks := incomingAcks{}
 		if err := acks.Read(b); err == nil {
 			var m wire.AckFrame
 			if err := proto.Unmarshal(b, &m); err == nil && len(m.Acks)+len(m.Nacks) != len(acks.answers) {

@@ -19,6 +19,9 @@ func (f *fields) next() bool {
 	if len(f.b) == 0 || f.err != nil {
 		return false
 	}
+	if len(f.b) > 1 && f.b[0] < 1<<7 && f.b[1] < 1<<7 && f.short() {
+		return true
+	}
 	number, kind, n := protowire.ConsumeTag(f.b)
 	if n < 0 {
 		return f.broken(n)
@@ -37,6 +40,24 @@ func (f *fields) next() bool {
 		return f.broken(n)
 	}
 	f.b = f.b[n:]
+	return true
+}
+
+// short reads a field whose tag, and whose value or length, take a byte each, as most do; false leaves it to next.
+func (f *fields) short() bool {
+	number, value := f.b[0]>>3, f.b[1]
+	kind, long := protowire.Type(f.b[0]&7), f.long>>number&1 == 1
+	switch end := 2 + int(value); {
+	case number == 0:
+		return false
+	case kind == protowire.VarintType && !long:
+		f.value, f.bytes, f.b = uint64(value), nil, f.b[2:]
+	case kind == protowire.BytesType && long && end <= len(f.b):
+		f.value, f.bytes, f.b = 0, f.b[2:end:end], f.b[end:]
+	default:
+		return false
+	}
+	f.number = protowire.Number(number)
 	return true
 }
 
@@ -84,18 +105,31 @@ func appendLength(b []byte, field protowire.Number, n int) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(n))
 }
 
-// names keeps the few strings that every message repeats, so that each is made once. Owned by one stream's reader.
-type names map[string]string
+// names keeps the few strings that every message repeats in one field, so that each is made once. Owned by one stream's reader.
+type names struct {
+	last string
+	all  map[string]string
+}
 
 const maxNames = 1024
 
-func (n names) of(b []byte) string {
-	if s, ok := n[string(b)]; ok {
+func (n *names) of(b []byte) string {
+	if string(b) != n.last {
+		n.last = n.find(b)
+	}
+	return n.last
+}
+
+func (n *names) find(b []byte) string {
+	if s, ok := n.all[string(b)]; ok {
 		return s
 	}
 	s := string(b)
-	if len(n) < maxNames {
-		n[s] = s
+	if n.all == nil {
+		n.all = map[string]string{}
+	}
+	if len(n.all) < maxNames {
+		n.all[s] = s
 	}
 	return s
 }

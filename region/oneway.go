@@ -233,7 +233,7 @@ func (s *server) OneWay(stream wire.Peer_OneWayServer) error {
 
 func (s *server) takeOneWays(ctx context.Context, stream wire.Peer_OneWayServer) error {
 	room := newLaneRoom()
-	f := incomingCalls{names: names{}}
+	var f incomingCalls
 	for {
 		all := newStrays(s.region, room)
 		f.calls = all.calls

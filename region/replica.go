@@ -49,7 +49,7 @@ func (r *Region) part(h *host, m *appendMessage, from *ackStream) {
 
 // hear takes what a peer's copies answer, until the stream breaks.
 func (r *Region) hear(s grpc.ClientStream, from *peer) error {
-	f := incomingAcks{names: names{}}
+	var f incomingAcks
 	for {
 		if err := s.RecvMsg(&f); err != nil {
 			return err

@@ -104,7 +104,7 @@ func (s *server) bounded(parent context.Context) (context.Context, context.Cance
 }
 
 func (s *server) receive(ctx context.Context, stream wire.Peer_DeliverServer, a *answers) error {
-	f := incomingCalls{names: names{}}
+	var f incomingCalls
 	for {
 		if err := stream.RecvMsg(&f); err != nil {
 			return err
@@ -206,7 +206,7 @@ func (s *server) Replicate(stream wire.Peer_ReplicateServer) error {
 }
 
 func (s *server) follow(ctx context.Context, stream wire.Peer_ReplicateServer, a *ackStream) error {
-	f := incomingAppends{names: names{}}
+	var f incomingAppends
 	for {
 		if err := s.digested(ctx); err != nil {
 			return err
