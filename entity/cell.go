@@ -17,10 +17,11 @@ import (
 //
 // Rejected: folding into a copy and swapping on success. Copying a state needs the codec, on every command.
 type Cell struct {
-	id      ID
-	seq     shard.Seq
-	spoiled bool
-	body    body
+	id       ID
+	seq      shard.Seq
+	spoiled  bool
+	volatile bool // of its outcomes nothing is journaled
+	body     body
 }
 
 // body is the part of a cell that knows its state's type.
@@ -62,7 +63,7 @@ func (c *Cell) Handle(ctx context.Context, e Envelope) (Outcome, error) {
 	if len(out.Events) > 0 {
 		c.seq++
 	}
-	if len(out.Events) > 0 || e.Request.Session != 0 { // of the rest nothing is kept that a retry could be compared with
+	if len(out.Events) > 0 && !c.volatile || e.Request.Session != 0 { // of the rest nothing is kept that a retry could be compared with
 		out.Digest = e.Digest()
 	}
 	return out, nil

@@ -158,7 +158,7 @@ func (t *Type[S]) Events() []string { return slices.Sorted(maps.Keys(t.events)) 
 func (t *Type[S]) NewCell(id ID) *Cell {
 	t.freeze()
 	c := &cell[S]{typ: t}
-	c.id, c.body = id, c
+	c.id, c.body, c.volatile = id, c, t.spec.Volatile
 	return &c.Cell
 }
 

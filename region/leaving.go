@@ -49,7 +49,7 @@ func (v *volatile) resume(r *reign, now time.Duration) {
 		if !cell.busy && cell.mailbox.len() > 0 {
 			cell.busy = true
 			r.busy++
-			v.region.workers.start(&volatileRun{v, r, cell, cell.mailbox.pop()})
+			v.start(cell, cell.mailbox.pop())
 		}
 	}
 	if len(held) > 0 {

@@ -81,9 +81,7 @@ func (r *run) handle(c *call) {
 		c.fault = shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran")
 		return
 	}
-	ctx := &handlerContext{life: r.term.life, deadline: c.deadline}
-	out, err := r.cell.Handle(ctx, c.env)
-	ctx.end()
+	out, err := handled(r.term.life, r.cell, c)
 	c.seq = r.cell.Seq()
 	if err != nil {
 		c.fault = shard.As(err)
@@ -113,8 +111,17 @@ func (r *run) snapshot(c *call) {
 	}
 }
 
-// A handlerContext is what a handler gets: it ends with the leadership of its shard and at the caller's deadline. The
-// timer for that is made only if the handler looks.
+// handled runs a command's handler, under a context that ends with the leadership of its shard and at the caller's deadline.
+func handled(life context.Context, cell *entity.Cell, c *call) (entity.Outcome, error) {
+	if c.deadline.IsZero() {
+		return cell.Handle(life, c.env)
+	}
+	ctx := &handlerContext{life: life, deadline: c.deadline}
+	defer ctx.end()
+	return cell.Handle(ctx, c.env)
+}
+
+// A handlerContext is what a handler gets that has a deadline. The timer for that is made only if the handler looks.
 type handlerContext struct {
 	life     context.Context
 	deadline time.Time
@@ -126,15 +133,12 @@ type handlerContext struct {
 	}
 }
 
-func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, true }
 func (c *handlerContext) Value(key any) any           { return c.life.Value(key) }
 func (c *handlerContext) Done() <-chan struct{}       { return c.context().Done() }
 func (c *handlerContext) Err() error                  { return c.context().Err() }
 
 func (c *handlerContext) context() context.Context {
-	if c.deadline.IsZero() {
-		return c.life
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.inner == nil {

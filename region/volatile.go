@@ -2,7 +2,6 @@ package region
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -37,6 +36,7 @@ type volatile struct {
 // A reign is the time in which this node owns a volatile shard without a gap in its lease. The lock of the shard guards
 // what is not fixed.
 type reign struct {
+	of       *volatile
 	epoch    shard.Epoch
 	life     context.Context
 	end      context.CancelFunc
@@ -44,12 +44,6 @@ type reign struct {
 	busy     int // of cells
 	requests requests
 	leaving  leaving
-}
-
-type volatileCell struct {
-	cell    *entity.Cell
-	mailbox queue[*call]
-	busy    bool
 }
 
 // followVolatile acts on a placement of a volatile shard. The caller holds the lock of copies.
@@ -100,7 +94,7 @@ func (v *volatile) reign() {
 	}
 	life, end := context.WithCancel(v.region.life)
 	v.mu.reign = &reign{
-		epoch: p.Epoch, life: life, end: end,
+		of: v, epoch: p.Epoch, life: life, end: end,
 		cells: map[shard.EntityID]*volatileCell{}, requests: newRequests(),
 	}
 }
@@ -135,59 +129,59 @@ func (v *volatile) deliver(c *call) *shard.Error {
 		fault.Shard = v.id
 		return fault
 	}
-	cell, r, fault := v.admit(c)
+	cell, fault := v.admit(c)
 	switch {
 	case fault != nil:
 		v.load.leave(c)
 		return fault
 	case cell == nil: // it joined another call, was answered, or waits in a mailbox
 	case c.inline:
-		v.runOne(r, cell, c)
+		v.runOne(cell, c)
 	default:
-		v.region.workers.start(&volatileRun{v, r, cell, c})
+		v.start(cell, c)
 	}
 	return nil
 }
 
 // admit decides what becomes of a call. A cell means: run it now, the cell is yours. Whether the lease holds is looked at when
 // it runs.
-func (v *volatile) admit(c *call) (*volatileCell, *reign, *shard.Error) {
+func (v *volatile) admit(c *call) (*volatileCell, *shard.Error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r := v.mu.reign
 	switch {
 	case r == nil && v.mu.given != nil:
-		return nil, nil, v.moving()
+		return nil, v.moving()
 	case r == nil:
-		return nil, nil, v.over()
+		return nil, v.over()
 	case c.epoch != r.epoch:
-		return nil, nil, &shard.Error{Code: shard.CodeUnavailable, Shard: v.id, Epoch: r.epoch}
+		return nil, &shard.Error{Code: shard.CodeUnavailable, Shard: v.id, Epoch: r.epoch}
 	}
 	if r.leaving.Paused {
 		r.leaving.held.push(c)
-		return nil, nil, nil
+		return nil, nil
 	}
 	if c.env.Request.Session != 0 {
 		if done, fault := v.met(r, c); done || fault != nil {
-			return nil, nil, fault
+			return nil, fault
 		}
 	}
 	cell := r.cells[c.env.Entity]
 	switch {
 	case cell == nil && len(r.cells) >= v.region.limits.VolatileCells:
-		return nil, nil, shard.Errorf(shard.CodeOverloaded, "shard %s has %d entities, more than VolatileCells allows", v.id, len(r.cells))
+		return nil, shard.Errorf(shard.CodeOverloaded, "shard %s has %d entities, more than VolatileCells allows", v.id, len(r.cells))
 	case cell == nil:
-		cell = &volatileCell{cell: v.def.NewCell(c.env.Entity)}
+		cell = &volatileCell{reign: r, cell: v.def.NewCell(c.env.Entity)}
 		r.cells[c.env.Entity] = cell
 	case cell.busy && cell.mailbox.len() >= v.region.limits.Mailbox && !c.oneWay:
-		return nil, nil, shard.Errorf(shard.CodeOverloaded, "entity %s has %d commands waiting, more than Mailbox allows", c.env.Entity, cell.mailbox.len())
+		return nil, shard.Errorf(shard.CodeOverloaded, "entity %s has %d commands waiting, more than Mailbox allows", c.env.Entity, cell.mailbox.len())
 	case cell.busy:
 		cell.mailbox.push(c)
-		return nil, nil, nil
+		return nil, nil
 	}
 	cell.busy = true
 	r.busy++
-	return cell, r, nil
+	return cell, nil
 }
 
 // met recognises a duplicate: done means that it was answered or waits for its first attempt's answer.
@@ -218,99 +212,6 @@ func (v *volatile) met(r *reign, c *call) (done bool, fault *shard.Error) {
 		return true, nil
 	}
 	return false, reused(c)
-}
-
-// A volatileRun takes one call, and then what waits in the mailbox, through a cell.
-type volatileRun struct {
-	v    *volatile
-	r    *reign
-	cell *volatileCell
-	c    *call
-}
-
-func (t *volatileRun) do() {
-	// A handler that ends its goroutine leaves c set: the rest of the mailbox needs another goroutine.
-	defer func() {
-		if t.c != nil {
-			t.v.finish(t.r, t.c, nil, shard.Errorf(shard.CodeFailed, "the handler ended its goroutine"))
-			t.v.goOn(t.r, t.cell)
-		}
-	}()
-	for t.c != nil {
-		if t.c.late() {
-			t.v.unremembered(t.r, t.c, shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran"))
-		} else {
-			t.v.handle(t.r, t.cell, t.c)
-		}
-		t.c = t.v.next(t.r, t.cell)
-	}
-}
-
-// runOne runs one call on the caller's goroutine and leaves the rest of the mailbox to a worker.
-func (v *volatile) runOne(r *reign, cell *volatileCell, c *call) {
-	returned := false
-	defer func() {
-		if !returned {
-			v.finish(r, c, nil, shard.Errorf(shard.CodeFailed, "the handler ended its goroutine"))
-		}
-		v.goOn(r, cell)
-	}()
-	v.handle(r, cell, c)
-	returned = true
-}
-
-// goOn leaves the rest of a cell's mailbox to a worker.
-func (v *volatile) goOn(r *reign, cell *volatileCell) {
-	if c := v.next(r, cell); c != nil {
-		v.region.workers.start(&volatileRun{v, r, cell, c})
-	}
-}
-
-// next takes the next call of a cell that was run, nil when it is idle now. A spoiled cell starts anew: what it held in
-// memory cannot be told apart from what the failed command left there.
-func (v *volatile) next(r *reign, cell *volatileCell) *call {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.mu.reign != r {
-		return nil
-	}
-	if cell.cell.Spoiled() {
-		cell.cell = v.def.NewCell(cell.cell.ID())
-	}
-	if cell.mailbox.len() == 0 || r.leaving.Paused {
-		cell.busy = false
-		r.busy--
-		if r.leaving.Paused {
-			v.handOver()
-		}
-		return nil
-	}
-	return cell.mailbox.pop()
-}
-
-// handle runs one handler and answers. The lease is looked at before and after: an output that was made under a lease that
-// has ended since does not leave.
-func (v *volatile) handle(r *reign, cell *volatileCell, c *call) {
-	if r.life.Err() != nil || !v.leased() {
-		v.unremembered(r, c, v.over())
-		return
-	}
-	ctx := &handlerContext{life: r.life, deadline: c.deadline}
-	out, err := cell.cell.Handle(ctx, c.env)
-	ctx.end()
-	c.outcome.Digest = out.Digest
-	fault := out.Refusal
-	if err != nil {
-		fault = shard.As(err)
-		var p *entity.Panic
-		if errors.As(err, &p) {
-			v.log.Error("handler panicked", "entity", c.env.Entity, "command", c.env.Command, "panic", p.Value, "stack", string(p.Stack))
-		}
-	}
-	if r.life.Err() != nil || !v.leased() {
-		out.Reply, fault = nil, shard.Unknownf(shard.CodeUnconfirmed, "the node's lease on shard %s ended while the command ran", v.id)
-	}
-	v.finish(r, c, out.Reply, fault)
 }
 
 // finish answers a call that was admitted, and keeps the answer for a duplicate.
