@@ -53,7 +53,7 @@ const (
 )
 
 // entityNames are the entities of each shard.
-var entityNames = []shard.EntityID{"e0", "e1", "e2", "probe"}
+var entityNames = []shard.EntityID{"e0", "e1", "e2", probed}
 
 const patience = 6 * time.Second // of a client for one command
 

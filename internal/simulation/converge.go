@@ -129,7 +129,7 @@ func (w *world) desert() bool {
 	}
 	w.log("%s is cut off from the copies of %s", owner.id, p.Shard)
 	if w.chance(0.5) {
-		w.ask(p.Shard, owner.process) // something to answer; else it has to find out by itself
+		w.ask(p.Shard, "e0", owner.process) // something to answer; else it has to find out by itself
 	}
 	w.replaced(p)
 	w.net.cut = map[[2]*node]bool{}
@@ -150,14 +150,17 @@ func (w *world) replaced(p *shard.Placement) {
 	}
 }
 
-// ask gives a command to a shard through a process.
-func (w *world) ask(id shard.ID, via *process) *operation {
+// ask gives a command to an entity of a shard through a process.
+func (w *world) ask(id shard.ID, entity shard.EntityID, via *process) *operation {
 	c := w.clients[0]
 	op := c.draw()
-	op.shard, op.entity, op.ends = id, "probe", func(*operation) {}
+	op.shard, op.entity, op.ends = id, entity, func(*operation) {}
 	via.begin(op, c)
 	return op
 }
+
+// probed is asked for nothing else, so no slow handlers are ahead of a probe.
+const probed = "probe"
 
 // probe demands that every shard that can be served takes a command.
 func (w *world) probe() {
@@ -165,7 +168,7 @@ func (w *world) probe() {
 	via := w.nodes[slices.IndexFunc(w.nodes, func(n *node) bool { return n.process != nil && n.process.adopted() != 0 })].process
 	for _, id := range w.setup.ids {
 		if p := w.raft.state().View.Placement(id); !w.hopeless(p) {
-			open = append(open, w.ask(id, via))
+			open = append(open, w.ask(id, probed, via))
 		}
 	}
 	w.until(w.now+probing, func() bool {

@@ -54,7 +54,7 @@ func (w *world) lags(p *shard.Placement) {
 		}
 		if h := w.hosting(p); h != nil && h.serves != nil && !h.serves.paused() {
 			for range w.dice.IntN(4) {
-				w.ask(p.Shard, owner)
+				w.ask(p.Shard, entityNames[w.dice.IntN(3)], owner)
 			}
 		}
 		return false

@@ -145,7 +145,7 @@ func (w *world) duel(*node) {
 	w.did(Duel, "about %s: %s is cut off", id, first.id)
 	if p := first.process; p != nil && p.adopted() != 0 {
 		for range w.dice.IntN(40) {
-			w.ask(id, p)
+			w.ask(id, "e0", p)
 		}
 	}
 	brief := w.between(0, 500*time.Millisecond)
