@@ -29,7 +29,20 @@ type cells struct {
 	newest    *resident
 	oldest    *resident
 	limit     int
+	loading   int // of the residents
 	runs      runs
+}
+
+// expect begins the loading of an entity whose newest record that is.
+func (c *cells) expect(r *resident, last shard.LSN) {
+	r.last, r.loading = last, true
+	c.loading++
+}
+
+// arrived ends the loading of an entity.
+func (c *cells) arrived(r *resident) {
+	r.loading = false
+	c.loading--
 }
 
 func newCells(limit int) cells {

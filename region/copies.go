@@ -45,7 +45,7 @@ type holding struct {
 }
 
 func (c *copies) init(r *Region) error {
-	c.loads.region = r
+	c.loads.init(r)
 	c.region, c.reading, c.upkeep = r, make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, 1)
 	c.mu.byShard = map[shard.ID][]shard.CopyID{}
 	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}

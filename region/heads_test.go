@@ -61,6 +61,31 @@ func TestHeadsBesideWhatIsApart(t *testing.T) {
 	}
 }
 
+// A path stays what it was, whatever becomes of the log: an entity is read while records come and go.
+func TestPathStays(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		var h region.Heads
+		if !late {
+			h.Path("x")
+		}
+		for lsn := shard.LSN(1); lsn <= 7; lsn++ {
+			h.Note(event(lsn, []string{"b", "a"}[lsn%2], shard.Seq((lsn+1)/2)))
+		}
+		was, _ := h.Path("a")
+		h.Truncate(3)
+		h.Note(event(3, "b", 2))
+		h.Note(event(4, "a", 2))
+		h.Note(event(5, "a", 3))
+		is, _ := h.Path("a")
+		if want := []shard.LSN{1, 3, 5, 7}; !slices.Equal(was.After, want) {
+			t.Errorf("late %v: the path is %v now, it was %v", late, was.After, want)
+		}
+		if want := []shard.LSN{1, 4, 5}; !slices.Equal(is.After, want) {
+			t.Errorf("late %v: the new path is %v, not %v", late, is.After, want)
+		}
+	}
+}
+
 // Records are only listed until somebody asks. Whether that is at once or late, the answers are the same, over truncations and
 // confirmations in between.
 func TestHeadsAskedLate(t *testing.T) {

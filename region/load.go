@@ -20,6 +20,16 @@ type load struct {
 	err  error
 }
 
+// records is about how many the load reads.
+func (l *load) records() int { return len(l.path.after) + 1 }
+
+func recordsOf(loads []*load) (n int) {
+	for _, l := range loads {
+		n += l.records()
+	}
+	return n
+}
+
 // reload makes the entity's cell, and reports whether it is there. Otherwise its mailbox waits for the load.
 func (h *host) reload(r *resident) bool {
 	p := h.storage.path(r.id)
@@ -27,14 +37,45 @@ func (h *host) reload(r *resident) bool {
 		r.cell = h.def.NewCell(r.id)
 		return true
 	}
-	r.last = p.end()
-	r.loading = true
+	h.cells.expect(r, p.end())
 	if r.last > h.storage.durable {
 		h.term.stuck = append(h.term.stuck, r)
 		return false
 	}
 	h.region.copies.loads.start(&load{host: h, term: h.term, of: r, path: p})
+	h.readAhead()
 	return false
+}
+
+// What it takes for entities to be read that nobody has asked for.
+const (
+	aheadLoads = 8  // entities of the shard that are on their way, at least
+	aheadPart  = 16 // this part of those in the log is in memory or on its way, at least
+)
+
+// readAhead also lets the others be read that have records in the log, up to what cells may hold, once callers gather and have
+// come for so many that every part of the log is read anyway: the records of one entity are spread over it, and what those
+// between them cost beside is little. Once in a term, so that what nobody asks for in the end costs one reading of the log.
+func (h *host) readAhead() {
+	heads := &h.storage.heads
+	if h.term.ahead || h.cells.loading < aheadLoads || len(h.cells.residents) < len(heads.entities)/aheadPart {
+		return
+	}
+	h.term.ahead = true
+	var ahead []*load
+	for id, e := range heads.entities {
+		if len(h.cells.residents) >= h.cells.limit {
+			break
+		}
+		if p := e.path(); h.cells.residents[id] == nil && p.end() <= h.storage.durable {
+			r := h.cells.touch(id)
+			h.cells.expect(r, p.end())
+			ahead = append(ahead, &load{host: h, term: h.term, of: r, path: p})
+		}
+	}
+	if len(ahead) > 0 {
+		h.region.copies.loads.start(ahead...)
+	}
 }
 
 // unstick loads the entities whose records have become durable.
@@ -45,7 +86,7 @@ func (h *host) unstick() {
 	}
 	h.term.stuck = nil
 	for _, r := range waiting {
-		r.loading = false
+		h.cells.arrived(r)
 		h.start(r)
 	}
 }
@@ -56,7 +97,7 @@ func (h *host) loaded(l *load) {
 		return
 	}
 	r := l.of
-	r.loading = false
+	h.cells.arrived(r)
 	if l.err == nil {
 		r.cell, r.snapped = l.cell, l.base
 		h.start(r)

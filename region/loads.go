@@ -7,10 +7,13 @@ import (
 	"sync"
 )
 
-// loads are the entities of this node, of all shards alike, that wait to be read back. A pass takes those that wait, up to
-// maxPass records, and reads them together: in one sweep over the journal, without a goroutine, a transaction or a message to the
-// host for each. As many passes run as there are processors, and what is asked for meanwhile gathers for the next: a lone
-// entity is read at once, and the more are asked for the less each costs. Safe for concurrent use.
+// loads are the entities of this node, of all shards alike, that wait to be read back. A pass takes those that wait, shard by shard
+// and up to maxPass records, and reads them together: in one sweep over the journal, without a goroutine, a transaction or a
+// message to the host for each. As many passes run as there are processors, and what is asked for meanwhile gathers for the next: a
+// lone entity is read at once, and the more are asked for the less each costs.
+//
+// What a shard waits for stays together, because records that were written together stand together, and those are one shard's. Safe for
+// concurrent use.
 //
 // A fold that does not return holds up nobody else for long: at the next tick the others of its pass begin anew without it.
 //
@@ -19,7 +22,8 @@ type loads struct {
 	region *Region
 	mu     struct {
 		sync.Mutex
-		waiting queue[*load]
+		hosts   queue[*host] // those with something in waiting, by when it came
+		waiting map[*host]*waiting
 		passes  []*pass // that run, but for those that were given up
 	}
 }
@@ -28,17 +32,37 @@ type loads struct {
 // read alone.
 const maxPass = 32 << 10
 
-// start lets an entity be read.
-func (l *loads) start(x *load) {
+// waiting is what one host lets be read.
+type waiting struct {
+	loads   []*load
+	records int // of them
+}
+
+func (l *loads) init(r *Region) { l.region, l.mu.waiting = r, map[*host]*waiting{} }
+
+// start lets entities of one host be read.
+func (l *loads) start(some ...*load) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.waiting.push(x)
+	l.add(some)
 	l.rouse()
+}
+
+// add puts entities of one host in line. The caller holds the lock.
+func (l *loads) add(some []*load) {
+	h := some[0].host
+	w := l.mu.waiting[h]
+	if w == nil {
+		w = &waiting{}
+		l.mu.waiting[h] = w
+		l.mu.hosts.push(h)
+	}
+	w.loads, w.records = append(w.loads, some...), w.records+recordsOf(some)
 }
 
 // rouse begins a pass if there is something to read and a processor for it. The caller holds the lock.
 func (l *loads) rouse() {
-	if l.mu.waiting.len() > 0 && len(l.mu.passes) < runtime.GOMAXPROCS(0) {
+	if l.mu.hosts.len() > 0 && len(l.mu.passes) < runtime.GOMAXPROCS(0) {
 		p := &pass{of: l}
 		l.mu.passes = append(l.mu.passes, p)
 		l.region.workers.start(p)
@@ -50,17 +74,38 @@ func (l *loads) take(p *pass) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p.loads = p.loads[:0]
-	for records := 0; !p.lone && l.mu.waiting.len() > 0; {
-		if records += len(l.mu.waiting.front().path.after) + 1; records > maxPass && len(p.loads) > 0 {
-			break
+	for room := maxPass; !p.lone && room > 0 && l.mu.hosts.len() > 0; {
+		h := l.mu.hosts.front()
+		w := l.mu.waiting[h]
+		if w.records > room && len(p.loads) > 0 {
+			break // what is one shard's stays together
 		}
-		p.loads = append(p.loads, l.mu.waiting.pop())
+		some := w.take(room)
+		p.loads, room = append(p.loads, some...), room-recordsOf(some)
+		l.mu.hosts.pop()
+		if len(w.loads) > 0 {
+			l.mu.hosts.push(h) // what is left waits behind the others
+		} else {
+			delete(l.mu.waiting, h)
+		}
 	}
 	if len(p.loads) > 0 {
 		return true
 	}
 	l.remove(p)
 	return false
+}
+
+// take returns the first of the loads, with so many records or one load at least.
+func (w *waiting) take(room int) []*load {
+	n := 0
+	for n < len(w.loads) && room > 0 {
+		room -= w.loads[n].records()
+		n++
+	}
+	some := w.loads[:n]
+	w.loads, w.records = w.loads[n:], w.records-recordsOf(some)
+	return some
 }
 
 // remove ends the count of a pass. The caller holds the lock.
@@ -85,7 +130,7 @@ func (l *loads) tick() {
 func (l *loads) leave(p *pass, at *load) {
 	for _, x := range p.loads {
 		if x != at {
-			l.mu.waiting.push(&load{host: x.host, term: x.term, of: x.of, path: x.path})
+			l.add([]*load{{host: x.host, term: x.term, of: x.of, path: x.path}})
 		}
 	}
 	p.loads, p.lone = []*load{at}, true

@@ -21,11 +21,15 @@ type mood struct {
 	get       *entity.Command[string, struct{}, string]
 	gate      chan struct{} // what "hang" waits for
 	rereading atomic.Bool
+	reread    sync.Map // the events that were read back
 }
 
 func defineMood(options ...entity.Option) *mood {
 	m := &mood{Type: entity.Define[string]("mood", options...), gate: make(chan struct{})}
 	written := entity.On(m.Type, "written", func(s *string, e string) {
+		if m.rereading.Load() {
+			m.reread.Store(e, true)
+		}
 		switch *s = e; {
 		case !m.rereading.Load():
 		case e == "hang":
@@ -99,6 +103,75 @@ func TestReplayTogether(t *testing.T) {
 	all.Wait()
 	close(m.gate)
 	hanging.Wait()
+}
+
+// When callers wait for eight entities of a shard, the others that its log names are read with them, as many as cells may hold, and
+// anew by the next primary. When they wait for seven, no other is.
+func TestReadAhead(t *testing.T) {
+	for _, c := range []struct{ asked, cells, inMemory int }{{7, 0, 7}, {8, 0, 60}, {8, 20, 20}} {
+		t.Run(fmt.Sprintf("asked=%d/cells=%d", c.asked, c.cells), func(t *testing.T) { readAhead(t, c.asked, c.cells, c.inMemory) })
+	}
+}
+
+func readAhead(t *testing.T, asked, cells, inMemory int) {
+	m, shard0 := defineMood(entity.Shards(1), entity.SnapshotEvery(0)), one("mood")
+	g := newGroup(t, 1, m)
+	n, ctx := g.nodes[0], ctxFor(t)
+	n.stop()
+	n.limits.Log, n.limits.Cells = 1000, cells // nothing is put apart
+	n.start()
+	g.placeAll("mood")
+	const entities = 60
+	id := func(i int) entity.ID { return entity.ID(fmt.Sprint("e", i)) }
+	last := func(i int) string {
+		if i < asked {
+			return "hang"
+		}
+		return string(id(i))
+	}
+	for i := range entities {
+		for _, v := range []string{"first", last(i)} {
+			if _, err := m.put.Ask(ctx, n.region, id(i), v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n.stop()
+	m.rereading.Store(true)
+	n.start()
+	get := func(i int) {
+		if v, err := m.get.Ask(ctx, n.region, id(i), struct{}{}); err != nil || v != last(i) {
+			t.Errorf("entity %d: %q, %v", i, v, err)
+		}
+	}
+	var all sync.WaitGroup
+	for life := range 2 {
+		g.recover(shard0)
+		g.await(shard0, shard.Active)
+		for i := range asked {
+			if life == 0 { // they ask the next primary by themselves
+				all.Go(func() { get(i) })
+			}
+		}
+		until(t, fmt.Sprint(inMemory, " entities are on their way"), func() bool { return hosted(t, n, shard0).Entities == inMemory })
+	}
+	close(m.gate)
+	all.Wait()
+	others := func() (n int) {
+		for i := asked; i < entities; i++ {
+			if _, read := m.reread.Load(last(i)); read {
+				n++
+			}
+		}
+		return n
+	}
+	until(t, "the others were read", func() bool { return others() >= inMemory-asked })
+	if h := hosted(t, n, shard0); h.Entities != inMemory || cells == 0 && others() != inMemory-asked {
+		t.Errorf("%d entities in memory and %d read that nobody asked for, want %d and %d", h.Entities, others(), inMemory, inMemory-asked)
+	}
+	for i := range entities {
+		get(i)
+	}
 }
 
 // BenchmarkReplay asks 10,000 entities of 100 events each, of 16 shards on one node that has just started, by so many callers.

@@ -31,6 +31,7 @@ type term struct {
 	stuck     []*resident // entities to load once their records are durable
 	handing   handing
 	transfers map[shard.CopyID]*transfer // shard snapshots on their way to peers
+	ahead     bool                       // entities were read that nobody had asked for
 	wants     bool                       // another C is due: time matters
 }
 
