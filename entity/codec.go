@@ -10,7 +10,7 @@ import (
 // A Codec turns commands, replies, events and states into bytes and back. Both methods are given a pointer: *T for a
 // value of type T, or the value itself when T is a pointer type, as with protobuf messages. Safe for concurrent use.
 //
-// What Unmarshal makes must not alias data.
+// What Unmarshal makes must not alias data, whose memory is used again.
 //
 // Every byte a codec wrote has to stay readable: events are read back for as long as the journal keeps them.
 type Codec interface {

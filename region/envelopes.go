@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"muster/shard"
@@ -107,8 +108,12 @@ func (c *routed) appendWire(b []byte, number uint64, now time.Time) []byte {
 // incomingCalls is a frame of envelopes as their owner's node takes it in.
 type incomingCalls struct {
 	types, commands names
-	calls           []call // of the newest frame; each belongs to whoever answers it, so the reader is given or left no others to write over
+	frame           mem.Buffer
+	all             *inbound // of the newest frame; the reader hands it on
 }
+
+// Keep implements transport.KeptFrame.
+func (in *incomingCalls) Keep(frame mem.Buffer) { in.frame = frame }
 
 // Read implements transport.IncomingFrame.
 func (in *incomingCalls) Read(b []byte) error {
@@ -118,23 +123,22 @@ func (in *incomingCalls) Read(b []byte) error {
 			count++
 		}
 	}
-	if in.calls = in.calls[:0]; cap(in.calls) < count {
-		in.calls = make([]call, 0, count)
-	}
-	now, f := time.Now(), fields{b: b, long: frameFields}
+	in.all = newInbound(count)
+	in.all.frame, in.frame = in.frame, nil
+	now, f, calls := time.Now(), fields{b: b, long: frameFields}, in.all.calls
 	for f.next() {
 		if f.number != 1 {
 			continue
 		}
-		in.calls = append(in.calls, call{})
-		if err := in.read(&in.calls[len(in.calls)-1], f.bytes, now); err != nil {
+		if err := in.read(&calls[0], f.bytes, now); err != nil {
 			return err
 		}
+		calls = calls[1:]
 	}
 	return f.err
 }
 
-// read takes one wire.Envelope apart.
+// read takes one wire.Envelope apart. The payload stays where it is.
 func (in *incomingCalls) read(c *call, b []byte, now time.Time) error {
 	f, e := fields{b: b, long: envelopeFields}, &c.env
 	for f.next() {
@@ -153,7 +157,7 @@ func (in *incomingCalls) read(c *call, b []byte, now time.Time) error {
 		case 6:
 			e.Command = in.commands.of(f.bytes)
 		case 7:
-			e.Payload = bytes.Clone(f.bytes)
+			e.Payload = f.bytes
 		case 8:
 			e.Request.Session = shard.SessionID(f.value)
 		case 9:

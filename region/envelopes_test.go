@@ -27,11 +27,11 @@ func TestOneWayFramesAreTheMessagesOfTheSchema(t *testing.T) {
 		packed := pack(t, &out)
 		same(t, packed, &wire.EnvelopeFrame{})
 		in := incomingCalls{}
-		if err := in.Read(packed); err != nil || len(in.calls) != len(calls) {
-			t.Fatalf("%d of %d commands, %v", len(in.calls), len(calls), err)
+		if err := in.Read(packed); err != nil || len(in.all.calls) != len(calls) {
+			t.Fatalf("%d of %d commands, %v", len(in.all.calls), len(calls), err)
 		}
 		for i, c := range calls {
-			if got := &in.calls[i]; got.token != 0 || !equal(c, got, time.Now()) {
+			if got := &in.all.calls[i]; got.token != 0 || !equal(c, got, time.Now()) {
 				t.Fatalf("command %d, %+v, is read as %+v", i, c, got)
 			}
 		}
@@ -49,11 +49,11 @@ func TestFramesAreTheMessagesOfTheSchema(t *testing.T) {
 		var m wire.EnvelopeFrame
 		same(t, packed, &m)
 		in := incomingCalls{}
-		if err := in.Read(packed); err != nil || len(in.calls) != len(calls) {
-			t.Fatalf("%d of %d calls, %v", len(in.calls), len(calls), err)
+		if err := in.Read(packed); err != nil || len(in.all.calls) != len(calls) {
+			t.Fatalf("%d of %d calls, %v", len(in.all.calls), len(calls), err)
 		}
 		for i, c := range calls {
-			got, message := &in.calls[i], m.Envelopes[i]
+			got, message := &in.all.calls[i], m.Envelopes[i]
 			if got.token != first+uint64(i) || message.Call != got.token || message.Entity != string(c.env.Entity) {
 				t.Fatalf("call %d is read as %+v and by the schema as %v", i, got, message)
 			}
@@ -245,8 +245,8 @@ func FuzzFrames(f *testing.F) {
 		in := incomingCalls{}
 		if err := in.Read(b); err == nil {
 			var m wire.EnvelopeFrame
-			if err := proto.Unmarshal(b, &m); err == nil && len(m.Envelopes) != len(in.calls) {
-				t.Errorf("%d calls, the schema reads %d", len(in.calls), len(m.Envelopes))
+			if err := proto.Unmarshal(b, &m); err == nil && len(m.Envelopes) != len(in.all.calls) {
+				t.Errorf("%d calls, the schema reads %d", len(in.all.calls), len(m.Envelopes))
 			}
 		}
 		var answers incomingAnswers

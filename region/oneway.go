@@ -1,9 +1,9 @@
 package region
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,12 +87,13 @@ func (r *Region) tryOneWay(ctx context.Context, m *routed) (fault *shard.Error, 
 		if fault := r.enter(ctx, r.peers.here, m.weight(), "are under way on", to.Node); fault != nil {
 			return fault, false
 		}
-		s := newStrays(r, r.peers.here)
-		s.calls = append(s.calls[:0], call{routed: *m})
-		s.left.Store(1)
+		s := &strays{r, r.peers.here, newInbound(1)}
+		s.calls.calls[0].routed = *m
 		if fault = r.take(s.call(0)); fault != nil {
 			r.peers.here.Release(m.weight())
+			s.calls.over()
 		}
+		s.calls.over()
 		return fault, fault != nil && route.After(fault, to.Epoch).Verdict != route.GiveUp
 	}
 	return unowned(to), true
@@ -165,44 +166,27 @@ func (o *oneWays) pass(m routed) bool {
 	return true
 }
 
-// strays are one-way commands that came together to the node that owns them; together they are the sink of their calls. Once all
-// are over they are used again.
+// strays is the sink of one-way commands that came together to the node that owns them.
 type strays struct {
 	region *Region
-	left   atomic.Int64        // calls that are not over, and one for who hands them out
 	room   *semaphore.Weighted // each gives its weight back when it is over
-	calls  []call
-}
-
-var spareStrays = sync.Pool{New: func() any { return new(strays) }}
-
-func newStrays(r *Region, room *semaphore.Weighted) *strays {
-	s := spareStrays.Get().(*strays)
-	s.region, s.room = r, room
-	return s
+	calls  *inbound
 }
 
 func (s *strays) call(i int) *call {
-	c := &s.calls[i]
+	c := &s.calls.calls[i]
 	c.oneWay, c.to, c.token = true, s, uint64(i)
 	return c
 }
 
 // answer implements sink.
 func (s *strays) answer(token uint64, _ []byte, fault *shard.Error) {
-	m := &s.calls[token].routed
+	m := &s.calls.calls[token].routed
 	if fault != nil {
 		s.region.astray(*m, fault)
 	}
 	s.room.Release(m.weight())
-	s.over()
-}
-
-// over takes off a call, or who hands them out.
-func (s *strays) over() {
-	if s.left.Add(-1) == 0 {
-		spareStrays.Put(s)
-	}
+	s.calls.over()
 }
 
 // astray passes a command on that did not run here because the shard has gone to another node, or drops it.
@@ -210,7 +194,7 @@ func (r *Region) astray(m routed, fault *shard.Error) {
 	if fault.Outcome == shard.NotApplied && route.After(fault, m.epoch).Verdict != route.GiveUp {
 		to := route.At(r.view.Load(), r.self(), m.shard)
 		if to.Action == route.Forward && to.Epoch > m.epoch { // which rises with each node that it passes
-			m.epoch = to.Epoch
+			m.epoch, m.env.Payload = to.Epoch, bytes.Clone(m.env.Payload) // the frame that it stands in is used again
 			if p := r.peers.at(to.Addr); p != nil && p.oneWays.pass(m) {
 				return
 			}
@@ -235,14 +219,11 @@ func (s *server) takeOneWays(ctx context.Context, stream wire.Peer_OneWayServer)
 	room := newLaneRoom()
 	var f incomingCalls
 	for {
-		all := newStrays(s.region, room)
-		f.calls = all.calls
 		if err := stream.RecvMsg(&f); err != nil {
 			return err
 		}
-		all.calls = f.calls
-		all.left.Store(1 + int64(len(all.calls)))
-		for i := 0; i < len(all.calls); {
+		all := &strays{s.region, room, f.all}
+		for i := 0; i < len(f.all.calls); {
 			weight, n := all.some(i)
 			if err := room.Acquire(ctx, weight); err != nil {
 				return err
@@ -252,13 +233,13 @@ func (s *server) takeOneWays(ctx context.Context, stream wire.Peer_OneWayServer)
 				i++
 			}
 		}
-		all.over()
+		f.all.over()
 	}
 }
 
 // some are the commands from i on, n of them, for which room is made at once: so the reader is not woken for each.
 func (s *strays) some(i int) (weight int64, n int) {
-	for _, c := range s.calls[i:] {
+	for _, c := range s.calls.calls[i:] {
 		if n > 0 && weight+c.weight() > maxOneWayBytes/4 {
 			break
 		}

@@ -109,11 +109,12 @@ func (s *server) receive(ctx context.Context, stream wire.Peer_DeliverServer, a 
 		if err := stream.RecvMsg(&f); err != nil {
 			return err
 		}
-		for i := range f.calls {
-			f.calls[i].to = a
-			s.region.accept(&f.calls[i])
+		to := &asked{a, f.all}
+		for i := range f.all.calls {
+			f.all.calls[i].to = to
+			s.region.accept(&f.all.calls[i])
 		}
-		f.calls = nil
+		f.all.over()
 		for a.queue.len() > maxUnread || a.bytes.Load() > maxUnreadBytes {
 			select {
 			case <-a.read:
