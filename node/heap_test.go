@@ -1,0 +1,47 @@
+package node_test
+
+import (
+	"syscall"
+	"testing"
+
+	"muster/node"
+)
+
+// What is allocated after HeapFloor is of huge pages, if the kernel gives any: memory that is touched for the first time costs a
+// fault for each of these, and not for each small page.
+func TestHeapFloorIsOfHugePages(t *testing.T) {
+	const pieces, piece, small = 32 << 10, 2 << 10, 4 << 10
+	few := func(faults int64) bool { return faults < pieces*piece/small/4 }
+	own, err := syscall.Mmap(-1, 0, pieces*piece, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Munmap(own)
+	_ = syscall.Madvise(own, syscall.MADV_HUGEPAGE)
+	before := faults(t)
+	for i := range pieces {
+		own[i*piece] = 1
+	}
+	if n := faults(t) - before; !few(n) {
+		t.Skipf("%d faults for memory that is to be of huge pages: the kernel gives none", n)
+	}
+	node.HeapFloor(node.DefaultHeapFloor)
+	keep := make([][]byte, pieces)
+	before = faults(t)
+	for i := range keep {
+		keep[i] = make([]byte, piece)
+		keep[i][0] = 1
+	}
+	if n := faults(t) - before; !few(n) {
+		t.Errorf("%d faults for %d bytes", n, pieces*piece)
+	}
+}
+
+func faults(t *testing.T) int64 {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return u.Minflt
+}
