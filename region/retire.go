@@ -30,20 +30,18 @@ func (c *copies) retire(p *shard.Placement, index shard.Index) {
 	for _, id := range slices.Clone(c.mu.byShard[p.Shard]) {
 		h := c.mu.held[id]
 		f := h.Fate(id, p, index)
-		switch f {
-		case route.Keep:
+		switch {
+		case f == route.Keep:
 			continue
-		case route.Forget:
+		case f == route.Forget:
 			c.forget(id)
 			continue
-		case route.Remove:
-			h.report = nil
-			if h.aside { // nobody hosts it
-				c.forget(id)
-				c.region.discard(id)
-				continue
-			}
+		case f == route.Remove && h.aside: // nobody hosts it
+			c.forget(id)
+			c.region.discard(id)
+			continue
 		}
+		h.report = nil // it is known, or of no interest any more
 		if h.host != nil {
 			h.host.inbox.put(func(b *batch) { b.placement, b.fate = p, f })
 		}

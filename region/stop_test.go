@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -127,6 +128,60 @@ func testMissingCopy(t *testing.T, old bool) {
 	}
 	if h := hosted(t, n, id); h.Role != "missing" || h.Waiting == "" {
 		t.Errorf("status of the missing copy: %+v", h)
+	}
+}
+
+// Once the map shows that a copy is lost its node says so no more, even if nobody can take its place: each time would be an entry
+// of the group's log. The copy of the other shard, of which the map does not know yet, is the clock.
+func TestKnownLossIsNotReported(t *testing.T) {
+	c := define("counter", entityOptions(2, 2, 1)...)
+	g := newGroup(t, 3, c)
+	known, other := one("counter"), shard.ID{Type: "counter", Number: 1}
+	for _, id := range []shard.ID{known, other} {
+		g.place(id, 0, 1, 2)
+		g.await(id, shard.Active)
+	}
+	n := g.nodes[2]
+	n.stop()
+	if err := os.Remove(filepath.Join(n.dir, "journal")); err != nil {
+		t.Fatal(err)
+	}
+	reports := make(chan shard.ID, 16)
+	g.watch(func(r shard.Report) {
+		if r.Kind != shard.ReportLost {
+			return
+		}
+		select {
+		case reports <- r.Shard:
+		default: // the test is over
+		}
+	})
+	n.start()
+	next := func() shard.ID {
+		select {
+		case id := <-reports:
+			return id
+		case <-time.After(patience):
+			t.Fatal("nothing was reported")
+			return shard.ID{}
+		}
+	}
+	for next() != known { // the reports are repeated
+	}
+	g.ignore(shard.ReportReconfig) // of the primary, which leaves the copy out
+	g.edit(known, func(p *shard.Placement) {
+		p.Copies = slices.Clone(p.Copies)
+		p.Copies[2].State = shard.CopyLost
+		p.Version++
+	})
+	for range 2 { // what was on its way when the map changed comes first
+		for next() != other {
+		}
+	}
+	for range 4 {
+		if id := next(); id != other {
+			t.Fatalf("the copy of %s is reported lost again", id)
+		}
 	}
 }
 
