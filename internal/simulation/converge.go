@@ -96,10 +96,13 @@ func (w *world) stay() {
 	for _, id := range w.setup.ids {
 		w.stuck[id] = w.hopeless(w.raft.state().View.Placement(id))
 	}
-	before := w.counts.placements
+	before, vain := w.counts.placements, w.counts.vain
 	w.until(w.now+calm, func() bool { return w.counts.placements != before })
 	if w.counts.placements != before {
 		w.fail("the group was at rest, and then something moved: the plan oscillates")
+	}
+	if w.counts.vain != vain {
+		w.fail("the group was at rest, and nodes went on to report what it knew: %d entries", w.counts.vain-vain)
 	}
 }
 

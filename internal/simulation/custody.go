@@ -143,6 +143,7 @@ func (p *process) retire(pl *shard.Placement) {
 		case route.Forget:
 			p.forget(hd)
 		case route.Remove, route.Aside:
+			hd.report = nil // it is known, or of no interest any more
 			if hd.host == nil {
 				continue
 			}

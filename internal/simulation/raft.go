@@ -254,6 +254,15 @@ func (r *raft) idle() bool {
 	})
 }
 
+// reports reports whether an entry is what nodes have said about copies.
+func (p proposal) reports() bool {
+	switch p.commands[0].(type) {
+	case *fsm.CopyReady, *fsm.CopyLost:
+		return true
+	}
+	return false
+}
+
 // flush commits what the leader has, when it still leads and reaches a majority.
 func (r *raft) flush() {
 	p := r.leader
@@ -283,6 +292,9 @@ func (r *raft) commit(b proposal) {
 	r.renewed = append(r.renewed, extended(b.commands, &result))
 	r.w.check.placed(result.Delta.Placements)
 	r.w.check.released(&result)
+	if result.Delta.Empty() && b.reports() {
+		r.w.counts.vain++
+	}
 	r.w.note(uint64(index), uint64(len(b.entry)), uint64(len(result.Delta.Placements)))
 	for i := range result.Delta.Placements {
 		p := &result.Delta.Placements[i]

@@ -32,6 +32,7 @@ type counts struct {
 
 	Rare
 	placements int // changes after the faults, of shards that are not stuck
+	vain       int // entries of reports on copies, of which nothing came
 }
 
 // Rare is what does not happen in every run.
