@@ -322,6 +322,47 @@ func TestBinaryCodec(t *testing.T) {
 	}
 }
 
+// A fold of a Lent type sees the very bytes of the record, and none is allocated for it. One of a Raw type may keep what it is given,
+// and so may a handler and a caller of either.
+func TestLent(t *testing.T) {
+	for _, c := range []struct {
+		codec  entity.Codec
+		allocs float64
+	}{{entity.Raw, 1}, {entity.Lent, 0}} {
+		type state struct{ event []byte }
+		typ := entity.Define[state]("lent", entity.Encoding(c.codec), entity.SnapshotEvery(0))
+		written := entity.On(typ, "written", func(s *state, e []byte) { s.event = e })
+		noted := entity.On(typ, "noted", func(*state, string) {})
+		put := entity.Handle(typ, "put", func(x *entity.Context[state], b []byte) ([]byte, error) {
+			written.Record(x, b)
+			noted.Record(x, "a string")
+			return b, nil
+		})
+		cell := typ.NewCell("e")
+		payload := []byte("payload")
+		out := must(cell.Handle(t.Context(), entity.Envelope{Command: "put", Payload: payload}))
+		clear(payload)
+		if string(out.Reply) != "payload" || string(out.Events[0].Payload) != "payload" || string(out.Events[1].Payload) != "a string" {
+			t.Errorf("%T: %+v shares memory with the command", c.codec, out)
+		}
+		m := newMemory(typ)
+		reply := must(put.Ask(t.Context(), m, "e", []byte("payload")))
+		if again := must(put.Ask(t.Context(), m, "e", reply)); &again[0] == &reply[0] {
+			t.Errorf("%T: a reply shares memory with a command", c.codec)
+		}
+		out.Events = out.Events[:1]
+		record, seq := out.Append(nil), shard.Seq(0)
+		back := typ.NewCell("e")
+		if n := testing.AllocsPerRun(100, func() {
+			if seq++; back.Replay(seq, record) != nil {
+				t.Fatal("replay failed")
+			}
+		}); n != c.allocs {
+			t.Errorf("%T: %v allocations for an event that is read back, want %v", c.codec, n, c.allocs)
+		}
+	}
+}
+
 // The hot path of an entity that is at home: decode, handle, record, fold, encode.
 func BenchmarkHandle(b *testing.B) {
 	ctx := context.Background()

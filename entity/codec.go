@@ -25,6 +25,9 @@ var (
 	JSON Codec = jsonCodec{}
 	// Raw passes []byte and string through unchanged.
 	Raw Codec = rawCodec{}
+	// Lent is Raw for types whose folds keep nothing of an event: when an entity is read back, the fold of a []byte is lent the
+	// bytes of the journal's record and no copy of them. They are valid until it returns, and not to be written to.
+	Lent Codec = lentCodec{}
 	// Binary uses the types' own MarshalBinary and UnmarshalBinary.
 	Binary Codec = binaryCodec{}
 )
@@ -121,10 +124,13 @@ func (rawCodec) Unmarshal(data []byte, v any) error {
 
 func (rawCodec) check(t reflect.Type) error {
 	if t != reflect.TypeFor[[]byte]() && t != reflect.TypeFor[string]() {
-		return fmt.Errorf("%s is neither []byte nor string, which is all that Raw carries", t)
+		return fmt.Errorf("%s is neither []byte nor string, which is all that Raw and Lent carry", t)
 	}
 	return nil
 }
+
+// lentCodec is what form knows it by.
+type lentCodec struct{ rawCodec }
 
 type binaryCodec struct{}
 
@@ -160,14 +166,18 @@ type form[T any] struct {
 	elem  reflect.Type            // what T points to, nil when T is no pointer
 	plain func(T) ([]byte, error) // set where bytes travel as they are: a codec is given a pointer, which costs an allocation
 	back  func([]byte) (T, error) // its inverse
+	lent  func([]byte) (T, error) // the same without a copy, for whoever may look at data and no more; nil where there is none
 }
 
 func formOf[T any](c Codec) (form[T], error) {
 	t := reflect.TypeFor[T]()
 	f := form[T]{codec: c}
-	if c == Raw {
+	if c == Raw || c == Lent {
 		f.plain, _ = any(plainBytes).(func(T) ([]byte, error))
 		f.back, _ = any(plainBytes).(func([]byte) (T, error))
+	}
+	if c == Lent {
+		f.lent, _ = any(sameBytes).(func([]byte) (T, error))
 	}
 	if t.Kind() == reflect.Pointer {
 		f.elem = t.Elem()
@@ -176,6 +186,8 @@ func formOf[T any](c Codec) (form[T], error) {
 }
 
 func plainBytes(b []byte) ([]byte, error) { return append([]byte{}, b...), nil }
+
+func sameBytes(b []byte) ([]byte, error) { return b, nil }
 
 func (f *form[T]) encode(v T) ([]byte, error) {
 	if f.plain != nil {
@@ -197,6 +209,14 @@ func (f *form[T]) decode(data []byte) (T, error) {
 		return f.back(data)
 	}
 	return f.unmarshal(data)
+}
+
+// lend is decode for who keeps nothing of data.
+func (f *form[T]) lend(data []byte) (T, error) {
+	if f.lent != nil {
+		return f.lent(data)
+	}
+	return f.decode(data)
 }
 
 func (f *form[T]) unmarshal(data []byte) (v T, err error) {

@@ -35,7 +35,7 @@ func On[S, E any](t *Type[S], name string, fold func(state *S, event E)) *Event[
 		e.form = mustForm[E](where, t.codec)
 	}
 	t.events[name] = func(state *S, payload []byte) error {
-		event, err := e.form.decode(payload)
+		event, err := e.form.lend(payload)
 		if err == nil {
 			fold(state, event)
 		}

@@ -31,7 +31,8 @@ func (t *tally) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// A kind is an entity type of the benchmark. Commands, events and replies are bytes, so no codec is measured.
+// A kind is an entity type of the benchmark. Commands, events and replies are bytes, and its fold keeps none of them, so no codec is
+// measured.
 type kind struct {
 	*entity.Type[tally]
 	put *entity.Command[tally, []byte, []byte]
@@ -51,7 +52,7 @@ type kindSettings struct {
 // newKind defines a type that answers a command with the command's tag and the number of commands so far. A durable one
 // records the whole command as its event.
 func newKind(s kindSettings) *kind {
-	options := []entity.Option{entity.Shards(s.Shards), entity.Encoding(entity.Raw), entity.SnapshotEncoding(entity.Binary)}
+	options := []entity.Option{entity.Shards(s.Shards), entity.Encoding(entity.Lent), entity.SnapshotEncoding(entity.Binary)}
 	if s.Whole {
 		options = append(options, entity.SnapshotEvery(0))
 	}
