@@ -36,7 +36,7 @@ func (c *copies) retire(p *shard.Placement, index shard.Index) {
 		case f == route.Forget:
 			c.forget(id)
 			continue
-		case f == route.Remove && h.aside: // nobody hosts it
+		case f == route.Remove && h.host == nil: // it was put aside, or is damaged
 			c.forget(id)
 			c.region.discard(id)
 			continue

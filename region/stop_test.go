@@ -1,10 +1,12 @@
 package region_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +185,48 @@ func TestKnownLossIsNotReported(t *testing.T) {
 			t.Fatalf("the copy of %s is reported lost again", id)
 		}
 	}
+}
+
+// A copy whose data are damaged is reported lost and answers nobody; when the map does without it the data go.
+func TestDamagedCopyIsReplaced(t *testing.T) {
+	c := define("counter", entityOptions(1, 2, 1)...)
+	g := newGroup(t, 3, c)
+	id, entity := one("counter"), "an entity whose record rots"
+	g.place(id, 0, 1, 2)
+	g.await(id, shard.Active)
+	if _, err := c.add.Ask(ctxFor(t), g.nodes[0].region, shard.EntityID(entity), 1); err != nil {
+		t.Fatal(err)
+	}
+	n := g.nodes[2]
+	until(t, "the copy holds the record", func() bool { return hosted(t, n, id).Durable == 2 })
+	n.stop()
+	path := filepath.Join(n.dir, "journal")
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.ReplaceAll(file, []byte(entity), []byte(strings.ToUpper(entity))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lost := make(chan shard.CopyID, 1)
+	g.watch(func(r shard.Report) {
+		if r.Kind != shard.ReportLost {
+			return
+		}
+		select {
+		case lost <- r.Copy:
+		default:
+		}
+	})
+	n.start()
+	if copy := <-lost; copy != g.placement(id).Copies[2].ID {
+		t.Fatalf("copy %d is reported lost", copy)
+	}
+	if h := hosted(t, n, id); h.Role != "damaged" || h.Waiting == "" {
+		t.Errorf("status of the damaged copy: %+v", h)
+	}
+	g.edit(id, func(p *shard.Placement) { reconfigured(p, []shard.CopyID{p.Copies[0].ID, p.Copies[1].ID}) })
+	until(t, "its data are gone", func() bool { return len(n.journal.Copies()) == 0 })
 }
 
 // Limits are refusals with a name, and what is refused has not happened.
