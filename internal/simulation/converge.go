@@ -300,7 +300,7 @@ func (w *world) misplaced(view *shard.View, p *shard.Placement) string {
 		for _, s := range n.disk.copies {
 			_, member := p.Copy(s.id)
 			_, aside := p.KeptAside(s.id)
-			if s.shard == p.Shard && !member && !aside && !n.absent && !s.rotten {
+			if s.shard == p.Shard && !member && !aside && !n.absent {
 				return fmt.Sprintf("%s: %s still has copy %d, which nobody counts on", p.Shard, n.id, s.id)
 			}
 		}

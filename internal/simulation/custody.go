@@ -143,8 +143,11 @@ func (p *process) retire(pl *shard.Placement) {
 		case route.Forget:
 			p.forget(hd)
 		case route.Remove, route.Aside:
-			hd.report = nil // it is known, or of no interest any more
-			if hd.host == nil {
+			hd.report = nil     // it is known, or of no interest any more
+			if hd.host == nil { // it was put aside, or is damaged
+				if fate == route.Remove {
+					p.remove(hd)
+				}
 				continue
 			}
 			hd.host.place(pl) // it may think that it leads
