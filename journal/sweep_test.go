@@ -1,8 +1,10 @@
 package journal_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -113,6 +115,84 @@ func TestSweepMany(t *testing.T) {
 	for i, w := range wants {
 		if w.Err != nil || !slices.Equal(came[i], w.LSNs) {
 			t.Errorf("want %d of copy %d: %d of %d records, error %v", i, w.Copy, len(came[i]), len(w.LSNs), w.Err)
+		}
+	}
+}
+
+// A record rots after Open. The want that meets it ends there, with what came before it; all others of the pass get what they asked
+// for, of the same copy, too.
+func TestSweepMeetsRot(t *testing.T) {
+	path, written := filled(t)
+	j := open(t, path, journal.Options{})
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	flip(t, path, int64(bytes.Index(raw, []byte("2/1/77.2/1/77."))), 0)
+	wants := []journal.Want{
+		{Copy: 2, LSNs: every(3, 1, 100)}, {Copy: 2, LSNs: every(1, 70, 80)}, {Copy: 2, LSNs: every(1, 78, 150)}, {Copy: 1, LSNs: every(1, 1, 150)},
+	}
+	came := make([][]shard.LSN, len(wants))
+	j.Sweep(wants, func(i int, r *replication.Record) error {
+		same(t, []replication.Record{*r}, written[wants[i].Copy][r.LSN-1:r.LSN])
+		came[i] = append(came[i], r.LSN)
+		return nil
+	})
+	for i := range wants {
+		damaged, want := errors.As(wants[i].Err, new(*journal.DamagedError)), wants[i].LSNs
+		if i == 1 {
+			want = every(1, 70, 76)
+		}
+		if damaged != (i == 1) || !slices.Equal(came[i], want) {
+			t.Errorf("want %d got %v and %v", i, came[i], wants[i].Err)
+		}
+	}
+}
+
+// While a pass is under way all logs begin to start later, what is left of them is moved, and the keys it is about to read are deleted. Who
+// wants what is gone hears so, after what was read already, and who wants what was moved gets it.
+func TestSweepMeetsALaterStart(t *testing.T) {
+	const copies, last, size, start = 3, 150, 3000, 149
+	j := open(t, filepath.Join(t.TempDir(), "journal.db"), journal.Options{})
+	interleaved(t, j, copies, last, size)
+	journal.Hurry(j)
+	space, err := journal.CheckSpace(j)
+	must(t, err)
+	shorten := func() {
+		for c := shard.CopyID(1); c <= copies; c++ {
+			must(t, wait(func(done func(error)) { j.Start(c, start, done) }))
+		}
+		for lsn := shard.LSN(last + 1); lsn < 4*last; lsn++ {
+			write(t, j, copies, replication.Write{Records: records(copies, 1, lsn, lsn, size), Confirmed: lsn - 1})
+			must(t, wait(func(done func(error)) { j.Start(copies, lsn-2, done) }))
+			if now, err := journal.CheckSpace(j); err != nil || now.Front > space.Next {
+				must(t, err)
+				return
+			}
+		}
+		t.Fatal("not all was deleted or moved")
+	}
+	wants := []journal.Want{
+		{Copy: 1, LSNs: every(1, 1, last)}, {Copy: 1, LSNs: every(1, start+1, last)}, {Copy: 2, LSNs: every(5, 1, start)}, {Copy: 2, LSNs: every(3, start+1, last)},
+	}
+	once := false
+	came := sweep(t, j, size, wants, func(int, *replication.Record) error {
+		if !once {
+			once = true
+			shorten()
+		}
+		return nil
+	})
+	for i, w := range wants {
+		gone := i%2 == 0
+		if errors.Is(w.Err, journal.ErrCompacted) != gone || !gone && w.Err != nil {
+			t.Errorf("want %d ended with %v", i, w.Err)
+		}
+		if n := len(came[i]); n == 0 || !slices.Equal(came[i], w.LSNs[:n]) || gone == (n == len(w.LSNs)) {
+			t.Errorf("want %d got %v", i, came[i])
+		}
+	}
+	for c := shard.CopyID(1); c <= copies; c++ {
+		if s := state(t, j, c); s.Damaged != nil {
+			t.Errorf("copy %d: %v", c, s.Damaged)
 		}
 	}
 }

@@ -166,8 +166,8 @@ func readAhead(t *testing.T, asked, cells, inMemory int) {
 		return n
 	}
 	until(t, "the others were read", func() bool { return others() >= inMemory-asked })
-	if h := hosted(t, n, shard0); h.Entities != inMemory || cells == 0 && others() != inMemory-asked {
-		t.Errorf("%d entities in memory and %d read that nobody asked for, want %d and %d", h.Entities, others(), inMemory, inMemory-asked)
+	if h := hosted(t, n, shard0); h.Entities != inMemory || others() > 2*(inMemory-asked) { // each primary picks some, if not all
+		t.Errorf("%d entities are in memory, not %d, and %d were read that nobody had asked for", h.Entities, inMemory, others())
 	}
 	for i := range entities {
 		get(i)
