@@ -72,6 +72,20 @@ func (c *cells) touch(id shard.EntityID) *resident {
 	return r
 }
 
+// ahead returns a resident for an entity that is not in memory and that nobody has asked for: as the least recently used, so that it
+// makes room for others and not they for it.
+func (c *cells) ahead(id shard.EntityID) *resident {
+	r := &resident{id: id, newer: c.oldest}
+	c.residents[id] = r
+	if c.oldest != nil {
+		c.oldest.older = r
+	} else {
+		c.newest = r
+	}
+	c.oldest = r
+	return r
+}
+
 func (c *cells) unlink(r *resident) {
 	if r.newer != nil {
 		r.newer.older = r.older

@@ -20,6 +20,27 @@ func (h *Heads) Truncate(lsn shard.LSN) { h.heads.truncate(lsn) }
 // Covered returns the last LSN up to limit that the log can do without.
 func (h *Heads) Covered(limit shard.LSN) shard.LSN { return h.heads.covered(limit) }
 
+// Cells are a host's entities in memory, all of them idle.
+type Cells struct{ cells cells }
+
+// NewCells returns none yet.
+func NewCells(limit int) *Cells { return &Cells{newCells(limit)} }
+
+// Touch makes the entity the most recently used.
+func (c *Cells) Touch(id shard.EntityID) { c.cells.touch(id) }
+
+// Ahead adds an entity that nobody has asked for.
+func (c *Cells) Ahead(id shard.EntityID) { c.cells.ahead(id) }
+
+// Shrink drops what is beyond the limit.
+func (c *Cells) Shrink() { c.cells.shrink(0) }
+
+// Has reports whether the entity is in memory.
+func (c *Cells) Has(id shard.EntityID) bool { return c.cells.residents[id] != nil }
+
+// Len is how many are.
+func (c *Cells) Len() int { return len(c.cells.residents) }
+
 // Path is how an entity is brought back: from the snapshot at base, or what is apart, and the records after.
 type Path struct {
 	Base  shard.LSN

@@ -68,7 +68,7 @@ func (h *host) readAhead() {
 			break
 		}
 		if p := e.path(); h.cells.residents[id] == nil && p.end() <= h.storage.durable {
-			r := h.cells.touch(id)
+			r := h.cells.ahead(id)
 			h.cells.expect(r, p.end())
 			ahead = append(ahead, &load{host: h, term: h.term, of: r, path: p})
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muster/entity"
+	"muster/region"
 	"muster/shard"
 )
 
@@ -171,6 +172,23 @@ func readAhead(t *testing.T, asked, cells, inMemory int) {
 	}
 	for i := range entities {
 		get(i)
+	}
+}
+
+// What was read ahead makes room before what somebody has asked for, and after it once it is asked for itself.
+func TestReadAheadMakesRoom(t *testing.T) {
+	c := region.NewCells(4)
+	c.Touch("asked")
+	c.Touch("asked too")
+	for _, id := range []shard.EntityID{"ahead", "ahead and asked", "ahead too"} {
+		c.Ahead(id)
+	}
+	c.Touch("ahead and asked")
+	for _, gone := range []shard.EntityID{"ahead too", "ahead", "asked", "asked too", "ahead and asked"} {
+		if c.Shrink(); c.Has(gone) || c.Len() != 4 {
+			t.Errorf("%s is in memory, of %d; it was to go next", gone, c.Len())
+		}
+		c.Touch("new before " + gone + " went")
 	}
 }
 
