@@ -91,8 +91,10 @@ func TestRate(t *testing.T) {
 
 // One failure makes a run void, and names itself.
 func TestFailureVoidsARun(t *testing.T) {
-	s := load.Loop{Callers: 2, For: time.Millisecond}.Run(t.Context(), func(_ context.Context, caller, n int) error {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := load.Loop{Callers: 2, For: time.Minute}.Run(ctx, func(_ context.Context, caller, n int) error {
 		if caller == 1 && n == 3 {
+			cancel()
 			return errors.New("a wrong answer")
 		}
 		return nil
