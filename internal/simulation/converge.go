@@ -10,6 +10,9 @@ import (
 	"muster/shard"
 )
 
+// fewReports may still be on their way when all is well; what is repeated for as long as the calm lasts is more.
+const fewReports = 3
+
 // settleTime is how long after the last fault everything must be well again. It is when it was so at each of some looks.
 const (
 	settleTime = 60 * time.Second
@@ -101,8 +104,8 @@ func (w *world) stay() {
 	if w.counts.placements != before {
 		w.fail("the group was at rest, and then something moved: the plan oscillates")
 	}
-	if w.counts.vain != vain {
-		w.fail("the group was at rest, and nodes went on to report what it knew: %d entries", w.counts.vain-vain)
+	if n := w.counts.vain - vain; n > fewReports {
+		w.fail("the group was at rest, and nodes went on to report what it knew: %d entries", n)
 	}
 }
 

@@ -33,7 +33,8 @@ func (p *process) lead() {
 	p.advance(w.raft.committed())
 	p.leads = &leadership{
 		driver: plan.NewDriver(), electors: plan.NewElectorate(w.setup.replaceVoter, 5*time.Second, w.setup.times.Grace),
-		caughtUp: map[shard.DirectoryID]bool{}, calls: map[shard.DirectoryID]int{}, since: p.n.local(),
+		caughtUp: map[shard.DirectoryID]bool{}, calls: map[shard.DirectoryID]int{},
+		since: p.n.local() + 1, // what the last leader left in the log is older
 	}
 	p.leads.driver.Times = w.setup.times
 	p.whileLeading(w.setup.plan, p.plan)
