@@ -63,6 +63,11 @@ func (w *world) rot(n *node) {
 		return
 	}
 	s, found := pick(w, n.disk.copies), w.between(0, time.Second)
+	if p := n.process; p != nil {
+		if hd := p.holdingOf(s.id); hd != nil && hd.Creating {
+			return // nobody reads it yet, so nobody would find it
+		}
+	}
 	w.did(Rot, "copy %d of %s on %s", s.id, s.shard, n.id)
 	s.lost, s.rotten = true, true
 	if w.chance(0.5) {
