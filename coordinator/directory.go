@@ -277,7 +277,7 @@ func (d *Directory) form(group shard.GroupID, founders []Founder) error {
 }
 
 // confirm notes that the group granted the session to this directory. The session may be used only afterwards: should the
-// directory ever come back without the note, it was rolled back, and the group can tell.
+// directory ever come back without the note, it was set back, and the group can tell.
 func (d *Directory) confirm(group shard.GroupID, s shard.SessionID) error {
 	return d.update(func(id *identity) { id.Group, id.Session = group, s })
 }

@@ -203,6 +203,9 @@ func WatchOnce(ctx context.Context, c *Coordinator) {
 // Reads is the newest version of entries that every voter reads, as far as this leader has heard.
 func Reads(c *Coordinator) byte { return c.voter.Load().leading.heirs.reads(c.View()) }
 
+// GroupVersion is the version whose rules are in force, as far as this voter has applied.
+func GroupVersion(c *Coordinator) byte { return c.voter.Load().machine.state().GroupVersion() }
+
 // Forget makes a leader as it was before a session said what its process knows.
 func Forget(c *Coordinator, s shard.SessionID) {
 	h := &c.voter.Load().leading.heirs

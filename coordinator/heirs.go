@@ -43,14 +43,19 @@ func (h *heirs) has(id shard.SessionID) bool {
 	return known
 }
 
-// reads is the newest version of entries that every voter with a session has said it reads, 0 when one has not said anything.
+// reads is the newest version of entries that every voter has said it reads, 0 when one has not said anything or is down: it may be of
+// an earlier build, and would have to stop.
 func (h *heirs) reads(v *shard.View) byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	version := byte(fsm.Version)
 	for _, m := range v.Members {
-		if m.Voter && v.Up(m.ID) {
+		switch {
+		case !m.Voter:
+		case v.Up(m.ID):
 			version = min(version, h.mu.sessions[m.Session])
+		default:
+			return 0
 		}
 	}
 	return version

@@ -64,10 +64,12 @@ func (s *session) leaseUntil() time.Duration { return time.Duration(s.until.Load
 // time, and one that lives is a mistake the operator must hear of.
 func (s *session) open(ctx context.Context) error {
 	giveUp := time.Now().Add(3 * s.c.cfg.Times.Lease)
-	said := ""
+	said, lacks := "", shard.SessionID(0)
 	for {
 		nonce, sent := s.nonce()
-		verdict, index, err := s.c.proposeSurely(ctx, s.c.registration(nonce))
+		claim := s.c.registration(nonce)
+		claim.SetBack = lacks
+		verdict, index, err := s.c.proposeSurely(ctx, claim)
 		if err == nil {
 			err = verdict.Err()
 		}
@@ -82,8 +84,14 @@ func (s *session) open(ctx context.Context) error {
 			}
 		case fault.Code == shard.CodeInUse:
 			return inUse(s.c.cfg.Node, fault)
+		case fault.Code == shard.CodeSetBack && verdict.Session != lacks:
+			lacks = verdict.Session
+			s.c.log.Warn("this data directory is older than the group knows it: its copies are given up and made anew",
+				"node", s.c.cfg.Node, "stored", claim.LastSession, "lacks", lacks)
+			continue // to confirm it is all it takes
 		case fault.Code == shard.CodeSessionEnded:
 			s.retire()
+			lacks = 0
 		default:
 			return fmt.Errorf("register node %s: %w", s.c.cfg.Node, fault)
 		}

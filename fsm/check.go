@@ -68,6 +68,9 @@ func (s *State) checkLives() error {
 }
 
 func (s *State) checkMembers() error {
+	if s.version > Version {
+		return fmt.Errorf("version %d is in force, this node reads %d", s.version, Version)
+	}
 	if (s.View.Group == "") != (len(s.founders) == 0) {
 		return fmt.Errorf("group %q with %d founders", s.View.Group, len(s.founders))
 	}

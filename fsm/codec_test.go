@@ -50,6 +50,7 @@ func full() []fsm.Command {
 		&fsm.Discard{Shard: id, Copy: 4},
 		&fsm.Degrade{Items: []fsm.Degrading{{Shard: id, Epoch: 1, Version: 2, Floor: 1}}},
 		&fsm.BeginAnew{Items: []fsm.Placing{{Shard: id, Epoch: 1, Version: 2, Nodes: []shard.NodeID{"n1", "n2"}}}},
+		&fsm.RaiseVersion{To: fsm.Version},
 	}
 }
 

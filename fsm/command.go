@@ -24,8 +24,9 @@ const (
 // needs, see younger.
 //
 // Version 2: a type may have a strategy (Register). Version 3: a type may accept loss (Register, Promote), and a shard be
-// begun anew. Version 4: an election may say what it leaves out (Elect).
-const Version = 4
+// begun anew. Version 4: an election may say what it leaves out (Elect). Version 5: the group has a version (RaiseVersion), and from
+// then on a process confirms that its directory was set back (Register).
+const Version = 5
 
 // Command is one change to the replicated state. The set is closed: see the table below. A Command is plain data; what it
 // does is decided when it is applied, by the state it meets there.
@@ -77,6 +78,7 @@ var table = []row{
 	{26, "discard", 1, func() Command { return &Discard{} }},
 	{27, "degrade", 1, func() Command { return &Degrade{} }},
 	{28, "begin-anew", 3, func() Command { return &BeginAnew{} }},
+	{29, "raise-version", RaiseSince, func() Command { return &RaiseVersion{} }},
 }
 
 // Names returns the name of every command, in the order of the table.

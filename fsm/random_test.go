@@ -208,6 +208,8 @@ func (r *randomLog) disturbance(dice int) fsm.Command {
 		return &fsm.Withdraw{Name: "b", Session: r.session(), Request: r.request + 1 - min(r.request, uint64(r.dice.IntN(3)))}
 	case 12, 13:
 		return r.operator()
+	case 14:
+		return &fsm.RaiseVersion{To: fsm.RaiseSince}
 	}
 	return r.aboutShard()
 }
@@ -242,8 +244,11 @@ func (r *randomLog) register() fsm.Command {
 	switch r.dice.IntN(12) {
 	case 0, 3:
 		c.Directory += shard.DirectoryID(fmt.Sprintf("-new%d", r.dice.IntN(9)))
-	case 1:
+	case 1, 4:
 		c.LastSession = shard.SessionID(r.dice.IntN(20))
+		if newest := r.state.View.LastSession; r.dice.IntN(2) == 0 && newest > c.LastSession {
+			c.SetBack = newest - shard.SessionID(r.dice.IntN(int(newest-c.LastSession)))
+		}
 	case 2:
 		c.Hosts = c.Hosts[:1]
 	}

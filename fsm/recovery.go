@@ -78,10 +78,6 @@ type Election struct {
 	Cut      shard.LSN           `cbor:"8,keyasint,omitempty"` // records that a copy which answered has and the elected log has not, the most of any; for the history
 }
 
-// CutSince is the entry version that knows how much an election leaves out. An entry with it stops a node that does not, so it is
-// said only when every voter reads it.
-const CutSince = 4
-
 // needs implements younger.
 func (c *Elect) needs() byte {
 	if slices.ContainsFunc(c.Items, func(i Election) bool { return i.Cut > 0 }) {

@@ -12,10 +12,11 @@ const maxRoles = 16 // roles one node may declare
 
 // Register opens a session for a node's process, and ends the older one of the same directory.
 //
-// The process holds the lock of its data directory. So when it says Fenced, and names the machine that the older session
-// was opened on, that session's process is gone and need not be waited for. Any other claim on a node id whose session is
-// live is refused with CodeInUse. From another machine the directory is taken when that session is over; but then its process is
-// not known to be gone, see State.Succeeded.
+// The process holds the lock of its data directory. So when it says Fenced, names the machine that the older session
+// was opened on, and has found that session in the directory, the process of that session is gone and need not be waited for. Any
+// other claim on a node id whose session is live is refused with CodeInUse: it may come from a process that is gone itself, and was
+// long under way. Otherwise the directory is taken when that session is over; but then its process is not known to be gone,
+// see State.Succeeded.
 //
 // The same Nonce again gets the same session, and may declare more types. Its lease counts from the first time that a
 // Register with the Nonce was sent, not from the repetition. A Nonce whose session has ended is refused with
@@ -24,8 +25,10 @@ const maxRoles = 16 // roles one node may declare
 // A directory whose node was removed from the group is refused with CodeRemoved for ever.
 //
 // What the directory cannot hold any more becomes lost in the same entry: every copy on the node in another directory, and
-// every copy of this directory when LastSession shows that it was rolled back to an older state. A directory must store its
-// session durably before it renews it for the first time: that renewal is how the group knows which number it must find.
+// every copy of this directory when LastSession shows that it was set back to an older state. A directory must store its
+// session durably before it renews it for the first time: that renewal is how the group knows which number it must find. A
+// Register that was long under way shows the same; so it is refused with CodeSetBack first, and the Verdict names the session
+// that was to be found. Only a process that lives can name it in turn.
 type Register struct {
 	Node      shard.NodeID      `cbor:"1,keyasint"`
 	Directory shard.DirectoryID `cbor:"2,keyasint"`
@@ -39,6 +42,8 @@ type Register struct {
 	LastSession shard.SessionID `cbor:"9,keyasint,omitempty"`
 	Voter       bool            `cbor:"10,keyasint,omitempty"`
 	Fenced      bool            `cbor:"11,keyasint,omitempty"`
+	// SetBack confirms that the directory lacks this session, which a refusal has named; 0 for nothing.
+	SetBack shard.SessionID `cbor:"12,keyasint,omitempty"`
 }
 
 // Validate implements Command.
@@ -49,6 +54,9 @@ func (c *Register) Validate() *shard.Error {
 	if fault := cmp.Or(validToken("directory id", string(c.Directory)), validToken("machine id", string(c.Machine)),
 		validToken("nonce", c.Nonce), validAddr(c.Addr)); fault != nil {
 		return fault
+	}
+	if c.SetBack != 0 && c.SetBack <= c.LastSession {
+		return shard.Errorf(shard.CodeInvalid, "node %s lacks session %d and has stored %d", c.Node, c.SetBack, c.LastSession)
 	}
 	if len(c.Roles) > maxRoles || len(c.Hosts) > MaxTypes {
 		return shard.Errorf(shard.CodeInvalid, "node %s: %d roles and %d types, at most %d and %d", c.Node, len(c.Roles), len(c.Hosts), maxRoles, MaxTypes)
@@ -77,6 +85,9 @@ func (c *Register) Validate() *shard.Error {
 
 // needs implements younger.
 func (c *Register) needs() byte {
+	if c.SetBack != 0 {
+		return confirmSince
+	}
 	version := byte(1)
 	for _, s := range c.Hosts {
 		switch {
@@ -100,16 +111,25 @@ func (c *Register) apply(d *draft) Verdict {
 	if fault := c.newTypes(d); fault != nil {
 		return refused(fault)
 	}
-	rolledBack := c.rolledBack(d, m)
+	forgotten := c.forgotten(d, m)
+	switch {
+	case d.next.version < confirmSince || forgotten == c.SetBack:
+	case forgotten == 0:
+		return refusef(shard.CodeConflict, "the data directory of node %s lacks nothing any more: another process of it was heard", c.Node)
+	default:
+		return Verdict{Session: forgotten, Fault: shard.Errorf(shard.CodeSetBack,
+			"the data directory of node %s has stored session %d and should have %d", c.Node, c.LastSession, forgotten)}
+	}
+	setBack := forgotten != 0
 	if _, live := d.session(m.Session); live {
 		d.endSession(m.Session, shard.CauseRestarted)
 	}
-	if known && (rolledBack || m.Directory != c.Directory) {
+	if known && (setBack || m.Directory != c.Directory) {
 		d.loseCopies(func(copy shard.Copy) bool {
-			return copy.Node == c.Node && (rolledBack || copy.Directory != c.Directory)
+			return copy.Node == c.Node && (setBack || copy.Directory != c.Directory)
 		})
 	}
-	id := c.openSession(d, m, rolledBack)
+	id := c.openSession(d, m, setBack)
 	d.putMember(c.member(m, id))
 	d.register(c.Hosts)
 	return Verdict{Session: id}
@@ -151,12 +171,12 @@ func (c *Register) admit(d *draft, m shard.Member, known bool) *shard.Error {
 	switch {
 	case m.Directory != c.Directory:
 		why = "with another data directory"
-	case m.Machine != c.Machine || !c.Fenced:
-		why = "and this process cannot prove that the other one is gone"
-	case c.rolledBack(d, m):
-		// A copy of an older Register that was long under way looks just like a directory that was rolled back. Only the
+	case c.forgotten(d, m) != 0:
+		// A copy of an older Register that was long under way looks just like a directory that was set back. Only the
 		// latter comes again when the session has run out.
 		why = "by a later process of the same data directory"
+	case !c.succeeds(d, m):
+		why = "and this process cannot prove that the other one is gone"
 	default:
 		return nil
 	}
@@ -164,23 +184,32 @@ func (c *Register) admit(d *draft, m shard.Member, known bool) *shard.Error {
 		Detail: fmt.Sprintf("id %s is in use at %s by session %d, %s", m.ID, m.Addr, m.Session, why)}
 }
 
-// rolledBack reports whether the directory has forgotten a session it once stored.
-func (c *Register) rolledBack(d *draft, m shard.Member) bool {
-	l := d.life(m.Session)
-	return l != nil && m.Directory == c.Directory && c.LastSession < l.Confirmed
+// succeeds reports whether the process proves that the one of the member's session is gone: it found that session in the directory
+// whose lock it holds. One that did not, and holds the lock as well, may have been there before.
+func (c *Register) succeeds(d *draft, m shard.Member) bool {
+	found := c.LastSession >= m.Session || d.next.version < confirmSince
+	return c.Fenced && found && m.Machine == c.Machine && m.Directory == c.Directory
+}
+
+// forgotten returns the newest session that the directory is known to have stored and lacks, 0 when it lacks none.
+func (c *Register) forgotten(d *draft, m shard.Member) shard.SessionID {
+	if l := d.life(m.Session); l != nil && m.Directory == c.Directory && c.LastSession < l.Confirmed {
+		return l.Confirmed
+	}
+	return 0
 }
 
 // openSession mints the session and gives it the life that replaces the one before.
-func (c *Register) openSession(d *draft, m shard.Member, rolledBack bool) shard.SessionID {
+func (c *Register) openSession(d *draft, m shard.Member, setBack bool) shard.SessionID {
 	id := d.lastSession() + 1
 	next := life{Session: id, Node: c.Node, Nonce: c.Nonce, Confirmed: c.LastSession}
 	if l := d.life(m.Session); l != nil {
-		if m.Directory == c.Directory && !rolledBack {
+		if m.Directory == c.Directory && !setBack {
 			next.Confirmed = max(next.Confirmed, l.Confirmed)
 		}
 		switch {
 		case m.Directory != c.Directory:
-		case c.Fenced && m.Machine == c.Machine:
+		case c.succeeds(d, m):
 			next.Succeeded = m.Session
 		default:
 			next.Succeeded = l.Succeeded

@@ -153,18 +153,11 @@ func (g *group) parse(line string) fsm.Command {
 	case "register":
 		return g.parseRegister(rest)
 	case "renew":
-		c := &fsm.Renew{}
-		if last := len(rest) - 1; strings.HasPrefix(rest[last], "time=") {
-			c.Time = int64(g.number(strings.TrimPrefix(rest[last], "time=")))
-			items = strings.Split(strings.Join(rest[:last], " "), ",")
-		}
-		for _, i := range items {
-			session, number, _ := strings.Cut(strings.TrimSpace(i), "/")
-			c.Items = append(c.Items, fsm.Renewal{Session: shard.SessionID(g.number(session)), Number: g.number(number)})
-		}
-		return c
+		return g.parseRenew(rest)
 	case "expire":
 		return &fsm.Expire{Session: shard.SessionID(g.number(rest[0])), LastRenewal: g.number(strings.TrimPrefix(rest[1], "renewed="))}
+	case "raise-version":
+		return &fsm.RaiseVersion{To: byte(g.number(rest[0]))}
 	case "depart":
 		return &fsm.Depart{Session: shard.SessionID(g.number(rest[0]))}
 	case "require-quorum":
@@ -235,6 +228,19 @@ func (g *group) parseEnd(word string, until, ended *int64) bool {
 	return true
 }
 
+// parseRenew reads SESSION/NUMBER, ... and perhaps the leader's time.
+func (g *group) parseRenew(words []string) *fsm.Renew {
+	c := &fsm.Renew{}
+	if last := len(words) - 1; strings.HasPrefix(words[last], "time=") {
+		c.Time, words = int64(g.number(strings.TrimPrefix(words[last], "time="))), words[:last]
+	}
+	for _, i := range strings.Split(strings.Join(words, " "), ",") {
+		session, number, _ := strings.Cut(strings.TrimSpace(i), "/")
+		c.Items = append(c.Items, fsm.Renewal{Session: shard.SessionID(g.number(session)), Number: g.number(number)})
+	}
+	return c
+}
+
 func (g *group) parseRegister(words []string) *fsm.Register {
 	node := words[0]
 	c := &fsm.Register{Node: shard.NodeID(node), Directory: "dir-" + shard.DirectoryID(node), Machine: "machine-" + shard.MachineID(node),
@@ -254,6 +260,8 @@ func (g *group) parseRegister(words []string) *fsm.Register {
 			c.Roles = strings.Split(value, ",")
 		case "stored":
 			c.LastSession = shard.SessionID(g.number(value))
+		case "lacks":
+			c.SetBack = shard.SessionID(g.number(value))
 		case "fenced":
 			c.Fenced = true
 		case "hosts":

@@ -27,12 +27,13 @@ type saved struct {
 	Removed  []removal     `cbor:"6,keyasint,omitempty"`
 	Time     int64         `cbor:"7,keyasint,omitempty"`
 	Records  []record      `cbor:"8,keyasint,omitempty"`
+	Version  byte          `cbor:"9,keyasint,omitempty"`
 }
 
 func (s *State) saved() saved {
 	return saved{
 		Whole: *s.View.Whole(), Founders: s.founders, Lives: s.lives, LastCopy: s.lastCopy, Barriers: s.Barriers.Save(),
-		Removed: s.removed, Time: s.time, Records: s.records(),
+		Removed: s.removed, Time: s.time, Records: s.records(), Version: s.version,
 	}
 }
 
@@ -90,7 +91,7 @@ func (from *saved) state() (*State, error) {
 	}
 	s := &State{
 		View: view, Barriers: barriers, founders: from.Founders, lives: from.Lives, lastCopy: from.LastCopy,
-		removed: from.Removed, time: from.Time,
+		removed: from.Removed, time: from.Time, version: from.Version,
 	}
 	if err := s.recall(from.Records); err != nil {
 		return nil, err

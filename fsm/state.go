@@ -40,6 +40,7 @@ type State struct {
 	lastCopy shard.CopyID // the newest copy id handed out
 	removed  []removal    // the directories that may not come back, oldest first
 	time     int64        // Unix milliseconds of the newest leader's clock in the log
+	version  byte         // see RaiseVersion
 
 	pasts map[shard.TypeName][]*past // by shard number; nil where nothing was placed
 }

@@ -108,7 +108,7 @@ func (gs *groups) found(c config) *group {
 			place.Nodes = append(place.Nodes, n)
 		}
 	}
-	commands = append([]fsm.Command{genesis}, append(commands, &fsm.Place{Items: []fsm.Placing{place}})...)
+	commands = append([]fsm.Command{genesis, &fsm.RaiseVersion{To: fsm.Version}}, append(commands, &fsm.Place{Items: []fsm.Placing{place}})...)
 	g := gs.mustApply(gs.intern(fsm.New()), commands...)
 	if checkCopies(g) != nil {
 		return g

@@ -28,6 +28,7 @@ const (
 	CodeNotLeader      Code = "not-leader"       // ask Node at Addr
 	CodeWrongGroup     Code = "wrong-group"      // the peer belongs to another group
 	CodeInUse          Code = "id-in-use"        // the node id belongs to a live node with another directory
+	CodeSetBack        Code = "set-back"         // the data directory is older than one the group has heard from
 	CodeRemoved        Code = "removed"          // the node was taken out of the group, and its directory with it
 	CodeConflict       Code = "conflict"         // the state has moved on since the caller looked
 	CodeMismatch       Code = "mismatch"         // other options for something that exists: a type, a barrier

@@ -119,7 +119,7 @@ type CopyState uint8
 const (
 	CopyMinted CopyState = iota + 1 // named by Raft, not yet created on its directory
 	CopyReady                       // created and reported by its directory
-	CopyLost                        // its directory is gone, foreign or was rolled back: it stays in C and never answers
+	CopyLost                        // its directory is gone, foreign or was set back: it stays in C and never answers
 )
 
 func (s CopyState) String() string { return name(s, "", "minted", "ready", "lost") }

@@ -93,6 +93,7 @@ type Driver struct {
 	shards map[shard.ID]*memory // of shards that are not served, and of those somebody reported on
 	fresh  map[shard.TypeName]*fresh
 	expiry map[shard.SessionID]time.Duration // when Expire was proposed last
+	raised time.Duration                     // when RaiseVersion was proposed last; unset when 0
 	moving moving
 	meter  meter
 }
@@ -164,13 +165,14 @@ func (d *Driver) Report(r shard.Report) {
 	}
 }
 
-// Next returns every step that is due, in the order in which they should be taken: sessions first, for their end opens
+// Next returns every step that is due, in the order in which they should be taken: rules first, then sessions, for their end opens
 // recoveries, then what brings shards back, then new ones, then what moves shards that are served. Steps of a kind are batched.
 func (d *Driver) Next(in Input) []Step {
 	b := &batch{in: in, d: d, view: in.State.View}
 	if b.view.Group == "" {
 		return nil
 	}
+	b.version()
 	b.sessions()
 	b.shards()
 	b.move()
@@ -206,6 +208,7 @@ type batch struct {
 	loads *loads // counted when first needed
 
 	restless bool // a shard may want something, sooner or later, though the view stays as it is
+	raise    []Step
 	expire   []Step
 	recover  map[shard.Cause]*lot[fsm.Recovery]
 	seals    map[shard.NodeID][]shard.SealItem
@@ -324,7 +327,7 @@ func (b *batch) due(m *memory) bool {
 
 // steps returns what was gathered.
 func (b *batch) steps() []Step {
-	out := b.expire
+	out := append(b.raise, b.expire...)
 	for _, cause := range slices.Sorted(maps.Keys(b.recover)) {
 		out = append(out, b.recover[cause].steps(func(i []fsm.Recovery) fsm.Command {
 			return &fsm.BeginRecovery{Items: i, Cause: cause}

@@ -13,6 +13,7 @@ type Reason string
 
 // Why a step is taken.
 const (
+	AllRead         Reason = "all-read"         // every voter knows the rules of this version of entries
 	LeaseRanOut     Reason = "lease-ran-out"    // the session was not renewed for a lease
 	OwnerGone       Reason = "owner-gone"       // the session that leads the shard is over
 	Stalled         Reason = "stalled"          // the elected copy was not ready to serve in time

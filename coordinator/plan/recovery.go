@@ -93,7 +93,7 @@ func (b *batch) ofRecovering(spec shard.Spec, p *shard.Placement, m *memory) {
 		return
 	}
 	cut := shard.LSN(0)
-	if b.in.Reads >= fsm.CutSince {
+	if b.in.State.GroupVersion() >= fsm.CutSince {
 		cut = m.leftOut(c.winner)
 	}
 	b.elect.add(

@@ -174,7 +174,7 @@ func (w *world) found(f []string) {
 		n := w.node(id)
 		c.Voters = append(c.Voters, fsm.Founder{Node: shard.NodeID(id), Addr: id + ":1", Directory: n.directory})
 	}
-	w.apply(c)
+	w.apply(c, &fsm.RaiseVersion{To: fsm.Version})
 }
 
 func (w *world) node(id string) *node {

@@ -42,6 +42,15 @@ func (b *batch) sessions() {
 	}
 }
 
+// version puts the rules in force that every voter reads by now.
+func (b *batch) version() {
+	if b.in.Reads < fsm.RaiseSince || b.in.Reads <= b.in.State.GroupVersion() || b.d.raised != 0 && b.in.Now < b.d.raised+b.d.Times.Retry {
+		return
+	}
+	b.d.raised = b.in.Now
+	b.raise = []Step{{Command: &fsm.RaiseVersion{To: b.in.Reads}, Notes: []Note{{Reason: AllRead}}}}
+}
+
 // sessionOf returns the live session of the directory that holds the copy.
 func sessionOf(v *shard.View, c shard.Copy) (shard.Session, bool) {
 	s, live := v.Sessions[v.Members[c.Node].Session]
