@@ -22,6 +22,7 @@ type copies struct {
 	reported time.Duration   // when reports were last repeated; owned by the beat
 	roused   time.Duration   // when every host was last given a tick; owned by the beat
 	asked    int             // signs of life; owned by the beat
+	admitted chan struct{}   // closed when a map has shown this process's session, and all that it shows was followed
 	pauses   pauses
 	loads    loads
 	mu       struct {
@@ -46,7 +47,7 @@ type holding struct {
 
 func (c *copies) init(r *Region) error {
 	c.loads.init(r)
-	c.region, c.reading, c.upkeep = r, make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, 1)
+	c.region, c.reading, c.upkeep, c.admitted = r, make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, 1), make(chan struct{})
 	c.mu.byShard = map[shard.ID][]shard.CopyID{}
 	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}
 	c.mu.Lock()

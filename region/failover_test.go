@@ -3,6 +3,7 @@ package region_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -310,5 +311,44 @@ func TestSlowDisk(t *testing.T) {
 	all.Wait()
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("200 commands to one entity took %s with commits of 20 ms: they waited for one another", took)
+	}
+}
+
+// A process answers neither a Seal nor a primary before the map shows its session: only then is it known that its directory is what the
+// group takes it for. What is given up by that very map never answers.
+func TestNobodyIsAnsweredBeforeTheSessionShows(t *testing.T) {
+	c := define("counter", entityOptions(2, 2, 1)...)
+	g := newGroup(t, 3, c)
+	kept, given := one("counter"), shard.ID{Type: "counter", Number: 1}
+	for _, id := range []shard.ID{kept, given} {
+		g.place(id, 0, 1, 2)
+		g.await(id, shard.Active)
+	}
+	n := g.nodes[2]
+	n.stop()
+	g.ignore(shard.ReportReconfig) // of the primaries, which leave the copies out
+	g.edit(given, func(p *shard.Placement) {
+		p.Copies = slices.Clone(p.Copies)
+		p.Copies[2].State = shard.CopyLost
+		p.Version++
+	})
+	seal := func(id shard.ID, wait time.Duration) []shard.Sealed {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		p := g.placement(id)
+		return n.region.Seal(ctx, []shard.SealItem{{Shard: id, Copy: p.Copies[2].ID, Epoch: p.Epoch}})
+	}
+	n.stranger = func() {
+		n.region.Update(g.view)
+		if sealed := seal(kept, 50*time.Millisecond); len(sealed) != 0 {
+			t.Errorf("a process that nobody knows answers %+v", sealed)
+		}
+	}
+	n.start()
+	if sealed := seal(kept, patience); len(sealed) != 1 || sealed[0].Fault != nil {
+		t.Errorf("a copy that counts answers %+v", sealed)
+	}
+	if sealed := seal(given, patience); len(sealed) != 1 || sealed[0].Fault == nil {
+		t.Errorf("a copy that was given up answers %+v", sealed)
 	}
 }

@@ -52,6 +52,7 @@ type node struct {
 	options   journal.Options
 	limits    region.Limits
 	stale     *shard.View // the first map that the node's next life sees, if not nil
+	stranger  func()      // called when the region is up and the group does not know its session yet, if not nil
 
 	wires   wires
 	journal *journal.Journal
@@ -150,6 +151,9 @@ func (n *node) start() {
 	n.session.Store(uint64(session))
 	if n.stale != nil {
 		n.region.Update(n.stale)
+	}
+	if n.stranger != nil {
+		n.stranger()
 	}
 	n.up = true
 	g.change(func(d *shard.Delta) {

@@ -72,7 +72,8 @@ type Region struct {
 	fault   atomic.Pointer[shard.Error] // why it stopped, nil while it works
 }
 
-// New opens every copy that the journal holds as a replica. It asks and answers nothing before the first Update.
+// New opens every copy that the journal holds as a replica. It asks and answers nothing before the first Update, and answers no
+// primary and no Seal before a map shows this process's session.
 func New(cfg Config) (*Region, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
@@ -138,6 +139,23 @@ func (r *Region) Update(v *shard.View) {
 				r.origin.moved(shard.ID{Type: name, Number: shard.Number(i)})
 			}
 		}
+	}
+	if settled {
+		close(r.copies.admitted)
+	}
+}
+
+// admitted waits until the group has taken this process's directory for what it is, and the copies know what it says of them. A
+// directory that was set back looks like any other: it would acknowledge what it has promised to refuse, and offer a log
+// that others have gone on from.
+func (r *Region) admitted(ctx context.Context) error {
+	select {
+	case <-r.copies.admitted:
+		return nil
+	case <-r.life.Done():
+		return r.stopped()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -94,8 +94,11 @@ func (r *Region) acked(m *answerback) error {
 }
 
 // Seal makes copies promise an epoch. It returns one verdict for each item that was answered before ctx ended; a copy
-// that this node does not hold, or cannot trust, is a Fault at once.
+// that this node does not hold, or cannot trust, is a Fault at once. It waits until this process is registered.
 func (r *Region) Seal(ctx context.Context, items []shard.SealItem) []shard.Sealed {
+	if r.admitted(ctx) != nil {
+		return nil
+	}
 	answers := make(chan shard.Sealed, len(items))
 	sealed := make([]shard.Sealed, 0, len(items))
 	for _, i := range items {

@@ -43,8 +43,19 @@ func (c *copies) retire(p *shard.Placement, index shard.Index) {
 		}
 		h.report = nil // it is known, or of no interest any more
 		if h.host != nil {
+			c.hush(h.host)
 			h.host.inbox.put(func(b *batch) { b.placement, b.fate = p, f })
 		}
+	}
+}
+
+// hush takes a copy that is given up when the process is admitted out of everybody's sight: it has answered nobody, so what waits for the
+// host is not to be answered first, as it otherwise is.
+func (c *copies) hush(h *host) {
+	select {
+	case <-c.admitted:
+	default:
+		c.hosts.drop(h.copy)
 	}
 }
 

@@ -207,6 +207,9 @@ func (s *server) Replicate(stream wire.Peer_ReplicateServer) error {
 }
 
 func (s *server) follow(ctx context.Context, stream wire.Peer_ReplicateServer, a *ackStream) error {
+	if err := s.region.admitted(ctx); err != nil {
+		return err
+	}
 	var f incomingAppends
 	for {
 		if err := s.digested(ctx); err != nil {
