@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -117,6 +118,43 @@ func TestRecoverFromTooManyLosses(t *testing.T) {
 	}
 	if _, err := Deposit.Ask(c.context(), c.nodes[1], who, Amount{1}); err != nil {
 		t.Errorf("a deposit after the recovery: %v", err)
+	}
+}
+
+// A directory that is put back to what it was yesterday holds copies that look as good as any. The group knows that a later session was
+// stored in it, so its copies are given up and made anew, and nothing of what was confirmed since is lost.
+func TestDirectoryIsSetBack(t *testing.T) {
+	c, _ := unclean(t)
+	who, id := c.led(1)
+	deposit := func(times int) {
+		for range times {
+			if _, err := Deposit.Ask(c.context(), c.nodes[0], who, Amount{1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	deposit(3)
+	c.kill(2)
+	yesterday := t.TempDir()
+	if err := os.CopyFS(yesterday, os.DirFS(c.configs[2].Dir)); err != nil {
+		t.Fatal(err)
+	}
+	c.start(2)
+	deposit(4)
+	old, _ := c.await(id, "a copy on n3", func(*shard.Placement) bool { return true }).CopyOn(directory(c, 2))
+	c.wipe(2)
+	if err := errors.Join(os.CopyFS(c.configs[2].Dir, os.DirFS(yesterday)), os.Chmod(c.configs[2].Dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	c.start(2)
+	p := c.await(id, "n3 has another copy", func(p *shard.Placement) bool {
+		now, there := p.CopyOn(directory(c, 2))
+		return there && now.ID != old.ID && len(p.Copies) == 3 && p.WriteQuorum == 2
+	})
+	c.kill(1)
+	c.await(id, "it is served without n2", func(now *shard.Placement) bool { return now.Status == shard.Active && now.Epoch > p.Epoch })
+	if got, err := Look.Ask(c.context(), c.nodes[0], who, struct{}{}); err != nil || got.Amount != 7 {
+		t.Errorf("after all that: %+v, %v", got, err)
 	}
 }
 

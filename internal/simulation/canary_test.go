@@ -120,7 +120,18 @@ var canaries = []canary{
 	},
 	{
 		name: "a directory is taken for one that was set back", finds: "I8: .* gives copy", from: 1,
-		edits: []edit{{"fsm/register.go", "c.LastSession < l.Confirmed", "c.LastSession <= l.Confirmed"}},
+		edits: []edit{
+			{"fsm/register.go", "c.LastSession < l.Confirmed", "c.LastSession <= l.Confirmed"},
+			{"fsm/register.go", "case d.next.version < confirmSince || forgotten == c.SetBack:", "case true:"},
+		},
+	},
+	{
+		name: "a directory that was set back counts", finds: "I8: .* was set back", from: 1,
+		edits: []edit{{"fsm/register.go", "c.LastSession < l.Confirmed", "false"}},
+	},
+	{
+		name: "a process answers before it is known what its directory is", finds: "I8: .* was set back", from: 1,
+		edits: []edit{{"internal/simulation/custody.go", "if p.admits {", "if true {"}},
 	},
 	{
 		name: "a snapshot is acknowledged before it is durable", finds: "I7:", from: 2,

@@ -179,6 +179,7 @@ func (c *checker) vowed(h *host) shard.LSN {
 
 // acks judges an Ack as it leaves. I7: everything up to it is durable, as the primary of the epoch has it.
 func (c *checker) acks(h *host, a replication.Ack) {
+	c.present(h)
 	if h.stored.promised < a.Epoch {
 		c.w.fail("I7: %s on %s acknowledges in epoch %d, its durable promise is %d", h.shard, h.p.n.id, a.Epoch, h.stored.promised)
 	}
@@ -200,11 +201,19 @@ func (c *checker) acks(h *host, a replication.Ack) {
 	}
 }
 
+// present judges whoever answers: not a copy whose directory was set back, which has forgotten what it promised.
+func (c *checker) present(h *host) {
+	if h.stored.past {
+		c.w.fail("I8: %s on %s answers by copy %d, whose directory was set back", h.shard, h.p.n.id, h.id)
+	}
+}
+
 // seals judges a Sealed as it leaves: promise and log are durable. I2: the promise never goes back, over restarts too.
 func (c *checker) seals(h *host, s shard.Sealed) {
 	if s.Fault != nil {
 		return
 	}
+	c.present(h)
 	if h.stored.promised < s.Epoch {
 		c.w.fail("I2: %s on %s seals epoch %d, its durable promise is %d", h.shard, h.p.n.id, s.Epoch, h.stored.promised)
 	}

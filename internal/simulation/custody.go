@@ -12,6 +12,8 @@ type custody struct {
 	held    []*holding
 	hosts   []*host      // of held
 	settled bool         // every copy held is known to the map, or is no more
+	admits  bool         // likewise, and all that the map shows was followed
+	unread  []func()     // what primaries and leaders sent before that
 	hushed  shard.CopyID // nobody hears that it was created
 	shown   map[shard.ID]*shard.Placement
 	version int // of the map that is shown, 0 to look again
@@ -62,6 +64,21 @@ func (p *process) update() {
 		}
 	}
 	p.nudge()
+	p.admits = p.settled
+	for p.admits && len(p.unread) > 0 {
+		first := p.unread[0]
+		p.unread = p.unread[1:]
+		first()
+	}
+}
+
+// admitted handles what a primary or a leader sent as soon as the group has taken the directory for what it is.
+func (p *process) admitted(handle func()) {
+	if p.admits {
+		handle()
+		return
+	}
+	p.unread = append(p.unread, handle)
 }
 
 // reshow makes the next update look at every placement again.
@@ -149,6 +166,9 @@ func (p *process) retire(pl *shard.Placement) {
 					p.remove(hd)
 				}
 				continue
+			}
+			if !p.admits { // it has answered nobody, and will not
+				p.hosts = slices.DeleteFunc(p.hosts, func(h *host) bool { return h == hd.host })
 			}
 			hd.host.place(pl) // it may think that it leads
 			if !hd.host.copy.Dispensable(pl.Epoch) {

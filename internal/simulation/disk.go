@@ -38,6 +38,7 @@ type stored struct {
 	staged    *staging // nil for nothing
 	lost      bool     // the directory does not hold the data any more, or they are rotten
 	rotten    bool     // whoever reads them finds that
+	past      bool     // they are what they were long ago: the directory was set back
 }
 
 // chain is a log of records, each with the hash of everything up to it.

@@ -279,23 +279,30 @@ func (h *host) send(to *node, m replication.Append) {
 	if l := from.w.lagging; l != nil {
 		l.trim(&m)
 	}
-	from.w.send(from, to, func(q *process) {
-		r := q.host(m.To)
-		if r == nil {
-			from.w.send(q.n, from, func(p *process) {
-				p.nack(q.n, replication.Nack{Shard: m.Shard, Copy: m.To, Epoch: m.Epoch, Why: replication.WrongCopy})
-			})
-			return
-		}
-		e := r.copy.Append(m)
-		if m.Epoch > r.from.epoch || r.from.node == nil {
-			r.from = source{epoch: m.Epoch, node: from}
-		}
-		for _, n := range e.Nacks {
-			from.w.send(q.n, from, func(p *process) { p.nack(q.n, n) })
-		}
-		r.run(e)
-	})
+	from.w.send(from, to, func(q *process) { q.admitted(func() { q.appended(&m, from) }) })
+}
+
+// appended hands an append to the copy it is for.
+func (p *process) appended(m *replication.Append, from *node) {
+	w := p.n.w
+	r := p.host(m.To)
+	if r == nil {
+		p.misses(from, replication.Nack{Shard: m.Shard, Copy: m.To, Epoch: m.Epoch, Why: replication.WrongCopy})
+		return
+	}
+	e := r.copy.Append(*m)
+	if m.Epoch > r.from.epoch || r.from.node == nil {
+		r.from = source{epoch: m.Epoch, node: from}
+	}
+	for _, n := range e.Nacks {
+		w.send(p.n, from, func(q *process) { q.nack(p.n, n) })
+	}
+	r.run(e)
+}
+
+// misses tells a primary that the copy it sent something to is not here.
+func (p *process) misses(primary *node, n replication.Nack) {
+	p.n.w.send(p.n, primary, func(q *process) { q.nack(p.n, n) })
 }
 
 func (p *process) ack(from *node, a replication.Ack) {

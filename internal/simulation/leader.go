@@ -95,7 +95,7 @@ func (p *process) lift() {
 }
 
 func (p *process) input() plan.Input {
-	return plan.Input{Now: p.n.local(), State: p.n.w.raft.states[p.applied], LeaderSince: p.leads.since, Renewed: p.renewal}
+	return plan.Input{Now: p.n.local(), State: p.n.w.raft.states[p.applied], LeaderSince: p.leads.since, Renewed: p.renewal, Reads: fsm.Version}
 }
 
 func (p *process) renewal(id shard.SessionID) (time.Duration, uint64) {
@@ -109,16 +109,19 @@ func (p *process) renewal(id shard.SessionID) (time.Duration, uint64) {
 // askToSeal sends Seals to a node, whose answers come back to this process or to nobody.
 func (p *process) askToSeal(id shard.NodeID, items []shard.SealItem) {
 	to := p.n.w.node(id)
+	answered := func(q *process, s shard.Sealed) {
+		p.n.w.send(q.n, p.n, func(now *process) {
+			if now == p && p.leads != nil {
+				p.leads.driver.Sealed(s)
+			}
+		})
+	}
 	p.n.w.send(p.n, to, func(q *process) {
-		for _, i := range items {
-			q.seal(i, func(s shard.Sealed) {
-				p.n.w.send(q.n, p.n, func(now *process) {
-					if now == p && p.leads != nil {
-						p.leads.driver.Sealed(s)
-					}
-				})
-			})
-		}
+		q.admitted(func() {
+			for _, i := range items {
+				q.seal(i, func(s shard.Sealed) { answered(q, s) })
+			}
+		})
 	})
 }
 

@@ -23,10 +23,11 @@ type session struct {
 	stored bool            // the directory holds its number
 	nonce  string
 	tries  int
-	number uint64        // of the newest renewal
-	asked  time.Duration // when the Register was first sent
-	grants []grant       // not in effect yet: the map has not reached their entries
-	until  time.Duration // end of the lease on the node's clock
+	number uint64          // of the newest renewal
+	lacks  shard.SessionID // what the directory should have stored, as the group says, and has not
+	asked  time.Duration   // when the Register was first sent
+	grants []grant         // not in effect yet: the map has not reached their entries
+	until  time.Duration   // end of the lease on the node's clock
 }
 
 // grant is a lease that holds from when the map shows its entry.
@@ -62,6 +63,7 @@ func (p *process) claim() *fsm.Register {
 	return &fsm.Register{
 		Node: p.n.id, Directory: p.n.disk.directory, Machine: "m", Addr: p.n.addr(), Zone: p.n.zone, Hosts: p.n.w.setup.specs,
 		Nonce: p.session.nonce, LastSession: p.n.disk.session, Voter: p.n.disk.votes, Fenced: true,
+		SetBack: p.session.lacks,
 	}
 }
 
@@ -82,12 +84,14 @@ func (p *process) registered(nonce string, v fsm.Verdict, index shard.Index) {
 		switch v.Fault.Code {
 		case shard.CodeSessionEnded:
 			p.register()
+		case shard.CodeSetBack:
+			p.session.lacks = v.Session
 		case shard.CodeRemoved:
 			p.n.w.removed(p.n)
 		}
 		return
 	}
-	p.session.id = v.Session
+	p.session.id, p.session.lacks = v.Session, 0
 	p.n.w.log("%s: session %d", p.n.id, v.Session)
 	d := p.n.disk
 	p.n.write(func() { d.session = max(d.session, v.Session) }, func() {

@@ -156,16 +156,17 @@ func (h *host) pump(x *filling) {
 		leave()
 	}
 	from := h.p.n
-	w.send(from, w.node(c.Node), func(q *process) {
-		r := q.host(m.of.To)
-		if r == nil {
-			from.w.send(q.n, from, func(p *process) {
-				p.nack(q.n, replication.Nack{Shard: m.of.Shard, Copy: m.of.To, Epoch: m.of.Epoch, Why: replication.WrongCopy})
-			})
-			return
-		}
-		r.stage(&m, from)
-	})
+	w.send(from, w.node(c.Node), func(q *process) { q.admitted(func() { q.parted(&m, from) }) })
+}
+
+// parted hands a part of a snapshot to the copy it is for.
+func (p *process) parted(m *part, from *node) {
+	r := p.host(m.of.To)
+	if r == nil {
+		p.misses(from, replication.Nack{Shard: m.of.Shard, Copy: m.of.To, Epoch: m.of.Epoch, Why: replication.WrongCopy})
+		return
+	}
+	r.stage(m, from)
 }
 
 // stage takes a part of a snapshot that follows what is staged, and tells what there is by then.

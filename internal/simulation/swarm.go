@@ -31,6 +31,7 @@ const (
 	Blackout
 	Wipe
 	FailSync
+	SetBack
 	Rot
 	Restart
 	Drain
@@ -71,6 +72,7 @@ var acts = [Acts]struct {
 	Blackout:     {"blackout", 1, (*world).blackout},
 	Wipe:         {"wipe", 1, (*world).wipeOne},
 	FailSync:     {"fail-sync", 1, (*world).failSync},
+	SetBack:      {"set-back", 1, (*world).setBack},
 	Rot:          {"rot", 1, (*world).rot},
 	Restart:      {"restart", 3, (*world).restart},
 	Drain:        {"drain", 2, (*world).drain},
