@@ -73,7 +73,7 @@ var canaries = []canary{
 		edits: []edit{{"replication/base.go", "lsn > min(c.log.confirmed, c.log.durable)", "lsn > c.log.last.LSN"}},
 	},
 	{
-		name: "a shard goes on with one copy while its primary may confirm", finds: "I\\d+:", from: 1803,
+		name: "a shard goes on with one copy while its primary may confirm", finds: "I\\d+:", from: 6786,
 		edits: []edit{{"coordinator/plan/evidence.go", ` || e.Quiet > 0 {`, ` {`}},
 	},
 	{
