@@ -16,8 +16,8 @@ type Candidate struct {
 	Best      bool     // where the planner would put the copy now
 	Leads     bool     // it leads the shard, or is about to
 	Sharing   int      // copies of the shard in its zone
-	Copies    int      // of the type, with those on their way there
-	Primaries int      // likewise
+	Copies    int      // of the type, with those on their way there; of a node that is down, those it should come back with
+	Primaries int      // of the type, with those on their way there
 }
 
 // Verdict is what the rules come to, in a few words.
@@ -63,8 +63,22 @@ func Candidates(v *shard.View, id shard.ID) []Candidate {
 			Node: l.sites[i].member.ID, Against: t.against(row, s), Best: s == best, Leads: t.lead[row] == s,
 			Sharing: t.sharing(row, s, nowhere), Copies: int(t.copies[s]), Primaries: int(t.leads[s]),
 		}
+		if !l.sites[i].up {
+			all[i].Copies = t.resting(l.sites[i].member.ID)
+		}
 	}
 	return all
+}
+
+// resting counts the copies in the directory of a node that is down. The planner counts on none of them.
+func (t *table) resting(node shard.NodeID) int {
+	n := 0
+	for _, p := range t.view.Placements {
+		if p != nil && slices.ContainsFunc(p.Copies, func(c shard.Copy) bool { return c.Node == node && c.State == shard.CopyReady }) {
+			n++
+		}
+	}
+	return n
 }
 
 // against lists every rule that keeps a copy of the row from the site.
