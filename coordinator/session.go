@@ -85,13 +85,13 @@ func (s *session) open(ctx context.Context) error {
 		case fault.Code == shard.CodeInUse:
 			return inUse(s.c.cfg.Node, fault)
 		case fault.Code == shard.CodeSetBack && verdict.Session != lacks:
-			lacks = verdict.Session
-			s.c.log.Warn("this data directory is older than the group knows it: its copies are given up and made anew",
-				"node", s.c.cfg.Node, "stored", claim.LastSession, "lacks", lacks)
+			if lacks = verdict.Session; lacks != 0 {
+				s.c.log.Warn("this data directory is older than the group knows it: its copies are given up and made anew",
+					"node", s.c.cfg.Node, "stored", claim.LastSession, "lacks", lacks)
+			}
 			continue // to confirm it is all it takes
 		case fault.Code == shard.CodeSessionEnded:
 			s.retire()
-			lacks = 0
 		default:
 			return fmt.Errorf("register node %s: %w", s.c.cfg.Node, fault)
 		}

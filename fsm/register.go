@@ -28,7 +28,7 @@ const maxRoles = 16 // roles one node may declare
 // every copy of this directory when LastSession shows that it was set back to an older state. A directory must store its
 // session durably before it renews it for the first time: that renewal is how the group knows which number it must find. A
 // Register that was long under way shows the same; so it is refused with CodeSetBack first, and the Verdict names the session
-// that was to be found. Only a process that lives can name it in turn.
+// that was to be found, 0 when none is. Only a process that lives can name it in turn.
 type Register struct {
 	Node      shard.NodeID      `cbor:"1,keyasint"`
 	Directory shard.DirectoryID `cbor:"2,keyasint"`
@@ -114,8 +114,8 @@ func (c *Register) apply(d *draft) Verdict {
 	forgotten := c.forgotten(d, m)
 	switch {
 	case d.next.version < confirmSince || forgotten == c.SetBack:
-	case forgotten == 0:
-		return refusef(shard.CodeConflict, "the data directory of node %s lacks nothing any more: another process of it was heard", c.Node)
+	case forgotten == 0: // a process of the directory has confirmed it in between
+		return refusef(shard.CodeSetBack, "the data directory of node %s has stored all that it should", c.Node)
 	default:
 		return Verdict{Session: forgotten, Fault: shard.Errorf(shard.CodeSetBack,
 			"the data directory of node %s has stored session %d and should have %d", c.Node, c.LastSession, forgotten)}

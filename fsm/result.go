@@ -20,7 +20,7 @@ type Verdict struct {
 	Fault *shard.Error `cbor:"1,keyasint,omitempty"` // the command was refused whole and changed nothing
 	// Faults has one element for each item of a batched command, nil for an item that took effect or already had.
 	Faults []*shard.Error `cbor:"2,keyasint,omitempty"`
-	// Session answers a Register: the session; with CodeSetBack the newest one that the directory is known to have stored.
+	// Session answers a Register: the session; with CodeSetBack the one that the directory lacks, 0 for none.
 	Session shard.SessionID  `cbor:"3,keyasint,omitempty"`
 	Again   bool             `cbor:"4,keyasint,omitempty"` // Register: the session existed before this entry
 	Barrier *barrier.Outcome `cbor:"5,keyasint,omitempty"` // Arrive and Withdraw, unless refused

@@ -145,7 +145,8 @@ func (r *raft) intact(but *node) (intact, voters int) {
 			continue
 		}
 		voters++
-		if n := r.w.node(s.Node); n != but && n.disk.directory == s.Directory && !n.absent && !r.removes(n) {
+		m := r.state().View.Members[s.Node] // of a removed one the next operator who starts it wipes the directory
+		if n := r.w.node(s.Node); n != but && m.Directory == s.Directory && n.disk.directory == s.Directory && !n.absent && !r.removes(n) {
 			intact++
 		}
 	}
