@@ -23,6 +23,7 @@ type truth struct {
 	known     map[shard.Position]uint64 // the hash of the log up to each record ever written
 	leaders   map[shard.Epoch]*host
 	confirmed chain                // what was confirmed, by any primary
+	in        []shard.Epoch        // for each record of it, the epoch that confirmed it first
 	activated shard.Epoch          // the newest epoch that was active in the map
 	active    shard.Epoch          // the newest epoch that serves
 	start     shard.LSN            // where its log ended when it began to
@@ -136,8 +137,9 @@ func (c *checker) record(id shard.ID, at shard.Position, hash uint64) {
 	t.known[at] = hash
 }
 
-// truncates judges a cut. I6: never below what the copy knows to be confirmed, and never a confirmed record, but by a copy that the
-// map does without: that one may still follow a primary of long ago, and nobody counts it.
+// truncates judges a cut. I6: never below what the copy knows to be confirmed, and never a confirmed record, but by a copy that was not
+// counted: one that the map does without may still follow a primary of long ago, and one that has not promised the epoch
+// that confirmed the record may still hear from the primary of an epoch before, which had another in its place.
 func (c *checker) truncates(h *host, lsn shard.LSN) {
 	t := c.of(h.shard)
 	if lsn <= c.vowed(h) {
@@ -147,7 +149,7 @@ func (c *checker) truncates(h *host, lsn shard.LSN) {
 		c.w.fail("I6: %s on %s cuts at %d, it knew %d to be confirmed", h.shard, h.p.n.id, lsn, h.confirmed)
 	}
 	_, counts := route.Named(c.w.raft.state().View.Placement(h.shard), h.id)
-	if counts && lsn <= t.confirmed.end() && lsn <= h.log.end() && h.log.at(lsn) == t.confirmed.at(lsn) {
+	if counts && lsn <= t.confirmed.end() && t.in[lsn-1] <= h.copy.Status().Promised && lsn <= h.log.end() && h.log.at(lsn) == t.confirmed.at(lsn) {
 		c.w.fail("I6: %s on %s cuts record %d, which is confirmed", h.shard, h.p.n.id, lsn)
 	}
 }
@@ -275,8 +277,14 @@ func (c *checker) confirms(h *host, lsn shard.LSN) {
 	if holders < p.WriteQuorum {
 		c.w.fail("I5: %s on %s confirms %d, %d copies hold it, %d must", h.shard, h.p.n.id, lsn, holders, p.WriteQuorum)
 	}
-	for _, r := range h.log.records[t.confirmed.end():lsn] {
+	t.confirm(h, lsn)
+}
+
+// confirm notes that the primary h has confirmed its log up to lsn.
+func (t *truth) confirm(h *host, lsn shard.LSN) {
+	for _, r := range h.log.records[min(lsn, t.confirmed.end()):lsn] {
 		t.confirmed.add(r)
+		t.in = append(t.in, h.copy.Status().Promised)
 	}
 }
 

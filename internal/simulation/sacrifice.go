@@ -30,9 +30,7 @@ func (c *checker) silenced(h *host, lsn shard.LSN) {
 	case lsn > t.went.end() || h.log.at(lsn) != t.went.at(lsn):
 		c.w.fail("I6: %s on %s confirms %d, and the shard went on without it: its lease is over for less than its autonomy", h.shard, h.p.n.id, lsn)
 	default:
-		for _, r := range h.log.records[min(lsn, t.confirmed.end()):lsn] {
-			t.confirmed.add(r)
-		}
+		t.confirm(h, lsn)
 	}
 }
 
@@ -71,6 +69,7 @@ func (c *checker) uncleanly(p *shard.Placement) {
 		c.w.log("%s goes on without confirmed records %d to %d", p.Shard, common+1, end)
 		c.w.counts.Lost++
 		t.confirmed.cut(common + 1)
+		t.in = t.in[:common]
 		t.lost = c.w.now
 	}
 }
