@@ -128,7 +128,7 @@ func (h *host) putApart(lsn shard.LSN) {
 	})
 }
 
-func (k *keepStep) do() {
+func (k *keepStep) work() {
 	k.err = errors.New("it ended early")
 	defer k.host.over(k)
 	k.err = k.run()

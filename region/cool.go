@@ -29,7 +29,7 @@ func (h *host) cool() {
 	h.begin(s)
 }
 
-func (s *coldStep) do() {
+func (s *coldStep) work() {
 	defer s.host.over(s)
 	s.err = errGoexit // unless it returns
 	s.err = s.take()

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 type copies struct {
 	region   *Region
 	hosts    table[shard.CopyID, *host]
+	workers  workers         // for hosts that something has come for, however many those are
 	session  shard.SessionID // this process's when the last map was followed; owned by Update
 	reading  chan struct{}   // a place for each copy that is read at once
 	upkeep   chan struct{}   // the place of the one step of a compaction that runs at a time
@@ -47,6 +49,7 @@ type holding struct {
 
 func (c *copies) init(r *Region) error {
 	c.loads.init(r)
+	c.workers.limit = math.MaxInt
 	c.region, c.reading, c.upkeep, c.admitted = r, make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, 1), make(chan struct{})
 	c.mu.byShard = map[shard.ID][]shard.CopyID{}
 	c.mu.held, c.mu.volatile = map[shard.CopyID]*holding{}, map[shard.ID]*volatile{}
@@ -79,7 +82,7 @@ func (c *copies) start(s journal.CopyState, x index) *host {
 	h := newHost(c.region, s, x)
 	c.hosts.put(h.copy, h)
 	c.region.wait.Add(1)
-	go h.run()
+	c.workers.start(h)
 	return h
 }
 
@@ -257,6 +260,7 @@ func (c *copies) close() {
 	for _, v := range c.mu.volatile {
 		v.stop()
 	}
+	c.workers.close()
 }
 
 // failed notes the journal's fault; false when one is known already.

@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -48,6 +49,25 @@ func (f *funnel[T]) wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// gather waits until there is something, lets whoever is ready add to it, and takes it all. It yields as long as that makes it grow:
+// a message goes through several goroutines before it gets here. It is not a delay: whoever else can run does, and when
+// nobody can, a yield returns at once.
+func (f *funnel[T]) gather(ctx context.Context, empty []T) ([]T, error) {
+	if err := f.wait(ctx); err != nil {
+		return nil, err
+	}
+	const maxYields = 8
+	for n, was := 0, 0; n < maxYields; n++ {
+		runtime.Gosched()
+		now := f.len()
+		if now == was {
+			break
+		}
+		was = now
+	}
+	return f.take(empty), nil
 }
 
 // take returns all there is, at once; what it returned before, emptied, gathers from now on.

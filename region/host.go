@@ -14,9 +14,10 @@ import (
 
 // A host is one copy of one journaled shard on this node, replica or primary.
 //
-// Its goroutine alone owns everything here but the inbox and load. It takes whatever gathered in the inbox, feeds it to
-// the protocol and to the cells, and carries out the merged effects: one proposal, one append per peer and one round of
-// reads per batch. Handlers and loads run on other goroutines and come back through the inbox.
+// Whoever works for it alone owns everything here but the inbox and load: one goroutine at a time, and none while the inbox is
+// empty. He takes whatever gathered there, feeds it to the protocol and to the cells, and carries out the merged effects: one
+// proposal, one append per peer and one round of reads per batch. Handlers and loads run on other goroutines and come back
+// through the inbox.
 //
 // Invariant: an answer leaves through settle, expire or abandon, and only there is the call taken off load.
 type host struct {
@@ -40,12 +41,13 @@ type host struct {
 
 func newHost(r *Region, s journal.CopyState, x index) *host {
 	h := &host{
-		region: r, id: s.Shard, copy: s.State.Copy, def: r.types[s.Shard.Type], inbox: newInbox(),
+		region: r, id: s.Shard, copy: s.State.Copy, def: r.types[s.Shard.Type],
 		log:      r.log.With("shard", s.Shard.String(), "copy", s.State.Copy),
 		protocol: replication.Open(s.Shard, s.State),
 		cells:    newCells(r.limits.Cells),
 		storage:  newStorage(r, s.State, x),
 	}
+	h.inbox = newInbox(func() { r.copies.workers.start(h) })
 	if h.def != nil {
 		h.spec = h.def.Spec()
 	}
@@ -76,30 +78,35 @@ func closedFault(id shard.ID) *shard.Error {
 	return &shard.Error{Code: shard.CodeClosed, Shard: id, Outcome: shard.Unknown, Detail: "the node is stopping"}
 }
 
-// run is the host's goroutine.
-func (h *host) run() {
-	defer h.region.wait.Done()
+// work implements task: it works off what has gathered, until there is nothing.
+func (h *host) work() {
 	if !h.remember() {
+		h.region.wait.Done()
 		return
 	}
-	spare := &batch{}
 	for {
-		b := h.inbox.take(spare)
+		b, over := h.inbox.take()
+		if over {
+			h.depose(nil)
+			h.region.wait.Done()
+		}
 		if b == nil {
-			break
+			return
 		}
 		if len(b.calls)+len(b.finished)+len(b.acks) > 0 {
 			b = h.gather(b)
 		}
 		h.drain(b)
-		b.reset()
-		spare = b
+		h.inbox.worked(b)
 	}
-	h.depose(nil)
 }
 
 // remember reads the requests whose records the log has no more, of a few copies at once. What arrives meanwhile waits in the inbox.
 func (h *host) remember() bool {
+	if h.storage.remembered {
+		return true
+	}
+	h.storage.remembered = true
 	if h.storage.base == 0 {
 		return true
 	}

@@ -17,10 +17,11 @@ type inbox struct {
 	mu struct {
 		sync.Mutex
 		batch  *batch
-		asleep bool // the host waits on wake
+		idle   bool // the host is not in line, and nobody works for it
 		closed bool
 	}
-	wake chan struct{}
+	ready func() // puts the host in line; called without the lock
+	spare *batch // owned by the host
 }
 
 // A batch is what gathered between two takes.
@@ -54,8 +55,9 @@ type sealing struct {
 	done  func(shard.Sealed)
 }
 
-func newInbox() *inbox {
-	in := &inbox{wake: make(chan struct{}, 1)}
+// newInbox returns the inbox of a host that is not idle yet.
+func newInbox(ready func()) *inbox {
+	in := &inbox{ready: ready, spare: &batch{}}
 	in.mu.batch = &batch{}
 	return in
 }
@@ -81,13 +83,13 @@ func (in *inbox) open() *batch {
 	return in.mu.batch
 }
 
-// rouse unlocks and wakes the host if it sleeps.
+// rouse unlocks and puts the host in line if it is idle.
 func (in *inbox) rouse() {
-	asleep := in.mu.asleep
-	in.mu.asleep = false
+	idle := in.mu.idle
+	in.mu.idle = false
 	in.mu.Unlock()
-	if asleep {
-		in.wake <- struct{}{}
+	if idle {
+		in.ready()
 	}
 }
 
@@ -132,25 +134,22 @@ func (in *inbox) ack(a replication.Ack) {
 	}
 }
 
-// take waits for something and takes it. empty, a batch that was used before, gathers from now on. Once the inbox is
-// closed it returns what is left, then nil.
-func (in *inbox) take(empty *batch) *batch {
-	for {
-		in.mu.Lock()
-		b := in.mu.batch
-		if !b.isEmpty() {
-			in.mu.batch = empty
-			in.mu.Unlock()
-			return b
-		}
-		if in.mu.closed {
-			in.mu.Unlock()
-			return nil
-		}
-		in.mu.asleep = true
-		in.mu.Unlock()
-		<-in.wake
+// take takes all there is, nil for nothing: then the host is idle, or at its end if over.
+func (in *inbox) take() (b *batch, over bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if b = in.mu.batch; !b.isEmpty() {
+		in.mu.batch, in.spare = in.spare, nil
+		return b, false
 	}
+	in.mu.idle = !in.mu.closed
+	return nil, in.mu.closed
+}
+
+// worked takes back a batch that was worked off: it gathers again after the one that gathers now.
+func (in *inbox) worked(b *batch) {
+	b.reset()
+	in.spare = b
 }
 
 // close refuses what comes from now on.

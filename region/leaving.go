@@ -63,7 +63,7 @@ type redelivery struct {
 	calls []*call
 }
 
-func (t *redelivery) do() {
+func (t *redelivery) work() {
 	for _, c := range t.calls {
 		t.v.load.leave(c)
 		c.inline = false

@@ -2,7 +2,6 @@ package region
 
 import (
 	"context"
-	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -10,7 +9,7 @@ import (
 
 // A link is one lane to one peer: a long-lived stream that is opened when there is something to send and opened again,
 // with growing pauses, when it breaks. One goroutine sends; while a send runs the next frame gathers, and before taking
-// it the sender yields once so that whoever is ready adds to it. Never a timer.
+// it the sender yields so that whoever is ready adds to it. Never a timer.
 type link[T any] struct {
 	queue   *funnel[T]
 	open    func(context.Context) (grpc.ClientStream, error)
@@ -59,11 +58,10 @@ func (l *link[T]) stream(parent context.Context) error {
 func (l *link[T]) send(ctx context.Context, s grpc.ClientStream) error {
 	var spare []T
 	for {
-		if err := l.queue.wait(ctx); err != nil {
+		items, err := l.queue.gather(ctx, spare)
+		if err != nil {
 			return err
 		}
-		runtime.Gosched()
-		items := l.queue.take(spare)
 		for rest := items; len(rest) > 0; {
 			var frame any
 			frame, rest = l.frame(rest)

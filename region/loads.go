@@ -148,7 +148,7 @@ type pass struct {
 	replay
 }
 
-func (p *pass) do() {
+func (p *pass) work() {
 	over := false
 	defer func() {
 		if !over {

@@ -63,7 +63,7 @@ type Region struct {
 	owners  owners
 	origin  origin
 	peers   *peers
-	workers workers
+	workers workers // for handlers and loads
 	copies  copies
 	began   time.Time
 	life    context.Context // ends when the region stops, whatever the reason
@@ -201,6 +201,7 @@ func (r *Region) Close(ctx context.Context) error {
 	joined := make(chan struct{})
 	go func() {
 		r.wait.Wait()
+		r.copies.workers.wait.Wait()
 		r.workers.wait.Wait()
 		close(joined)
 	}()

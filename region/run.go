@@ -45,9 +45,9 @@ func (s *runs) over(r *run) {
 	}
 }
 
-// do runs the handlers. It posts each outcome as it comes, so a slow handler holds up only those behind it. Once the last is
+// work runs the handlers. It posts each outcome as it comes, so a slow handler holds up only those behind it. Once the last is
 // posted the run is the host's.
-func (r *run) do() {
+func (r *run) work() {
 	over := false
 	defer func() {
 		if !over {

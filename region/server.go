@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -129,11 +128,10 @@ func (a *answers) send(ctx context.Context, stream wire.Peer_DeliverServer) erro
 	var f outgoingAnswers
 	var spare []answer
 	for {
-		if err := a.queue.wait(ctx); err != nil {
+		items, err := a.queue.gather(ctx, spare)
+		if err != nil {
 			return err
 		}
-		runtime.Gosched()
-		items := a.queue.take(spare)
 		select {
 		case a.read <- struct{}{}:
 		default:
@@ -246,11 +244,10 @@ func (a *ackStream) send(ctx context.Context, stream wire.Peer_ReplicateServer) 
 	var f outgoingAcks
 	var spare []answerback
 	for {
-		if err := a.queue.wait(ctx); err != nil {
+		items, err := a.queue.gather(ctx, spare)
+		if err != nil {
 			return err
 		}
-		runtime.Gosched()
-		items := a.queue.take(spare)
 		f.answers = items
 		if err := stream.SendMsg(&f); err != nil {
 			return err

@@ -22,6 +22,7 @@ type storage struct {
 	confirmed  shard.LSN
 	compaction compaction
 	crowded    bool               // the journal has more to write than it should, as of this batch
+	remembered bool               // the requests apart from the log were read, or are being
 	installed  replication.Ticket // the write of a shard snapshot whose requests are not read yet, 0 for none
 }
 

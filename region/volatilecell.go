@@ -22,8 +22,8 @@ func (v *volatile) start(cell *volatileCell, c *call) {
 	v.region.workers.start(cell)
 }
 
-// do implements task: it takes the first call, and then what waits in the mailbox, through the cell.
-func (cell *volatileCell) do() {
+// work implements task: it takes the first call, and then what waits in the mailbox, through the cell.
+func (cell *volatileCell) work() {
 	v, c := cell.reign.of, cell.first
 	cell.first = nil
 	// A handler that ends its goroutine leaves c set: the rest of the mailbox needs another goroutine.

@@ -6,7 +6,7 @@ import "sync"
 // goroutine and growing its stack was a third of what it cost to answer an ask.
 const maxParked = 64
 
-// workers runs handlers and loads, each on a goroutine that does nothing else meanwhile, at most limit at once; what comes on
+// workers runs tasks, each on a goroutine that does nothing else meanwhile, at most limit at once; what comes on
 // top waits in line. Safe for concurrent use.
 //
 // A task that comes wakes a worker only if none is on its way to the line already, and a worker that leaves the line with
@@ -27,15 +27,15 @@ type workers struct {
 	}
 }
 
-// A task is a run or a load.
-type task interface{ do() }
+// A task is a run of handlers, a load, or a host that something has come for.
+type task interface{ work() }
 
 // start runs a task. One that comes after close finds its shard over and only answers its calls; nobody waits for it.
 func (w *workers) start(t task) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.closed {
-		go t.do()
+		go t.work()
 		return
 	}
 	w.mu.line.push(t)
@@ -55,7 +55,7 @@ func (w *workers) rouse() {
 		return
 	}
 	w.wait.Add(1)
-	go w.work()
+	go w.serve()
 }
 
 // close makes the tasks that run now the last ones that wait counts.
@@ -69,7 +69,7 @@ func (w *workers) close() {
 	w.mu.parked = nil
 }
 
-func (w *workers) work() {
+func (w *workers) serve() {
 	defer w.wait.Done()
 	wake := make(chan struct{}, 1)
 	for came := true; ; came = true {
@@ -97,7 +97,7 @@ func (w *workers) do(t task) {
 		w.mu.running--
 		w.rouse()
 	}()
-	t.do()
+	t.work()
 	over = true
 }
 

@@ -10,7 +10,7 @@ import (
 
 type taskFunc func()
 
-func (f taskFunc) do() { f() }
+func (f taskFunc) work() { f() }
 
 // Tasks that block hold up nobody as long as fewer than limit of them do, however they arrive: in a burst, one behind the
 // other, or started by each other. Above the limit they wait for a place.
