@@ -69,7 +69,7 @@ func (c *copies) forget(id shard.CopyID) {
 	}
 }
 
-// unhost takes a host whose goroutine is about to end out of the tables, and returns its holding. The caller holds the lock.
+// unhost takes a host that is about to end out of the tables, and returns its holding. The caller holds the lock.
 func (c *copies) unhost(h *host) *holding {
 	c.hosts.drop(h.copy)
 	if c.region.owner(h.id) == owner(h) {

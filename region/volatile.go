@@ -15,7 +15,7 @@ import (
 // start anew with each reign. Nothing runs and nothing leaves unless this session's lease holds at that moment: that is
 // all that keeps two owners apart.
 //
-// There is no host goroutine. An idle entity's handler runs on the goroutine that brought the call, if that goroutine is
+// There is no host. An idle entity's handler runs on the goroutine that brought the call, if that goroutine is
 // the caller's own; a busy entity's calls wait in its mailbox for whoever is running it. Safe for concurrent use.
 type volatile struct {
 	region *Region
