@@ -2,6 +2,7 @@ package chaos_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -226,6 +227,15 @@ func TestFrozen(t *testing.T) {
 	})
 }
 
+// confirming lasts a third of the run, or until there are enough confirmations since then to judge.
+func (g *group) confirming(since time.Time, of func(shard.Number) bool) {
+	g.t.Helper()
+	lasting(*length / 3)
+	g.eventually(60*time.Second, fmt.Sprintf("%d commands are confirmed", judged), func() bool {
+		return len(g.load.Latencies(since, time.Now(), of)) >= judged
+	})
+}
+
 // judged is how many confirmations a p99 has to be of, before the freeze and meanwhile, to be compared: of fewer it is the luck of a
 // few syncs of a disk that all processes share.
 const judged = 500
@@ -238,16 +248,12 @@ func (g *group) freeze(p *chaos.Process) {
 	}
 	of := func(n shard.Number) bool { return apart[n] }
 	began := time.Now()
-	lasting(*length / 3)
+	g.confirming(began, of)
 	g.must(p.Freeze())
 	stopped := time.Now()
-	lasting(*length / 3)
+	g.confirming(stopped, of)
 	before, during := g.load.Latencies(began, stopped, of), g.load.Latencies(stopped, time.Now(), of)
 	g.must(p.Signal(syscall.SIGCONT))
-	if min(len(before), len(during)) < judged {
-		g.t.Errorf("invalid run: %d confirmations before and %d while %s was stopped", len(before), len(during), p.ID)
-		return
-	}
 	was, is := before[len(before)*99/100], during[len(during)*99/100]
 	g.t.Logf("%s was stopped: p99 of the shards without a copy there %s before (%d), %s meanwhile (%d)", p.ID, was, len(before), is, len(during))
 	if is > 2*was {
