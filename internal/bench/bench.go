@@ -38,6 +38,7 @@ var rows = []struct {
 	{[]string{"P11"}, (*bench).barrier},
 	{[]string{"P12"}, (*bench).plan},
 	{[]string{"P15"}, (*bench).growth},
+	{[]string{"growth"}, (*bench).doubled},
 }
 
 func (b *bench) wanted(row string) bool { return len(b.rows) == 0 || slices.Contains(b.rows, row) }

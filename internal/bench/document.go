@@ -44,7 +44,8 @@ on this machine and nothing about another.
 * A durable figure counts only with the flushes that it claims: all fsyncs of all processes are counted, where the system tells them. NATS and dragonboat do not.
   A run in which an ask was lost or a reply was wrong is void, and so is one after which the entities counted other than what was confirmed.
 * Load is a closed loop, each caller asking again when it was answered, unless it says *open loop*: there a command's latency counts from when it was
-  due, so a stall is charged to everything that should have been asked meanwhile.
+  due, so a stall is charged to everything that should have been asked meanwhile. Its rate is a share of what the closed loop right before it reached.
+* The rows called *growth* double one thing at a time; [scaling.md](scaling.md) says what that should change and why.
 * CPU is that of all processes of a system, its callers included, from /proc, as are the bytes written. dragonboat runs in one process with its callers.
 
 ## How to repeat it

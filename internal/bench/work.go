@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -27,6 +28,7 @@ type work struct {
 	Where    string `json:"where"`
 	Read     bool   `json:"read"` // get instead of put
 	OneWay   bool   `json:"one_way"`
+	Event    int    `json:"event"` // bytes of each event; 0: eventSize
 }
 
 // patience bounds one command; one that takes longer makes the run void.
@@ -79,7 +81,7 @@ func (m *member) op(w work, ids []entity.ID, l load.Loop) (load.Op, error) {
 	if k == nil {
 		return nil, fmt.Errorf("no entity type is called %q", w.Kind)
 	}
-	command, size := k.put, eventSize
+	command, size := k.put, cmp.Or(w.Event, eventSize)
 	if w.Read {
 		command = k.get
 	}
