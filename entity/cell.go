@@ -113,12 +113,17 @@ func (c *Cell) Snapshot() (b []byte, err error) {
 	if c.spoiled {
 		return nil, errSpoiled(c)
 	}
+	c.spoiled = true // until the codec has returned or panicked, so that runtime.Goexit leaves a spoiled cell
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
+		v := recover()
+		if v != nil {
 			b, err = nil, panicked(v, fmt.Sprintf("snapshot of entity %s", c.id))
 		}
+		c.spoiled = v == nil && !returned
 	}()
 	state, err := c.body.snapshot()
+	returned = true
 	if err != nil {
 		return nil, fmt.Errorf("snapshot entity %s: %w", c.id, err)
 	}

@@ -48,7 +48,7 @@ func (h *host) refuses(c *call) *shard.Error {
 	case c.epoch > t.epoch:
 		return &shard.Error{Code: shard.CodeBehind, Shard: h.id, Epoch: t.epoch}
 	case h.storage.last-h.storage.confirmed >= maxUnsettled:
-		return &shard.Error{Code: shard.CodeOverloaded, Shard: h.id, Epoch: t.epoch, Detail: "too many records wait for confirmation: " + h.awaited()}
+		return &shard.Error{Code: shard.CodeOverloaded, Shard: h.id, Epoch: t.epoch, Detail: "too many records wait for confirmation: the shard waits for " + h.awaited()}
 	case h.storage.crowded:
 		return shard.Errorf(shard.CodeOverloaded, "the journal of node %s has more than %d bytes waiting to be written", h.region.cfg.Node, journal.MaxQueuedBytes)
 	case h.def == nil:
@@ -186,6 +186,7 @@ func (h *host) ended(e *run) {
 	r := e.of
 	r.run = nil
 	if e.cell.Spoiled() {
+		h.flush() // what the commands before the one that spoiled it recorded is noted only there, and has to be read back
 		r.cell = nil
 		waiting := append(e.calls[e.done:], r.mailbox.take()...)
 		r.mailbox = queue[*call]{items: waiting}

@@ -56,8 +56,14 @@ func newHost(r *Region, s journal.CopyState, x index) *host {
 
 // finished takes a handler's outcome back; ended is the run, with its last one.
 func (h *host) finished(c *call, ended *run) {
-	if !h.inbox.finish(c, ended) {
-		h.leave(c, nil, closedFault(h.id))
+	if h.inbox.finish(c, ended) {
+		return
+	}
+	h.leave(c, nil, closedFault(h.id))
+	if ended != nil {
+		for _, behind := range ended.calls[ended.done:] { // of a run that spoiled its cell: they did not run
+			h.leave(behind, nil, closedFault(h.id))
+		}
 	}
 }
 
