@@ -90,6 +90,8 @@ func (c *Coordinator) takeBack(a arrival) (barrier.Outcome, error) {
 		err = verdict.Err()
 	}
 	switch {
+	case err != nil && c.life.ctx.Err() != nil:
+		return barrier.Outcome{}, shard.Unknownf(shard.CodeClosed, "barrier %s: this node is shutting down; the arrival counts until its session ends", a.name)
 	case err != nil:
 		return barrier.Outcome{}, shard.Unknownf(shard.CodeTimeout, "barrier %s: the time is over and taking the arrival back failed: %v", a.name, err)
 	case verdict.Barrier != nil && verdict.Barrier.State == barrier.Released:

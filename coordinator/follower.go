@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/fsm"
@@ -26,9 +27,10 @@ const (
 // One goroutine, run, is the only writer and the only caller of OnView.
 type follower struct {
 	c        *Coordinator
-	news     bell                 // rings when the map has reached another index
-	again    bell                 // rings when OnView should be called although nothing changed
-	avoiding map[string]time.Time // owned by run
+	news     bell                       // rings when the map has reached another index
+	again    bell                       // rings when OnView should be called although nothing changed
+	avoiding map[string]time.Time       // owned by run
+	shown    atomic.Pointer[shard.View] // the newest map that OnView has returned from, or that changes nothing for it
 	mu       struct {
 		sync.Mutex
 		view    *shard.View
@@ -47,6 +49,7 @@ type leaderKnown struct {
 func newFollower(c *Coordinator) *follower {
 	f := &follower{c: c, avoiding: map[string]time.Time{}}
 	f.mu.view, f.mu.current = shard.NewView(), time.Now()
+	f.shown.Store(f.mu.view)
 	return f
 }
 
@@ -143,7 +146,7 @@ func (f *follower) followLocal(ctx context.Context) {
 		}
 		u := v.machine.since(f.view().Index)
 		if !u.behind && v.current() {
-			f.publish(v.machine.state().View, len(u.deltas) > 0 || u.whole != nil)
+			f.publish(u.view, len(u.deltas) > 0 || u.whole != nil)
 			f.note(v.lastCurrent())
 		}
 		select {
@@ -314,6 +317,7 @@ func (f *follower) publish(v *shard.View, changed bool) {
 			f.c.log.Warn("where the voters are could not be noted", "error", err)
 		}
 	}
+	f.shown.Store(v)
 	f.c.session.seen(v)
 	f.news.ring()
 }

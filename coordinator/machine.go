@@ -268,13 +268,14 @@ type update struct {
 	index  shard.Index
 	deltas []*loggedDelta
 	whole  *shard.View
+	view   *shard.View // at index
 	behind bool
 }
 
 func (m *machine) since(from shard.Index) update {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := update{index: m.mu.index}
+	n := update{index: m.mu.index, view: m.mu.state.View}
 	switch {
 	case from > m.mu.index:
 		n.behind = true

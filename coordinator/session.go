@@ -19,8 +19,8 @@ import (
 // A session is this process's standing in the group: registered once, kept alive by renewals, opened anew when the group
 // has ended it.
 //
-// The lease counts from the moment a renewal was sent, on Boottime, less a margin, and a grant takes effect only when the
-// followed map has reached the entry that holds the renewal: until then the map may not yet show that the lease
+// The lease counts from the moment a renewal was sent, on Boottime, less a margin, and a grant takes effect only when OnView has
+// been shown the map at the entry that holds the renewal: until then the map that is gone by may not yet show that the lease
 // was lost for a shard. A number is sent once; after a lost answer the next one follows, so that a late repetition can never
 // stretch a lease.
 type session struct {
@@ -65,6 +65,10 @@ func (s *session) leaseUntil() time.Duration { return time.Duration(s.until.Load
 func (s *session) open(ctx context.Context) error {
 	giveUp := time.Now().Add(3 * s.c.cfg.Times.Lease)
 	said, lacks := "", shard.SessionID(0)
+	late := time.AfterFunc(formSayAfter, func() {
+		s.c.log.Info("this node is not registered yet: it waits for the leader of its group", "node", s.c.cfg.Node, "addr", s.c.cfg.Addr)
+	})
+	defer late.Stop()
 	for {
 		nonce, sent := s.nonce()
 		claim := s.c.registration(nonce)
@@ -234,7 +238,7 @@ func (s *session) granted(g grant) {
 		s.mu.pending = append(s.mu.pending, g)
 	}
 	s.mu.Unlock()
-	s.seen(s.c.View())
+	s.seen(s.c.follower.shown.Load()) // not the newest: OnView may be under way with that
 }
 
 // reopen opens a new session after the group has ended the old one.
