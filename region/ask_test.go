@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"muster/entity"
+	"muster/region"
 	"muster/shard"
 )
 
@@ -145,4 +148,82 @@ func TestEntitiesRunSideBySide(t *testing.T) {
 	if v := <-behind; v != 5 {
 		t.Fatalf("the command behind the slow one answered %d", v)
 	}
+}
+
+// Limits.Timeout is the deadline of an Ask whose context has none, whether that can be cancelled or not, at the owner too.
+func TestTimeoutWithoutADeadline(t *testing.T) {
+	for name, options := range map[string][]entity.Option{
+		"volatile": {entity.Shards(1), entity.Volatile()}, "durable": entityOptions(1, 0, 0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := define("counter", options...)
+			g := newGroup(t, 1, c)
+			n := g.nodes[0]
+			n.stop()
+			n.limits = region.Limits{Timeout: 200 * time.Millisecond}
+			n.start()
+			g.placeAll("counter")
+			go c.wait.Ask(ctxFor(t), n.region, "e", struct{}{})
+			<-c.inside
+			cancellable, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			for _, ctx := range []context.Context{context.Background(), cancellable} {
+				answer := make(chan error, 1)
+				go func() { _, err := c.get.Ask(ctx, n.region, "e", struct{}{}); answer <- err }()
+				select {
+				case err := <-answer:
+					if shard.CodeOf(err) != shard.CodeTimeout {
+						t.Errorf("%v: %v", ctx, err)
+					}
+				case <-time.After(patience):
+					t.Fatalf("%v: no answer", ctx)
+				}
+			}
+			c.gate <- struct{}{}
+		})
+	}
+}
+
+// What was asked of a node that cannot be reached does not stay in memory once its callers have given up.
+func TestCallsToANodeThatCannotBeReached(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(0, 0, 0))
+	g := newGroup(t, 2, c)
+	g.place(one("counter"), 1)
+	g.await(one("counter"), shard.Active)
+	n := g.nodes[0]
+	if _, err := c.add.Ask(ctxFor(t), n.region, "e", 1); err != nil {
+		t.Fatal(err)
+	}
+	n.wires.close(true) // from here to the owner, which keeps its shard
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			ctx, cancel := shortly(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			if _, err := c.add.Ask(ctx, n.region, "e", 1); shard.CodeOf(err) != shard.CodeTimeout && shard.CodeOf(err) != shard.CodeUnavailable {
+				t.Errorf("add: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	until(t, "nothing waits to be sent", func() bool { return n.region.Unsent(g.nodes[1].port.Addr()) == 0 })
+}
+
+// A node that has no map yet does not know which types there are: it says so, and whoever asked may ask another node.
+func TestAskBeforeTheMap(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(0, 0, 0))
+	g := newGroup(t, 1, c)
+	g.placeAll("counter")
+	n := g.nodes[0]
+	n.stop()
+	n.stranger = func() {
+		_, err := c.get.Ask(ctxFor(t), n.region, "e", struct{}{})
+		if e := shard.As(err); e == nil || e.Code != shard.CodeUnavailable || e.Outcome != shard.NotApplied {
+			t.Errorf("before there is a map: %v", err)
+		}
+		if err := c.add.OneWay(ctxFor(t), n.region, "e", 1); shard.CodeOf(err) != shard.CodeUnavailable {
+			t.Errorf("one way, before there is a map: %v", err)
+		}
+	}
+	n.start()
 }

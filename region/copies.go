@@ -231,10 +231,15 @@ func (c *copies) tick(now time.Duration) {
 	}
 }
 
-// underWay counts the calls that the hosts have taken and not answered.
+// underWay counts the calls that were taken here and are not answered.
 func (c *copies) underWay() (calls int64) {
 	for h := range c.hosts.all() {
 		calls += h.load.calls.Load()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.mu.volatile {
+		calls += v.load.calls.Load()
 	}
 	return calls
 }

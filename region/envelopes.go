@@ -2,6 +2,7 @@ package region
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc/mem"
@@ -105,6 +106,10 @@ func (c *routed) appendWire(b []byte, number uint64, now time.Time) []byte {
 	return b
 }
 
+// leastEnvelope is less than any envelope has that names an entity and a command. A call is many times as large: a peer that sends empty
+// ones must not fill the memory with them.
+const leastEnvelope = 8
+
 // incomingCalls is a frame of envelopes as their owner's node takes it in.
 type incomingCalls struct {
 	types, commands names
@@ -122,6 +127,9 @@ func (in *incomingCalls) Read(b []byte) error {
 		if f.number == 1 {
 			count++
 		}
+	}
+	if count > 1+len(b)/leastEnvelope {
+		return fmt.Errorf("%d envelopes in %d bytes", count, len(b))
 	}
 	in.all = newInbound(count)
 	in.all.frame, in.frame = in.frame, nil
@@ -181,11 +189,10 @@ type outgoingAnswers struct {
 
 // pack makes a frame of the answers at the front, up to the size of a frame, and returns the others.
 func (o *outgoingAnswers) pack(items []answer) (rest []answer) {
-	const header = 16 // bytes of an answer without payload, about
 	size, n := 0, 0
 	o.faults = o.faults[:0]
-	for ; n < len(items) && (n == 0 || size+len(items[n].reply) <= maxFrame); n++ {
-		size += len(items[n].reply) + header
+	for ; n < len(items) && (n == 0 || size+items[n].size() <= maxFrame); n++ {
+		size += items[n].size()
 		if items[n].fault != nil {
 			b, err := proto.Marshal(transport.FaultOf(items[n].fault))
 			if err != nil { // only for text that is not UTF-8, which FaultOf mends
@@ -198,10 +205,10 @@ func (o *outgoingAnswers) pack(items []answer) (rest []answer) {
 	return items[n:]
 }
 
-// bytes counts the payloads.
+// bytes adds up the sizes of the answers.
 func (o *outgoingAnswers) bytes() (n int64) {
 	for i := range o.answers {
-		n += int64(len(o.answers[i].reply))
+		n += int64(o.answers[i].size())
 	}
 	return n
 }

@@ -106,5 +106,11 @@ func (r *Region) Unserved() int64 { return r.copies.unserved() }
 // UnderWay counts the calls that hosts have taken and not answered.
 func (r *Region) UnderWay() int64 { return r.copies.underWay() }
 
+// Closing reports whether Close has begun to refuse commands.
+func (r *Region) Closing() bool { return r.fault.Load() != nil }
+
+// Unsent counts the calls that wait to be sent to an address.
+func (r *Region) Unsent(addr string) int { return r.peers.known(addr).calls.queue.len() }
+
 // Wants is what the copy reports until the map shows its effect.
 func (r *Region) Wants(id shard.CopyID) *shard.Report { return r.copies.host(id).pulse.report.Load() }

@@ -126,7 +126,7 @@ func (h *host) expire(now time.Duration) {
 	h.outputs.expired(now, func(c *call, recorded bool) {
 		fault := &shard.Error{
 			Code: shard.CodeUnconfirmed, Shard: h.id, Epoch: h.term.epoch,
-			Detail: "not confirmed within ack_timeout: " + h.awaited(),
+			Detail: "not confirmed within ack_timeout: it waits for " + h.awaited(),
 		}
 		if recorded {
 			fault.Outcome = shard.Unknown

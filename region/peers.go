@@ -153,7 +153,7 @@ func (p *peers) dial(addr string) *peer {
 	go func() {
 		defer p.region.wait.Done()
 		deliver.run(ctx)
-		n.calls.gone(ctx.Err())
+		n.calls.broken(ctx.Err())
 	}()
 	go func() {
 		defer p.region.wait.Done()
@@ -248,16 +248,12 @@ func (d *deliveries) awaited(calls []*call, answers []answer) []*call {
 	return calls
 }
 
-// gone tells everyone who was not sent yet, too, to ask again: the lane is over.
-func (d *deliveries) gone(err error) {
-	for _, c := range d.queue.take(nil) {
-		c.to.answer(c.token, nil, shard.Errorf(shard.CodeUnavailable, "the owner's address is no longer a member's: %v", err))
-	}
-	d.broken(err)
-}
-
-// broken tells everyone who waits to ask again.
+// broken tells everyone who waits to ask again. What was not sent yet does not stay either: as long as no stream opens nobody would
+// take it, and whoever asked may give up.
 func (d *deliveries) broken(err error) {
+	for _, c := range d.queue.take(nil) {
+		c.to.answer(c.token, nil, shard.Errorf(shard.CodeUnavailable, "there is no stream to the owner: %v", err))
+	}
 	d.mu.Lock()
 	waiting := d.mu.waiting
 	d.mu.waiting = map[uint64]*call{}

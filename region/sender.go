@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"muster/entity"
@@ -79,8 +80,12 @@ func (r *Region) locate(ctx context.Context, e *entity.Envelope) (id shard.ID, e
 	if err := e.Validate(); err != nil {
 		return id, err
 	}
-	id, ok := r.view.Load().Locate(e.Type, e.Entity)
-	if !ok {
+	v := r.view.Load()
+	id, ok := v.Locate(e.Type, e.Entity)
+	switch {
+	case !ok && v.Index == 0: // another node may know
+		return id, &shard.Error{Code: shard.CodeUnavailable, Node: r.cfg.Node, Detail: fmt.Sprintf("node %s has no map of its group yet: it has heard from no leader", r.cfg.Node)}
+	case !ok:
 		return id, shard.Errorf(shard.CodeUnknownType, "no member hosts entity type %q", e.Type)
 	}
 	if err := ctx.Err(); err != nil {
@@ -113,7 +118,7 @@ func (a *ask) here(ctx context.Context, v *volatile) ([]byte, *shard.Error, bool
 	if fault := v.deliver(&a.call); fault != nil {
 		return nil, fault, route.After(fault, d.Epoch).Verdict == route.GiveUp
 	}
-	if ctx.Done() == nil && !a.answered() {
+	if a.call.deadline.IsZero() && !a.answered() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, a.region.limits.Timeout)
 		defer cancel()

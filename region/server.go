@@ -36,7 +36,7 @@ type server struct {
 // answers is the way back of one Deliver stream.
 type answers struct {
 	queue *funnel[answer]
-	bytes atomic.Int64  // of replies in queue
+	bytes atomic.Int64  // of the answers in queue
 	read  chan struct{} // receives when the sender has taken some
 }
 
@@ -46,9 +46,20 @@ type answer struct {
 	fault *shard.Error
 }
 
+// size is about what the answer takes in a frame.
+func (a *answer) size() int {
+	const header, fault = 16, 64
+	n := header + len(a.reply)
+	if a.fault != nil {
+		n += fault + len(a.fault.Detail)
+	}
+	return n
+}
+
 func (a *answers) answer(token uint64, reply []byte, fault *shard.Error) {
-	a.bytes.Add(int64(len(reply)))
-	a.queue.put(answer{token, reply, fault})
+	item := answer{token, reply, fault}
+	a.bytes.Add(int64(item.size()))
+	a.queue.put(item)
 }
 
 // Deliver takes the envelopes of one peer and sends the answers back as they come.
@@ -132,13 +143,13 @@ func (a *answers) send(ctx context.Context, stream wire.Peer_DeliverServer) erro
 		if err != nil {
 			return err
 		}
-		select {
-		case a.read <- struct{}{}:
-		default:
-		}
 		for rest := items; len(rest) > 0; {
 			rest = f.pack(rest)
 			a.bytes.Add(-f.bytes())
+			select {
+			case a.read <- struct{}{}: // after the bytes are taken off: the reader looks at them
+			default:
+			}
 			if err := stream.SendMsg(&f); err != nil {
 				return err
 			}

@@ -112,7 +112,7 @@ func (h *host) awaited() string {
 	case t.handing.Paused:
 		return fmt.Sprintf("running commands to end and copy %d to hold everything: it is to lead", t.placement.HandTo)
 	case t.serving && h.region.muted(h.registered()):
-		return fmt.Sprintf("a lease: it ran out more than %s ago", h.registered().Voice(h.region.limits.Autonomy))
+		return fmt.Sprintf("a lease: the last one ran out more than %s ago", h.registered().Voice(h.region.limits.Autonomy))
 	}
 	s := h.protocol.Status()
 	if len(s.Awaited) == 0 {

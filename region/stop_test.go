@@ -3,6 +3,7 @@ package region_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -281,5 +282,27 @@ func TestIdleEntitiesAreReloaded(t *testing.T) {
 	}
 	if h := hosted(t, n, one("counter")); h.Entities > 4 {
 		t.Errorf("%d entities are in memory, the cap is 3", h.Entities)
+	}
+}
+
+// A region that closes lets what runs end, until ctx does: commands of volatile shards too.
+func TestCloseWaitsForVolatileCommands(t *testing.T) {
+	c := define("cache", entity.Shards(1), entity.Volatile())
+	g := newGroup(t, 2, c)
+	g.place(one("cache"), 1)
+	g.await(one("cache"), shard.Active)
+	answer := make(chan error, 1)
+	go func() { _, err := c.wait.Ask(ctxFor(t), g.nodes[0].region, "e", struct{}{}); answer <- err }()
+	<-c.inside
+	closed := make(chan error, 1)
+	go func() { closed <- g.nodes[1].region.Close(ctxFor(t)) }()
+	until(t, "closing", func() bool { return g.nodes[1].region.Closing() })
+	select {
+	case c.gate <- struct{}{}:
+	case err := <-closed:
+		t.Fatalf("closed while a handler ran: %v", err)
+	}
+	if err := errors.Join(<-answer, <-closed); err != nil {
+		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -22,7 +23,7 @@ func FaultOf(err error) *wire.Fault {
 	return &wire.Fault{
 		Code: string(e.Code), Unknown: e.Outcome == shard.Unknown,
 		Type: valid(string(e.Shard.Type)), Shard: uint32(e.Shard.Number), Epoch: uint64(e.Epoch),
-		Node: valid(string(e.Node)), Addr: valid(e.Addr), Detail: valid(e.Detail),
+		Node: valid(string(e.Node)), Addr: valid(e.Addr), Detail: valid(bounded(e.Detail)),
 	}
 }
 
@@ -123,3 +124,14 @@ func grpcCode(c shard.Code) codes.Code {
 
 // valid keeps a stray byte in a detail from making the whole message unsendable: protobuf strings must be UTF-8.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// MaxDetail is how many bytes of an error's text reach the other side: a frame of answers has many.
+const MaxDetail = 64 << 10
+
+// bounded cuts a text that is too long, and says so.
+func bounded(s string) string {
+	if len(s) <= MaxDetail {
+		return s
+	}
+	return fmt.Sprintf("%s… (%d bytes in all)", s[:MaxDetail], len(s))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -81,5 +82,16 @@ func TestFaultsAreAlwaysSendable(t *testing.T) {
 	}
 	if got := transport.Typed(transport.StatusOf(shard.Invalid("\xff"))); got.Code != shard.CodeInvalid {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A detail that would fill a frame is cut, and says so.
+func TestLongDetailsAreCut(t *testing.T) {
+	f := transport.FaultOf(shard.Invalid("%s", strings.Repeat("é", 10<<20)))
+	if n := len(f.Detail); n > transport.MaxDetail+64 || !strings.Contains(f.Detail, "bytes in all") {
+		t.Errorf("a detail of %d bytes", n)
+	}
+	if _, err := proto.Marshal(f); err != nil { // cut within a letter
+		t.Error(err)
 	}
 }
