@@ -33,7 +33,7 @@ func (c *Client) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		reply, err := wire.NewMusterClient(conn).Ask(ctx, &wire.AskRequest{
 			Type: string(e.Type), Entity: string(e.Entity), Command: e.Command, Payload: e.Payload,
-			TimeoutMicros: remaining(ctx).Microseconds(), Tell: tell,
+			TimeoutMicros: timeout(ctx).Microseconds(), Tell: tell,
 		})
 		if err != nil {
 			return err
@@ -43,6 +43,15 @@ func (c *Client) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 	}, notSent)
 	return payload, err
 }
+
+// timeout is how long the node may take: less than what is left, so that its answer, which says what it waited for, arrives in time.
+func timeout(ctx context.Context) time.Duration {
+	left := remaining(ctx)
+	return left - min(left/10, lastWords)
+}
+
+// lastWords is how long an answer may be under way.
+const lastWords = 100 * time.Millisecond
 
 // remaining is the time until the deadline of ctx, 0 for none.
 func remaining(ctx context.Context) time.Duration {

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"muster/shard"
 	"muster/transport"
@@ -249,7 +250,7 @@ func ready(ctx context.Context, conn *grpc.ClientConn) error {
 		case connectivity.Ready:
 			return nil
 		case connectivity.TransientFailure:
-			return errors.New("connection refused or broken")
+			return why(ctx, conn)
 		case connectivity.Shutdown:
 			return errors.New("closed")
 		case connectivity.Idle:
@@ -259,6 +260,15 @@ func ready(ctx context.Context, conn *grpc.ClientConn) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// why says why a connection is not up; nil when it is by now. A call that does not wait fails with what the last attempt met.
+func why(ctx context.Context, conn *grpc.ClientConn) error {
+	_, err := conn.NewStream(ctx, &grpc.StreamDesc{}, "/why")
+	if err == nil {
+		return nil
+	}
+	return errors.New(status.Convert(err).Message())
 }
 
 // forget closes a connection that did not come up: the next call dials anew, instead of learning of an old failure.

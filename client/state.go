@@ -43,7 +43,8 @@ type Hosted struct {
 // It takes a leader, and fails with CodeNoLeader when there is none.
 func (c *Client) State(ctx context.Context) (State, error) { return c.state(ctx, true) }
 
-// Inspect returns what the node that answers knows by itself, which may be old: see State.Age. It works without a leader.
+// Inspect returns what the node that answers knows by itself, which may be old: see State.Age. It works without a leader. A node that
+// has no map since it started is passed over, with CodeUnavailable if there is no other.
 func (c *Client) Inspect(ctx context.Context) (State, error) { return c.state(ctx, false) }
 
 func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
@@ -55,6 +56,9 @@ func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 		}
 		if err == nil {
 			s, err = stateOf(reply)
+		}
+		if err == nil && s.View.Index == 0 { // a node that starts; another may know
+			err = &shard.Error{Code: shard.CodeUnavailable, Node: s.Node, Detail: fmt.Sprintf("node %s has no map of its group yet: it has heard from no leader", s.Node)}
 		}
 		return err
 	}, worthAnother)

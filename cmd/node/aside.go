@@ -43,6 +43,9 @@ var asideVerb = verb{
 			if err != nil {
 				return err
 			}
+			if only.Type != "" && s.View.Placement(only) == nil {
+				return shard.Errorf(shard.CodeUnknownType, "there is no shard %s", only)
+			}
 			all := reportAside(s.View, only)
 			return t.show(all, func(w *columns) {
 				if len(all) == 0 {

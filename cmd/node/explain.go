@@ -91,7 +91,8 @@ type candidateReport struct {
 type copyReport struct {
 	Node      shard.NodeID `json:"node"`
 	Copy      shard.CopyID `json:"copy"`
-	State     string       `json:"state"` // minted, ready or lost, as the map has it
+	State     string       `json:"state"`   // minted, ready or lost, as the map has it
+	Learner   bool         `json:"learner"` // it is being made, and does not count yet
 	Up        bool         `json:"up"`
 	Answered  bool         `json:"answered"` // the rest is the node's own word
 	Role      string       `json:"role"`
@@ -116,6 +117,11 @@ func (r *reading) explain(ctx context.Context, s client.State, id shard.ID) expl
 	}
 	for _, c := range p.Copies {
 		e.Copies = append(e.Copies, r.copyOf(ctx, s.View, id, c))
+	}
+	for _, l := range p.Learners {
+		c := r.copyOf(ctx, s.View, id, l.Copy)
+		c.Learner = true
+		e.Copies = append(e.Copies, c)
 	}
 	slices.SortFunc(e.Copies, func(a, b copyReport) int {
 		return cmp.Or(cmp.Compare(boolInt(b.Node == p.Node), boolInt(a.Node == p.Node)), cmp.Compare(a.Node, b.Node))
@@ -188,11 +194,15 @@ func (e explanation) copiesTable(w *columns) {
 	fmt.Fprintln(w)
 	w.row("NODE", "COPY", "STATE", "UP", "ROLE", "EPOCH", "LAST", "DURABLE", "CONFIRMED", "WAITS FOR")
 	for _, c := range e.Copies {
-		role := c.Role
-		if !c.Answered {
-			role = "(no answer)"
+		state := c.State
+		if c.Learner {
+			state += " learner"
 		}
-		w.row(c.Node, c.Copy, c.State, yes(c.Up), role, c.Epoch, c.Last, c.Durable, c.Confirmed, c.Waiting)
+		if !c.Answered {
+			w.row(c.Node, c.Copy, state, yes(c.Up), "(no answer)", "", "", "", "", "")
+			continue
+		}
+		w.row(c.Node, c.Copy, state, yes(c.Up), c.Role, c.Epoch, c.Last, c.Durable, c.Confirmed, c.Waiting)
 	}
 }
 

@@ -178,7 +178,11 @@ func reportEvidence(id shard.ID, e client.Evidence) evidenceReport {
 }
 
 func (r evidenceReport) table(w *columns) {
-	fmt.Fprintf(w, "%s/%d is %s in epoch %d\n\n", r.Type, r.Shard, r.Status, r.Epoch)
+	if r.Epoch == 0 {
+		fmt.Fprintf(w, "%s/%d is not in the map\n\n", r.Type, r.Shard)
+	} else {
+		fmt.Fprintf(w, "%s/%d is %s in epoch %d\n\n", r.Type, r.Shard, r.Status, r.Epoch)
+	}
 	w.row("NODE", "COPY", "STATE", "REACHED", "AWAY", "LOG ENDS", "CONFIRMED")
 	for _, c := range r.Copies {
 		last, confirmed, state, away := "unknown", "unknown", c.State, ""

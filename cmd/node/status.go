@@ -51,7 +51,7 @@ func (r statusReport) table(w *columns) {
 	}
 	w.row("index", fmt.Sprintf("%d, known to %s %dms ago", r.Index, r.Node, r.AgeMS))
 	quorum := fmt.Sprintf("%d required, %d up", r.Quorum.Required, r.Quorum.Have)
-	if !r.Quorum.Met {
+	if !r.Quorum.Met && len(r.Quorum.Missing) > 0 {
 		quorum += ", missing " + commas(r.Quorum.Missing)
 	}
 	w.row("quorum", quorum)
