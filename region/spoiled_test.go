@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -153,4 +155,58 @@ func TestSpoiledWhenTheCopyIsGone(t *testing.T) {
 	if err := c.bulky.OneWay(short, n.region, in(other), bulk); err != nil {
 		t.Errorf("a one-way command to a shard that has nothing to do: %v", err)
 	}
+}
+
+// Many callers ask a few entities for additions, and for commands that record and then fail, panic or refuse, all at once: each entity
+// is the sum of what was confirmed, at once and after a restart, and each reply is that of some moment in between.
+func TestSumsAmongFailures(t *testing.T) {
+	c := define("counter", entity.Shards(2), entity.Replicate(2, 1, 0), entity.SnapshotEvery(7))
+	g := newGroup(t, 3, c)
+	g.placeAll("counter")
+	ctx := ctxFor(t)
+	ids := []entity.ID{"a", "b", "c", "d"}
+	var sums [4]atomic.Int64
+	var callers sync.WaitGroup
+	for i := range 64 {
+		callers.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 1))
+			for range 40 {
+				at, n := random.IntN(len(ids)), g.nodes[random.IntN(3)]
+				switch random.IntN(8) {
+				case 0:
+					if _, err := c.broken.Ask(ctx, n.region, ids[at], int64(1-2*random.IntN(2))*1_000_000); shard.CodeOf(err) != shard.CodeFailed {
+						t.Errorf("broken: %v", err)
+					}
+				case 1:
+					if _, err := c.refuse.Ask(ctx, n.region, ids[at], struct{}{}); shard.CodeOf(err) != shard.CodeRefused {
+						t.Errorf("refuse: %v", err)
+					}
+				default:
+					by := int64(1 + random.IntN(9))
+					v, err := c.add.Ask(ctx, n.region, ids[at], by)
+					if sums[at].Add(by); err != nil || v < by || v >= 1_000_000 {
+						t.Errorf("add %d: %d, %v", by, v, err)
+					}
+				}
+			}
+		})
+	}
+	callers.Wait()
+	holds := func(when string) {
+		for i, id := range ids {
+			if v, err := c.get.Ask(ctx, g.nodes[i%3].region, id, struct{}{}); err != nil || v != sums[i].Load() {
+				t.Errorf("%s: entity %s is %d, %v; %d were confirmed", when, id, v, err, sums[i].Load())
+			}
+		}
+	}
+	holds("at once")
+	for _, n := range g.nodes {
+		n.stop()
+		n.start()
+	}
+	for i := range 2 {
+		g.recover(shard.ID{Type: "counter", Number: shard.Number(i)})
+		g.await(shard.ID{Type: "counter", Number: shard.Number(i)}, shard.Active)
+	}
+	holds("after a restart")
 }
