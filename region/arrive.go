@@ -81,6 +81,8 @@ func (h *host) again(c *call, q *request) {
 		h.leave(c, nil, reused(c))
 	case q.call != nil:
 		q.call.join(c)
+	case q.kept != nil && q.at > 0 && h.region.muted(h.registered()): // it may be given up by now
+		h.leave(c, nil, &shard.Error{Code: shard.CodeUnconfirmed, Shard: h.id, Epoch: h.term.epoch, Outcome: shard.Unknown, Detail: "it waits for " + h.awaited()})
 	case q.kept != nil:
 		h.againKept(c, q.kept)
 	default:
@@ -112,7 +114,7 @@ func (h *host) againRecorded(c *call, at shard.LSN) {
 		h.leave(c, nil, shard.Unknownf(shard.CodeInternal, "read record %d of %s: %v", at, h.id, err))
 	case out.Digest != c.env.Digest():
 		h.leave(c, nil, reused(c))
-	case at <= h.storage.confirmed:
+	case at <= h.storage.confirmed && !h.region.muted(h.registered()):
 		h.leave(c, out.Reply, faultOf(&out))
 	default:
 		h.await(c, at, out)
@@ -153,9 +155,7 @@ func (h *host) admit(c *call) {
 
 // unremembered refuses a call as if it had never come, so that a retry may run.
 func (h *host) unremembered(c *call, fault *shard.Error) {
-	if w := h.storage.requests.sessions[c.env.Request.Session]; w != nil {
-		w.drop(c.env.Request.Number)
-	}
+	h.storage.requests.drop(c.env.Request)
 	h.leave(c, nil, fault)
 }
 

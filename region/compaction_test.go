@@ -353,3 +353,55 @@ func TestOpeningReadsTheLogAlone(t *testing.T) {
 	}
 	sum(t, c, n, entities)
 }
+
+// A replica knows that a snapshot is confirmed before its own disk holds it: until it does the records it covers stay in the log, and the
+// copy has every entity when it is opened again and leads.
+func TestReplicaPutsApartWhatItHolds(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(1, 0, 0), entity.SnapshotEvery(1))
+	g := newGroup(t, 2, c)
+	g.nodes[0].stop()
+	g.nodes[0].limits.Log = 100_000
+	g.nodes[0].start()
+	id := one("counter")
+	g.place(id, 0, 1)
+	g.await(id, shard.Active)
+	r, ctx := g.nodes[1], ctxFor(t)
+	r.options.SyncDelay = 20 * time.Millisecond
+	r.stop()
+	r.start()
+	written := 0
+	for round := 0; round < 6; round++ {
+		base := hosted(t, r, id).Last
+		deadline := time.Now().Add(patience)
+		for hosted(t, r, id).Base <= base && time.Now().Before(deadline) {
+			for range 10 {
+				if v, err := c.add.Ask(ctx, g.nodes[0].region, entity.ID(fmt.Sprint("x", written)), 1); err != nil || v != 1 {
+					t.Fatal(v, err)
+				}
+				written++
+			}
+		}
+		r.stop()
+		r.start()
+	}
+	r.stop()
+	r.options.SyncDelay = 0
+	r.start()
+	if _, err := c.add.Ask(ctx, g.nodes[0].region, "last", 1); err != nil {
+		t.Fatal(err)
+	}
+	g.lead(id, r)
+	lost := 0
+	for i := range written {
+		v, err := c.adds.Ask(ctx, g.nodes[0].region, entity.ID(fmt.Sprint("x", i)), struct{}{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v != 1 {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d confirmed entities are gone", lost, written)
+	}
+}

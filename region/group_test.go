@@ -155,19 +155,26 @@ func (n *node) start() {
 	if n.stranger != nil {
 		n.stranger()
 	}
-	n.up = true
+	n.turn(true)
 	g.change(func(d *shard.Delta) {
 		d.Members = []shard.Member{{ID: n.id, Addr: n.port.Addr(), Directory: n.directory, Session: session}}
 		d.Sessions = []shard.Session{{ID: session, Node: n.id, Directory: n.directory}}
 	})
 }
 
+// turn says whether the node is up, and returns whether it was: reports are carried out meanwhile.
+func (n *node) turn(up bool) (was bool) {
+	n.group.mu.Lock()
+	defer n.group.mu.Unlock()
+	was, n.up = n.up, up
+	return was
+}
+
 // stop ends the node's process, orderly or not: nobody is told.
 func (n *node) stop() {
-	if !n.up {
+	if !n.turn(false) {
 		return
 	}
-	n.up = false
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	gone, stop := context.WithCancel(ctx)

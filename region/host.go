@@ -1,6 +1,7 @@
 package region
 
 import (
+	"errors"
 	"runtime"
 	"time"
 
@@ -213,10 +214,12 @@ func (h *host) converse(b *batch) {
 	}
 }
 
-// durable tells the protocol that a write has reached the disk. A journal that failed stops the whole region.
+// durable tells the protocol that a write has reached the disk. A journal that failed stops the whole region, rot costs the copy.
 func (h *host) durable(d durable) {
 	if d.err != nil {
-		h.region.fail(d.err)
+		if !h.rotten(d.err) {
+			h.region.fail(d.err)
+		}
 		return
 	}
 	if err := h.storage.synced(d.ticket); err != nil {
@@ -224,6 +227,16 @@ func (h *host) durable(d durable) {
 		return
 	}
 	h.do(h.protocol.Durable(d.ticket))
+}
+
+// rotten reports whether an error of the journal is of this copy's data alone, and gives the copy up then.
+func (h *host) rotten(err error) bool {
+	var damage *journal.DamagedError
+	if !errors.As(err, &damage) || damage.Copy == 0 {
+		return false
+	}
+	h.region.damaged(h, err)
+	return true
 }
 
 // seal makes the copy promise an epoch. The answer leaves when the promise is durable.

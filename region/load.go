@@ -111,4 +111,5 @@ func (h *host) loaded(l *load) {
 	for _, c := range r.mailbox.take() {
 		h.unremembered(c, shard.Errorf(shard.CodeFailed, "load entity %s: %v", r.id, l.err))
 	}
+	h.rotten(l.err)
 }

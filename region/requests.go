@@ -140,6 +140,13 @@ func (w *window) raise(floor uint64) {
 	}
 }
 
+// drop forgets a request that was refused, whose call its sender may use again.
+func (r *requests) drop(id shard.RequestID) {
+	if w := r.sessions[id.Session]; w != nil {
+		w.drop(id.Number)
+	}
+}
+
 // drop forgets a request as if it had never come.
 func (w *window) drop(number uint64) {
 	w.open.filter(func(q request) bool { return q.number != number })

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/entity"
 	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
@@ -211,4 +212,19 @@ func expect(t testing.TB, what, got, want string) {
 	if got != want {
 		t.Errorf("%s: %s, want %s", what, got, want)
 	}
+}
+
+// Beyond autonomy a primary confirms nothing, to the second who asks neither.
+func TestMutedPrimaryAnswersNoDuplicate(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(0, 0, 200*time.Millisecond))
+	g := newGroup(t, 2, c)
+	id := one("counter")
+	g.place(id, 0)
+	g.await(id, shard.Active)
+	n, session := g.nodes[0], g.nodes[1].Session()
+	l := dial(t, g.nodes[1], n)
+	add := func() string { return l.ask(by(envelope(id, 1, "e", "add", 5), session, 1, 1)) }
+	n.lease.Store(int64(now() - 61*time.Second))
+	expect(t, "beyond autonomy", add(), "unconfirmed unknown")
+	expect(t, "the same again", add(), "unconfirmed unknown")
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -304,5 +305,67 @@ func TestCloseWaitsForVolatileCommands(t *testing.T) {
 	}
 	if err := errors.Join(<-answer, <-closed); err != nil {
 		t.Error(err)
+	}
+}
+
+// A record that rots under a running node costs the copy it is of, and no other.
+func TestRotCostsOneCopy(t *testing.T) {
+	c := define("counter", entity.Shards(2), entity.Replicate(0, 0, 500*time.Millisecond), entity.SnapshotEvery(0))
+	g := newGroup(t, 1, c)
+	n := g.nodes[0]
+	n.stop()
+	n.limits.Cells, n.limits.Log = 1, 100_000
+	n.start()
+	g.placeAll("counter")
+	here, other := shard.ID{Type: "counter", Number: 0}, shard.ID{Type: "counter", Number: 1}
+	in := func(wanted shard.ID, prefix string) entity.ID {
+		for i := 0; ; i++ {
+			id := entity.ID(fmt.Sprintf("%s%d", prefix, i))
+			if at, _ := g.view.Locate("counter", id); at == wanted {
+				return id
+			}
+		}
+	}
+	rots, sound, far := in(here, "an entity whose record rots"), in(here, "sound"), in(other, "far")
+	ctx := ctxFor(t)
+	for _, id := range []entity.ID{rots, sound, sound, sound, far} {
+		if _, err := c.add.Ask(ctx, n.region, id, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "one in memory", func() bool { c.get.Ask(ctx, n.region, sound, struct{}{}); return hosted(t, n, here).Entities == 1 })
+	path := filepath.Join(n.dir, "journal")
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; ; {
+		i := bytes.Index(file[at:], []byte(rots))
+		if i < 0 {
+			break
+		}
+		if _, err := f.WriteAt([]byte(strings.ToUpper(string(rots))), int64(at+i)); err != nil {
+			t.Fatal(err)
+		}
+		at += i + 1
+	}
+	f.Close()
+	short, cancel := shortly(ctx, time.Second)
+	defer cancel()
+	if _, err = c.get.Ask(short, n.region, rots, struct{}{}); err == nil {
+		t.Error("an entity was made of a record that is rotten")
+	}
+	if _, err = c.add.Ask(short, n.region, in(here, "new"), 1); err == nil {
+		t.Error("the damaged copy took a record")
+	}
+	if v, err := c.get.Ask(ctx, n.region, far, struct{}{}); err != nil || v != 1 {
+		t.Errorf("an entity of another shard: %d, %v", v, err)
+	}
+	if err := n.region.Err(); err != nil {
+		t.Errorf("the region stopped: %v", err)
 	}
 }

@@ -151,6 +151,7 @@ func (s *storage) synced(ticket replication.Ticket) error {
 	for s.unsynced.len() > 0 && s.unsynced.front().ticket <= ticket {
 		s.durable = s.unsynced.pop().last
 	}
+	s.heads.confirm(min(s.confirmed, s.durable))
 	s.tail.trim(s.durable)
 	if s.installed == 0 || s.installed > ticket {
 		return nil
@@ -163,7 +164,7 @@ func (s *storage) synced(ticket replication.Ticket) error {
 func (s *storage) confirm(lsn shard.LSN) {
 	if lsn > s.confirmed {
 		s.confirmed = lsn
-		s.heads.confirm(lsn)
+		s.heads.confirm(min(lsn, s.durable)) // a snapshot that is not on this disk must not let go of what is
 	}
 }
 

@@ -169,11 +169,13 @@ func (v *volatile) admit(c *call) (*volatileCell, *shard.Error) {
 	cell := r.cells[c.env.Entity]
 	switch {
 	case cell == nil && len(r.cells) >= v.region.limits.VolatileCells:
+		r.requests.drop(c.env.Request)
 		return nil, shard.Errorf(shard.CodeOverloaded, "shard %s has %d entities, more than VolatileCells allows", v.id, len(r.cells))
 	case cell == nil:
 		cell = &volatileCell{reign: r, cell: v.def.NewCell(c.env.Entity)}
 		r.cells[c.env.Entity] = cell
 	case cell.busy && cell.mailbox.len() >= v.region.limits.Mailbox && !c.oneWay:
+		r.requests.drop(c.env.Request)
 		return nil, shard.Errorf(shard.CodeOverloaded, "entity %s has %d commands waiting, more than Mailbox allows", c.env.Entity, cell.mailbox.len())
 	case cell.busy:
 		cell.mailbox.push(c)

@@ -98,3 +98,35 @@ func TestVolatileRetryAfterALeaseGap(t *testing.T) {
 		until(t, "the retry runs", func() bool { return ask() == "0" })
 	}
 }
+
+// A request that a limit refused has not happened: asked again, it is judged anew.
+func TestVolatileRefusedAndAgain(t *testing.T) {
+	c := define("cache", entity.Shards(1), entity.Volatile())
+	g := newGroup(t, 2, c)
+	for _, n := range g.nodes {
+		n.stop()
+		n.limits.VolatileCells = 1
+		n.start()
+	}
+	g.placeAll("cache")
+	id := one("cache")
+	owner := g.node(g.placement(id).Node)
+	other := g.nodes[0]
+	if other == owner {
+		other = g.nodes[1]
+	}
+	l := dial(t, other, owner)
+	ask := func(e string, number uint64) string {
+		return l.ask(by(envelope(id, g.placement(id).Epoch, e, "get", struct{}{}), other.Session(), number, 1))
+	}
+	expect(t, "the first entity", ask("a", 1), "0")
+	expect(t, "one too many", ask("b", 2), "overloaded")
+	done := make(chan string, 1)
+	go func() { done <- ask("b", 2) }()
+	select {
+	case got := <-done:
+		expect(t, "the same request again", got, "overloaded")
+	case <-time.After(patience):
+		t.Errorf("the same request again is never answered; %d calls are under way", owner.region.UnderWay())
+	}
+}
