@@ -71,12 +71,18 @@ func (c *Client) Remove(ctx context.Context, node shard.NodeID) (Done, error) {
 	return c.administer(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_REMOVE, Node: string(node)})
 }
 
-// TransferLead has another voter lead the group: the node, or with "" whichever is fit.
+// TransferLead has another voter lead the group: the node, or with "" whichever is fit. It is not repeated when it may have taken
+// effect: the next node would transfer the lead once more.
 func (c *Client) TransferLead(ctx context.Context, node shard.NodeID) (Done, error) {
-	return c.administer(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_TRANSFER, Node: string(node)})
+	return c.carryOut(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_TRANSFER, Node: string(node)}, notSent)
 }
 
+// administer gives an order that may be repeated.
 func (c *Client) administer(ctx context.Context, req *wire.AdministerRequest) (Done, error) {
+	return c.carryOut(ctx, req, worthAnother)
+}
+
+func (c *Client) carryOut(ctx context.Context, req *wire.AdministerRequest, again func(*shard.Error) bool) (Done, error) {
 	var done Done
 	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		reply, err := wire.NewGroupClient(conn).Administer(ctx, req)
@@ -87,7 +93,7 @@ func (c *Client) administer(ctx context.Context, req *wire.AdministerRequest) (D
 			done = Done{reply.Stage, reply.Before, reply.After, reply.Notes}
 		}
 		return err
-	}, worthAnother)
+	}, again)
 	return done, err
 }
 

@@ -80,6 +80,9 @@ func (w *watcher) follow(ctx context.Context, conn grpc.ClientConnInterface) err
 
 // take hands on what one message says.
 func (w *watcher) take(e *wire.WatchEvent) error {
+	if e.Behind && e.LeaderAddr != "" {
+		return &shard.Error{Code: shard.CodeNotLeader, Node: shard.NodeID(e.Leader), Addr: e.LeaderAddr, Detail: "a member without a vote, or one that is behind"}
+	}
 	if e.Behind {
 		return shard.Errorf(shard.CodeBehind, "%v", errBehind)
 	}

@@ -15,6 +15,7 @@ import (
 const (
 	withdrawTime = 3 * time.Second // beyond the caller's deadline, to make certain that a timeout is one
 	longestWait  = 24 * time.Hour  // in a barrier, when the caller sets no deadline
+	mostArriving = 2000            // barrier calls that wait through one node: fewer than a connection carries streams
 )
 
 // arrival is one call of a barrier. Repeated anywhere, it is the same arrival.
@@ -50,6 +51,10 @@ func (a arrival) withdraw() *fsm.Withdraw {
 // release that came before is a success. That may take a moment beyond the deadline. CodeTimeout with an unknown outcome
 // means that no leader could be reached to take it back: it counts until this node's session ends.
 func (c *Coordinator) Arrive(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
+	defer c.arriving.Add(-1)
+	if c.arriving.Add(1) > mostArriving {
+		return barrier.Outcome{}, shard.Errorf(shard.CodeOverloaded, "%d calls wait in barriers through this node, the most there may be", mostArriving)
+	}
 	a := arrival{name, parties, participant, c.Session(), c.requests.Add(1)}
 	if a.session == 0 {
 		return barrier.Outcome{}, shard.Errorf(shard.CodeClosed, "this node is not registered yet")
@@ -108,6 +113,7 @@ func (c *Coordinator) arriveAtLeader(ctx context.Context, a arrival) (out barrie
 	stop := c.abandonLeader(cancel)
 	defer stop()
 	err = c.atLeader(ctx, leaderCall{
+		waits: true,
 		local: func(ctx context.Context, v *voter) error {
 			out, err = v.arrive(ctx, a)
 			return err
@@ -147,6 +153,8 @@ func (v *voter) arrive(ctx context.Context, a arrival) (barrier.Outcome, error) 
 	select {
 	case n := <-w.news:
 		switch {
+		case n.outcome != nil && n.outcome.Generation != verdicts[0].Barrier.Generation:
+			return barrier.Outcome{}, shard.Unknownf(shard.CodeUnavailable, "barrier %s: another round was released before this arrival came in", a.name) // asked again
 		case n.outcome != nil:
 			return *n.outcome, nil
 		case n.ended:

@@ -25,6 +25,7 @@ type leaderCall struct {
 	remote func(context.Context, wire.GroupClient) error
 	reads  bool // it changes nothing
 	again  bool // asking for it twice changes no more than asking once
+	waits  bool // the answer comes when others have done something
 }
 
 // elsewhere reports whether the fault says that another node must be asked. That a node cannot be reached is no reason to give up what
@@ -84,7 +85,11 @@ func (c *Coordinator) try(ctx context.Context, hint string, call leaderCall) err
 	if addr == "" {
 		return shard.Errorf(shard.CodeNoLeader, "no node is known to lead the group")
 	}
-	err := call.remote(ctx, wire.NewGroupClient(c.cfg.Port.Peer(addr)))
+	conn := c.cfg.Port.Peer
+	if call.waits {
+		conn = c.cfg.Port.Waiting
+	}
+	err := call.remote(ctx, wire.NewGroupClient(conn(addr)))
 	if fault := transport.Typed(err); fault != nil {
 		c.contacts.failed(addr, fault.Code != shard.CodeNotLeader && fault.Code != shard.CodeNoLeader)
 	}

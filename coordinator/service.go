@@ -114,7 +114,11 @@ func (s *service) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServe
 
 // Arrive implements the Group service. A call that names no session comes from a client: it borrows this node's.
 func (s *service) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.ArriveReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(max(time.Duration(req.TimeoutMicros)*time.Microsecond, 0), longestWait))
+	patience := longestWait // no time is no deadline
+	if req.TimeoutMicros != 0 {
+		patience = min(max(time.Duration(req.TimeoutMicros)*time.Microsecond, 0), longestWait)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if req.Session == 0 {
 		out, err := s.c.Arrive(ctx, req.Name, int(req.Parties), req.Participant)
@@ -126,6 +130,10 @@ func (s *service) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.Ar
 	v, err := s.c.seat()
 	if err != nil {
 		return &wire.ArriveReply{Fault: transport.FaultOf(err)}, nil
+	}
+	caller := transport.CallerNode(ctx)
+	if of, known := v.machine.state().View.Sessions[shard.SessionID(req.Session)]; caller == "" || known && of.Node != caller {
+		return &wire.ArriveReply{Fault: transport.FaultOf(shard.Invalid("session %d is not the caller's", req.Session))}, nil
 	}
 	out, err := v.arrive(ctx, arrival{req.Name, int(req.Parties), req.Participant, shard.SessionID(req.Session), req.Request})
 	if err != nil {

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"unicode/utf8"
+
 	"muster/barrier"
 	"muster/shard"
 )
@@ -45,6 +47,8 @@ func validParty(name, participant string, session shard.SessionID, request uint6
 	switch {
 	case len(participant) > barrier.MaxParticipant:
 		return shard.Errorf(shard.CodeInvalid, "barrier %s: participant of %d bytes, at most %d", name, len(participant), barrier.MaxParticipant)
+	case !utf8.ValidString(participant): // no node could read the entry, nor what else it holds
+		return shard.Errorf(shard.CodeInvalid, "barrier %s: participant %q is not UTF-8", name, participant)
 	case session == 0 || request == 0:
 		return shard.Errorf(shard.CodeInvalid, "barrier %s: session and request must be above 0", name)
 	}

@@ -434,3 +434,12 @@ func formed(t testing.TB) *group {
 	}
 	return g
 }
+
+// What Encode takes every node can read: one caller's words must not refuse what others have in the same entry.
+func TestWhatEncodesDecodes(t *testing.T) {
+	entry, err := fsm.Encode(&fsm.Arrive{Name: "b", Parties: 2, Participant: "\xff", Session: 1, Request: 1}, &fsm.RequireQuorum{Members: 1})
+	if err == nil {
+		_, err = fsm.Decode(entry)
+		t.Errorf("a participant that is no text was encoded; read back: %v", err)
+	}
+}

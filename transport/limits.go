@@ -22,7 +22,7 @@ type Limits struct {
 	PendingPerAddress int           // of them from one IP address; 128
 	Conns             int           // connections, in all; 8,192
 	ConnsPerAddress   int           // of them from one IP address; 2,048
-	Streams           uint32        // concurrent gRPC streams of one connection; 256
+	Streams           uint32        // concurrent gRPC streams of one connection; 2,048
 	Request           int           // bytes of one message a caller may send; 5 MiB, for a batch of 4 MiB and its frame
 	Reply             int           // bytes of one message a server may send; 64 MiB, for a whole map
 	Headers           uint32        // bytes of the header list of one call; 16 KiB
@@ -35,7 +35,7 @@ func (l Limits) withDefaults() Limits {
 	l.PendingPerAddress = cmp.Or(l.PendingPerAddress, 128)
 	l.Conns = cmp.Or(l.Conns, 8192)
 	l.ConnsPerAddress = cmp.Or(l.ConnsPerAddress, 2048)
-	l.Streams = cmp.Or(l.Streams, 256)
+	l.Streams = cmp.Or(l.Streams, 2048)
 	l.Request = cmp.Or(l.Request, 5<<20)
 	l.Reply = cmp.Or(l.Reply, 64<<20)
 	l.Headers = cmp.Or(l.Headers, 16<<10)

@@ -35,7 +35,13 @@ func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", addr)
 }
 
-// peers holds one connection for each address, dialed when first used.
+// A line is what a connection is for.
+type line struct {
+	addr  string
+	waits bool // calls that wait for others, see Waiting
+}
+
+// peers holds the connections to each address, dialed when first used.
 type peers struct {
 	port *Port
 	dial dialer
@@ -43,7 +49,7 @@ type peers struct {
 	mu   struct {
 		sync.Mutex
 		closed bool
-		conns  map[string]*grpc.ClientConn
+		conns  map[line]*grpc.ClientConn
 	}
 }
 
@@ -52,20 +58,27 @@ func newPeers(p *Port, cfg Config) *peers {
 	if s.dial == nil {
 		s.dial = dialTCP
 	}
-	s.mu.conns = map[string]*grpc.ClientConn{}
+	s.mu.conns = map[line]*grpc.ClientConn{}
 	return s
 }
 
 // Peer returns the connection to the node at addr, the same for every caller. It dials when first used, redials by itself
 // with at most a second between attempts, and adds this node's group and id to each call. The caller does not close it.
-func (p *Port) Peer(addr string) *grpc.ClientConn {
-	s := p.peers
+func (p *Port) Peer(addr string) *grpc.ClientConn { return p.peers.conn(line{addr: addr}) }
+
+// Waiting is Peer for calls that are answered when others have done something. A connection carries Limits.Streams calls at once, and
+// whatever comes on top waits for one to end: such calls must not hold up a renewal.
+func (p *Port) Waiting(addr string) *grpc.ClientConn {
+	return p.peers.conn(line{addr: addr, waits: true})
+}
+
+func (s *peers) conn(l line) *grpc.ClientConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.mu.conns[addr]; c != nil {
+	if c := s.mu.conns[l]; c != nil {
 		return c
 	}
-	c, err := s.connect(addr)
+	c, err := s.connect(l.addr)
 	if err != nil {
 		// Only contradictory options can fail here, and they are constants: the address is not even looked at.
 		panic("transport: " + err.Error())
@@ -74,7 +87,7 @@ func (p *Port) Peer(addr string) *grpc.ClientConn {
 		c.Close()
 		return c
 	}
-	s.mu.conns[addr] = c
+	s.mu.conns[l] = c
 	return c
 }
 
@@ -89,8 +102,8 @@ func (s *peers) connect(addr string) (*grpc.ClientConn, error) {
 func (p *Port) Wake(addr string) {
 	p.peers.mu.Lock()
 	defer p.peers.mu.Unlock()
-	for a, c := range p.peers.mu.conns {
-		if addr == "" || a == addr {
+	for l, c := range p.peers.mu.conns {
+		if addr == "" || l.addr == addr {
 			c.ResetConnectBackoff()
 		}
 	}
@@ -100,10 +113,10 @@ func (p *Port) Wake(addr string) {
 func (p *Port) Keep(wanted func(addr string) bool) {
 	var gone []*grpc.ClientConn
 	p.peers.mu.Lock()
-	for a, c := range p.peers.mu.conns {
-		if !wanted(a) {
+	for l, c := range p.peers.mu.conns {
+		if !wanted(l.addr) {
 			gone = append(gone, c)
-			delete(p.peers.mu.conns, a)
+			delete(p.peers.mu.conns, l)
 		}
 	}
 	p.peers.mu.Unlock()
@@ -116,7 +129,7 @@ func (s *peers) close() {
 	s.mu.Lock()
 	s.mu.closed = true
 	conns := s.mu.conns
-	s.mu.conns = map[string]*grpc.ClientConn{}
+	s.mu.conns = map[line]*grpc.ClientConn{}
 	s.mu.Unlock()
 	for _, c := range conns {
 		c.Close()

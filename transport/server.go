@@ -157,7 +157,7 @@ func (p *Port) judgeIdentity(ctx context.Context, want access) error {
 		if who.Role != role {
 			continue
 		}
-		if claimed := CallerNode(ctx); role == RoleServer && claimed != "" && who.Name != string(claimed) {
+		if claimed := CallerNode(ctx); claimed != "" && (role != RoleServer || who.Name != string(claimed)) {
 			return shard.Errorf(shard.CodeWrongGroup, "the certificate of %q does not speak for node %q", who.Name, claimed)
 		}
 		return nil

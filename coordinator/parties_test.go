@@ -1,0 +1,144 @@
+package coordinator_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"muster/client"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// Many calls that wait in barriers through one node do not hold up its renewals.
+func TestManyPartiesDoNotEndTheSession(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	lead := g.leader()
+	var n *node
+	for _, other := range g.nodes {
+		if other != lead {
+			n = other
+		}
+	}
+	before, began := n.Session(), n.LeaseUntil()
+	var all []*party
+	for i := range 300 {
+		all = append(all, n.arrive(4*time.Second, "crowd", 1000, fmt.Sprint("p", i)))
+	}
+	g.waiting("crowd", 300)
+	g.eventually("the lease is renewed for some time", func() error {
+		if until := n.LeaseUntil(); until < began+3*time.Second && n.Session() == before {
+			return fmt.Errorf("it runs to %s, and ran to %s", until, began)
+		}
+		return nil
+	})
+	if now := n.Session(); now != before {
+		t.Errorf("session %d is over, now it is %d", before, now)
+	}
+	for _, p := range all {
+		<-p.done
+	}
+}
+
+// Whoever is told of a release was in it: an arrival that is in the next round is not told of the one before.
+func TestReleaseOfAnotherGeneration(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n := g.nodes["n1"]
+	for round := range 20 {
+		name := fmt.Sprintf("b%d", round)
+		first := n.arrive(patience, name, 2, "x")
+		g.waiting(name, 1)
+		var second, y *party
+		var both sync.WaitGroup
+		both.Go(func() { y = n.arrive(patience, name, 2, "y") })
+		both.Go(func() { second = n.arrive(200*time.Millisecond, name, 2, "x") })
+		both.Wait()
+		<-first.done
+		<-y.done
+		<-second.done
+		found, err := n.Inspect(context.Background(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range found.Barriers {
+			if string(r.Name) == name && second.err == nil {
+				t.Fatalf("round %d: the second call of x was told generation %d; it waits in generation %d: %+v", round, second.out.Generation, r.Generation, r.Arrived)
+			}
+		}
+	}
+}
+
+// A client without a deadline waits at a barrier.
+func TestClientBarrierWithoutDeadline(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n := g.nodes["n1"]
+	c, err := client.Connect(context.Background(), n.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Barrier(context.Background(), "b", 2, "c")
+		done <- err
+	}()
+	g.waiting("b", 1)
+	p := n.arrive(patience, "b", 2, "d")
+	<-p.done
+	if err := <-done; err != nil || p.err != nil {
+		t.Error(err, p.err)
+	}
+}
+
+// A client cannot arrive under the session of a node: that node's own next call would be taken for a repetition.
+func TestClientArrivesAsANode(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n := g.nodes["n1"]
+	conn, err := transport.Dial(n.addr, transport.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := wire.NewGroupClient(conn)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for i := range 2 {
+		wait := int64(200_000 * (1 + i))
+		c.Arrive(ctx, &wire.ArriveRequest{Name: "b", Parties: 2, Participant: fmt.Sprint("other", i), Session: uint64(n.Session()), Request: uint64(i + 1), TimeoutMicros: wait})
+	}
+	p := n.arrive(time.Second, "b", 2, "x")
+	<-p.done
+	if p.err == nil {
+		t.Errorf("x was alone and is released: %+v", p.out)
+	}
+}
+
+// Any node answers for the whole group, so one address is enough: also that of a member without a vote.
+func TestWatchThroughAMember(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	m := g.add("m1")
+	if err := m.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Connect(context.Background(), m.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for e, err := range c.Watch(ctx) {
+		if err != nil {
+			t.Fatalf("nothing came through %s, though State works there: %v", m.addr, err)
+		}
+		t.Logf("map %d", e.View.Index)
+		break
+	}
+}
