@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"muster/barrier"
@@ -25,6 +26,12 @@ type arrival struct {
 	participant string
 	session     shard.SessionID
 	request     uint64
+}
+
+// arrivals counts this process's. Safe for concurrent use.
+type arrivals struct {
+	numbers atomic.Uint64 // so far; the request of the newest
+	waiting atomic.Int64
 }
 
 func (a arrival) key() waitKey {
@@ -51,11 +58,11 @@ func (a arrival) withdraw() *fsm.Withdraw {
 // release that came before is a success. That may take a moment beyond the deadline. CodeTimeout with an unknown outcome
 // means that no leader could be reached to take it back: it counts until this node's session ends.
 func (c *Coordinator) Arrive(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
-	defer c.arriving.Add(-1)
-	if c.arriving.Add(1) > mostArriving {
+	defer c.arrivals.waiting.Add(-1)
+	if c.arrivals.waiting.Add(1) > mostArriving {
 		return barrier.Outcome{}, shard.Errorf(shard.CodeOverloaded, "%d calls wait in barriers through this node, the most there may be", mostArriving)
 	}
-	a := arrival{name, parties, participant, c.Session(), c.requests.Add(1)}
+	a := arrival{name, parties, participant, c.Session(), c.arrivals.numbers.Add(1)}
 	if a.session == 0 {
 		return barrier.Outcome{}, shard.Errorf(shard.CodeClosed, "this node is not registered yet")
 	}

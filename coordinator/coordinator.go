@@ -28,9 +28,8 @@ type Coordinator struct {
 	session   *session
 	follower  *follower
 	reports   *reports
-	requests  atomic.Uint64 // barrier calls of this process so far
-	arriving  atomic.Int64  // of them, those that wait
-	leaders   bell          // rings when another leader may be known
+	arrivals  arrivals
+	leaders   bell // rings when another leader may be known
 	contacts  contacts
 	formation formation
 	fault     fault
