@@ -57,8 +57,8 @@ func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 		if err == nil {
 			s, err = stateOf(reply)
 		}
-		if err == nil && s.View.Index == 0 { // a node that starts; another may know
-			err = &shard.Error{Code: shard.CodeUnavailable, Node: s.Node, Detail: fmt.Sprintf("node %s has no map of its group yet: it has heard from no leader", s.Node)}
+		if err == nil && s.View.Index == 0 {
+			err = shard.NoMap(s.Node)
 		}
 		return err
 	}, worthAnother)

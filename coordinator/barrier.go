@@ -56,7 +56,8 @@ func (a arrival) withdraw() *fsm.Withdraw {
 //
 // When ctx ends first the arrival is taken back, and only when that is applied the answer is CodeTimeout, not applied; a
 // release that came before is a success. That may take a moment beyond the deadline. CodeTimeout with an unknown outcome
-// means that no leader could be reached to take it back: it counts until this node's session ends.
+// means that no leader could be reached to take it back: it counts until this node's session ends. It fails with CodeOverloaded while
+// as many calls wait through this node as may.
 func (c *Coordinator) Arrive(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
 	defer c.arrivals.waiting.Add(-1)
 	if c.arrivals.waiting.Add(1) > mostArriving {

@@ -8,7 +8,7 @@ import (
 	"muster/shard"
 )
 
-// heads notes, for each entity of a shard that has records in the log, where its state is: its newest confirmed snapshot and
+// heads notes, for each entity of a shard that has records in the log, where its state is: its newest snapshot that is confirmed and durable here, and
 // the records since. Kept by primaries and replicas alike, so that a new primary can load any entity at once. An entity that
 // is only apart from the log has no head, so what is kept here grows with the log and not with the entities. Owned by the host.
 //
@@ -19,9 +19,9 @@ import (
 // at the others. What is asked first costs a shard some 100 ns for each of its records, once.
 type heads struct {
 	listed    listing                  // all there is until entities is set
-	sure      shard.LSN                // what was confirmed meanwhile
+	sure      shard.LSN                // what was confirmed and durable meanwhile
 	entities  map[shard.EntityID]*head // nil until ready
-	snapshots queue[snapshotAt]        // logged but not confirmed, by LSN
+	snapshots queue[snapshotAt]        // logged, and not confirmed or not durable here, by LSN
 	bases     queue[snapshotAt]        // those that were an entity's newest when they were confirmed, by LSN
 	live      queue[liveRecord]        // records with events, by LSN; those at the front that a snapshot covers are left out
 	apart     shard.LSN                // bases up to here are apart from the log, too
@@ -72,7 +72,7 @@ func (l *listing) truncate(lsn shard.LSN) {
 // Invariant: after has last-seq records.
 type head struct {
 	id    shard.EntityID
-	base  shard.LSN   // newest confirmed snapshot in the log, 0 for none
+	base  shard.LSN   // newest snapshot in the log that is confirmed and durable here, 0 for none
 	seq   shard.Seq   // the sequence number that base holds; without a base, what is apart holds that at least
 	last  shard.Seq   // the entity's newest
 	after []shard.LSN // never written over: paths share it
@@ -158,7 +158,7 @@ func (h *heads) place(n noted) *head {
 	return e
 }
 
-// confirm makes the snapshots up to lsn the ones to load from. One of an entity that has no records before it in the log tells
+// confirm makes the snapshots up to lsn, which are confirmed and durable here, the ones to load from. One of an entity that has no records before it in the log tells
 // nothing: what is apart is whole by itself, and the snapshot may well be older, for it is logged after its state was left
 // behind.
 func (h *heads) confirm(lsn shard.LSN) {

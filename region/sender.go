@@ -2,7 +2,6 @@ package region
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"muster/entity"
@@ -83,8 +82,8 @@ func (r *Region) locate(ctx context.Context, e *entity.Envelope) (id shard.ID, e
 	v := r.view.Load()
 	id, ok := v.Locate(e.Type, e.Entity)
 	switch {
-	case !ok && v.Index == 0: // another node may know
-		return id, &shard.Error{Code: shard.CodeUnavailable, Node: r.cfg.Node, Detail: fmt.Sprintf("node %s has no map of its group yet: it has heard from no leader", r.cfg.Node)}
+	case !ok && v.Index == 0:
+		return id, shard.NoMap(r.cfg.Node)
 	case !ok:
 		return id, shard.Errorf(shard.CodeUnknownType, "no member hosts entity type %q", e.Type)
 	}

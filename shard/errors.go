@@ -97,6 +97,11 @@ func Unknownf(code Code, format string, args ...any) *Error {
 // Invalid makes a CodeInvalid error.
 func Invalid(format string, args ...any) *Error { return Errorf(CodeInvalid, format, args...) }
 
+// NoMap is what a node says that has no map since it started: another one may know. What was asked has not happened.
+func NoMap(n NodeID) *Error {
+	return &Error{Code: CodeUnavailable, Node: n, Detail: fmt.Sprintf("node %s has no map of its group yet: it has heard from no leader", n)}
+}
+
 // CodeOf returns the code of the first Error in err's chain, CodeInternal when there is none and "" for nil.
 func CodeOf(err error) Code {
 	var e *Error
