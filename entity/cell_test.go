@@ -96,7 +96,7 @@ func TestHowHandlersEnd(t *testing.T) {
 		{"read", act{}, "", "", false, 1, ""},
 		{"two events, one record", act{Add: []int{1, 2}}, "", "", false, 2, ""},
 		{"refusal", act{Then: "refuse"}, "", "no: 100%", false, 1, ""},
-		{"refusal passed on", act{Then: "pass on"}, "", "asked another: refused: elsewhere [outcome unknown]", false, 1, ""},
+		{"refusal passed on", act{Then: "pass on"}, "", "asked another: elsewhere", false, 1, ""},
 		{"failure", act{Then: "fail"}, shard.CodeFailed, "", false, 1, "disk on fire"},
 		{"timeout", act{Then: "wait"}, shard.CodeTimeout, "", false, 1, "waited"},
 		{"refusal after an event", act{Add: []int{1}, Then: "refuse"}, shard.CodeFailed, "", true, 1, "recorded events and then refused: no"},

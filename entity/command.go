@@ -114,7 +114,7 @@ func faultOf(ctx context.Context, err error) *shard.Error {
 		if err == error(e) {
 			return &shard.Error{Code: shard.CodeRefused, Detail: e.Detail}
 		}
-		return &shard.Error{Code: shard.CodeRefused, Detail: err.Error()}
+		return shard.Errorf(shard.CodeRefused, "%v", err)
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return shard.Errorf(shard.CodeTimeout, "%v", err)
 	default:

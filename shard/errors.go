@@ -60,8 +60,16 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	text := string(e.Code) + e.about()
+	if e.Outcome == Unknown {
+		text += " [outcome unknown]"
+	}
+	return text
+}
+
+// about is what the error says beside its code and its outcome.
+func (e *Error) about() string {
 	var b strings.Builder
-	b.WriteString(string(e.Code))
 	if e.Shard.Type != "" {
 		fmt.Fprintf(&b, " (%s", e.Shard)
 		if e.Epoch > 0 {
@@ -72,9 +80,6 @@ func (e *Error) Error() string {
 	if e.Detail != "" {
 		b.WriteString(": " + e.Detail)
 	}
-	if e.Outcome == Unknown {
-		b.WriteString(" [outcome unknown]")
-	}
 	return b.String()
 }
 
@@ -84,14 +89,57 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code && *t == Error{Code: t.Code}
 }
 
-// Errorf makes an Error that claims the command was not applied.
+// Errorf makes an Error that claims the command was not applied. Of an argument that is an error, or has one in its chain, the
+// detail leaves out what the new error says itself: its code and its outcome.
 func Errorf(code Code, format string, args ...any) *Error {
-	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
+	return &Error{Code: code, Detail: detail(code, format, args)}
 }
 
-// Unknownf makes an Error that leaves open whether the command was applied.
+// Unknownf makes an Error that leaves open whether the command was applied. Its detail is as that of Errorf.
 func Unknownf(code Code, format string, args ...any) *Error {
-	return &Error{Code: code, Outcome: Unknown, Detail: fmt.Sprintf(format, args...)}
+	return &Error{Code: code, Outcome: Unknown, Detail: detail(code, format, args)}
+}
+
+func detail(code Code, format string, args []any) string {
+	for i, arg := range args {
+		if e, ok := arg.(*Error); ok && e == nil {
+			continue
+		}
+		if err, ok := arg.(error); ok {
+			args[i] = within(code, err)
+		}
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+// within is the text of err inside that of an Error with the code.
+func within(code Code, err error) string {
+	text := err.Error()
+	for _, e := range errorsIn(err) {
+		said := string(e.Code) + e.about()
+		if e.Code == code {
+			said = strings.TrimLeft(e.about(), ": ")
+		}
+		text = strings.Replace(text, e.Error(), said, 1)
+	}
+	return text
+}
+
+// errorsIn are the Errors in the tree of err.
+func errorsIn(err error) []*Error {
+	switch e := err.(type) {
+	case *Error:
+		return []*Error{e}
+	case interface{ Unwrap() error }:
+		return errorsIn(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []*Error
+		for _, one := range e.Unwrap() {
+			all = append(all, errorsIn(one)...)
+		}
+		return all
+	}
+	return nil
 }
 
 // Invalid makes a CodeInvalid error.
