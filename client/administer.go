@@ -21,7 +21,7 @@ type Done struct {
 // Cordon says whether anything new may be placed on the node.
 //
 // This and all other orders may be repeated. They fail with CodeConflict when they would endanger data or cannot be carried
-// out as things are, with CodeNoLeader when the group has no leader, and with CodeWrongGroup when the certificate is not
+// out as things are, with CodeNotFound or CodeUnknownType when there is no such node or shard, with CodeNoLeader when the group has no leader, and with CodeWrongGroup when the certificate is not
 // an admin's.
 func (c *Client) Cordon(ctx context.Context, node shard.NodeID, on bool) (Done, error) {
 	return c.administer(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_CORDON, Node: string(node), On: on})
@@ -97,8 +97,8 @@ func (c *Client) carryOut(ctx context.Context, req *wire.AdministerRequest, agai
 	return done, err
 }
 
-// History returns the newest changes of a shard, oldest first, as the leader has them. It fails with CodeUnknownType when
-// there is no such shard.
+// History returns the newest changes of a shard, oldest first, as the leader has them. It fails with CodeNotFound or
+// CodeUnknownType when there is no such shard.
 func (c *Client) History(ctx context.Context, id shard.ID) ([]fsm.Change, error) {
 	reply, err := c.consult(ctx, &wire.ConsultRequest{
 		Question: wire.Question_QUESTION_HISTORY, Type: string(id.Type), Shard: uint32(id.Number),
@@ -110,7 +110,8 @@ func (c *Client) History(ctx context.Context, id shard.ID) ([]fsm.Change, error)
 }
 
 // Explain says where a shard is, why, and what it waits for, with what the leader knows beside the map: who has answered, what is
-// under way, and when something is tried again. Leader is who answered. It fails with CodeUnknownType when there is no such shard.
+// under way, and when something is tried again. Leader is who answered. It fails with CodeNotFound or
+// CodeUnknownType when there is no such shard.
 func (c *Client) Explain(ctx context.Context, id shard.ID) (lines []PlanLine, leader shard.NodeID, err error) {
 	reply, err := c.consult(ctx, &wire.ConsultRequest{
 		Question: wire.Question_QUESTION_EXPLAIN, Type: string(id.Type), Shard: uint32(id.Number),

@@ -284,7 +284,7 @@ func (c *Client) forget(addr string, conn *grpc.ClientConn) {
 // worthAnother says for a read whether another node may answer it.
 func worthAnother(e *shard.Error) bool {
 	switch e.Code {
-	case shard.CodeInvalid, shard.CodeUnknownType, shard.CodeUnknownCommand, shard.CodeRefused, shard.CodeMismatch, shard.CodeConflict:
+	case shard.CodeInvalid, shard.CodeNotFound, shard.CodeUnknownType, shard.CodeUnknownCommand, shard.CodeRefused, shard.CodeMismatch, shard.CodeConflict:
 		return false
 	}
 	return true

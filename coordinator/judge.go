@@ -16,9 +16,6 @@ const shardsNamed = 16
 // write, and no other member could take a copy. Draining goes by replacing copies one at a time, so a shard for which there is
 // a place elsewhere is safe at every step.
 func refuseDrain(v *shard.View, node shard.NodeID) error {
-	if _, known := v.Members[node]; !known {
-		return &shard.Error{Code: shard.CodeConflict, Node: node, Detail: "there is no node " + string(node)}
-	}
 	stuck := plan.Stranded(v, node)
 	if len(stuck) == 0 {
 		return nil
@@ -27,6 +24,24 @@ func refuseDrain(v *shard.View, node shard.NodeID) error {
 		Code: shard.CodeConflict, Shard: stuck[0], Node: node,
 		Detail: fmt.Sprintf("without node %s these shards could not be written, and no other member can take their place: %s", node, named(stuck)),
 	}
+}
+
+// missing says what of a node and a shard that somebody named there is not; nil when it is all there. "" and a shard without a type
+// name nothing.
+func missing(v *shard.View, node shard.NodeID, id shard.ID) error {
+	if _, known := v.Members[node]; !known && node != "" {
+		return &shard.Error{Code: shard.CodeNotFound, Node: node, Detail: "there is no node " + string(node)}
+	}
+	t := v.Types[id.Type]
+	switch {
+	case id.Type == "":
+		return nil
+	case t == nil:
+		return shard.Errorf(shard.CodeUnknownType, "no member hosts a type %q", id.Type)
+	case int(id.Number) >= len(t.Placements):
+		return shard.Errorf(shard.CodeNotFound, "there is no shard %s: type %s has %d, counted from 0", id, id.Type, len(t.Placements))
+	}
+	return nil
 }
 
 func named(ids []shard.ID) string {

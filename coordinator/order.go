@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -65,7 +66,8 @@ type Outcome struct {
 }
 
 // Administer carries out an order: here when this node leads, at the leader otherwise. It fails with CodeConflict when the
-// order would endanger data or cannot be carried out as things are, and says why.
+// order would endanger data or cannot be carried out as things are, with CodeNotFound or CodeUnknownType when it names something
+// that there is not, and says why.
 func (c *Coordinator) Administer(ctx context.Context, o Order) (out Outcome, err error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -163,7 +165,7 @@ func (v *voter) carryOut(ctx context.Context, o Order) (Outcome, error) {
 	if err := v.leading.awaitReady(ctx); err != nil {
 		return Outcome{}, err
 	}
-	out, err := v.obey(ctx, o)
+	out, err := v.obeyKnown(ctx, o)
 	if o.Judge {
 		return out, err
 	}
@@ -174,6 +176,22 @@ func (v *voter) carryOut(ctx context.Context, o Order) (Outcome, error) {
 	}
 	log.Info("an operator's order", "stage", out.Stage, "before", out.Before, "after", out.After)
 	return out, nil
+}
+
+// obeyKnown refuses what names something that there is not. A node that was removed is named once more without harm, so that is asked
+// only when the removal was refused.
+func (v *voter) obeyKnown(ctx context.Context, o Order) (Outcome, error) {
+	if o.Kind != Remove {
+		if err := missing(v.machine.state().View, o.Node, o.Shard); err != nil {
+			return Outcome{}, err
+		}
+		return v.obey(ctx, o)
+	}
+	out, err := v.obey(ctx, o)
+	if shard.CodeOf(err) == shard.CodeConflict {
+		err = cmp.Or(missing(v.machine.state().View, o.Node, shard.ID{}), err)
+	}
+	return out, err
 }
 
 func (v *voter) obey(ctx context.Context, o Order) (Outcome, error) {

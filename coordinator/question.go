@@ -83,12 +83,11 @@ func (v *voter) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.Co
 	}
 	reply := &wire.ConsultReply{Node: string(v.c.cfg.Node)}
 	id := shard.ID{Type: shard.TypeName(req.Type), Number: shard.Number(req.Shard)}
+	if err := missing(state.View, "", id); err != nil {
+		return nil, err
+	}
 	switch req.Question {
 	case wire.Question_QUESTION_HISTORY:
-		t := state.View.Types[id.Type]
-		if t == nil || int(id.Number) >= len(t.Placements) {
-			return nil, &shard.Error{Code: shard.CodeUnknownType, Shard: id, Detail: "there is no such shard"}
-		}
 		reply.History = fsm.EncodeHistory(state.History(id))
 	case wire.Question_QUESTION_PEERS:
 		reply.Peers, err = v.peers(ctx)

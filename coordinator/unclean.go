@@ -91,7 +91,7 @@ func (v *voter) degrade(ctx context.Context, o Order) (Outcome, error) {
 }
 
 func noPlace(id shard.ID) error {
-	return &shard.Error{Code: shard.CodeConflict, Shard: id, Detail: "there is no such shard, or it has no place yet"}
+	return &shard.Error{Code: shard.CodeConflict, Shard: id, Detail: "it has no place yet"}
 }
 
 // evidence asks the leader's loop what it knows of a shard.

@@ -21,6 +21,7 @@ const (
 	CodeUnconfirmed    Code = "unconfirmed"      // ack_timeout passed without min_acks: the outcome is unknown
 	CodeUnknownType    Code = "unknown-type"     // no member hosts such an entity type
 	CodeUnknownCommand Code = "unknown-command"  // the entity type has no such command
+	CodeNotFound       Code = "not-found"        // there is no such node, shard or copy
 	CodeSessionEnded   Code = "session-ended"    // the sender's session is over
 	CodeRequestTooOld  Code = "request-too-old"  // the sender said it no longer awaits this number
 	CodeRequestReused  Code = "request-reused"   // the same request id came with another payload

@@ -107,7 +107,7 @@ func grpcCode(c shard.Code) codes.Code {
 	switch c {
 	case shard.CodeInvalid, shard.CodeUnknownCommand:
 		return codes.InvalidArgument
-	case shard.CodeUnknownType:
+	case shard.CodeUnknownType, shard.CodeNotFound:
 		return codes.NotFound
 	case shard.CodeOverloaded:
 		return codes.ResourceExhausted

@@ -43,8 +43,10 @@ var asideVerb = verb{
 			if err != nil {
 				return err
 			}
-			if only.Type != "" && s.View.Placement(only) == nil {
-				return shard.Errorf(shard.CodeUnknownType, "there is no shard %s", only)
+			if only.Type != "" {
+				if err := missing(s.View, only); err != nil {
+					return err
+				}
 			}
 			all := reportAside(s.View, only)
 			return t.show(all, func(w *columns) {

@@ -15,6 +15,7 @@ const (
 	exitMisuse  = 2 // the command line, environment or file is wrong: nothing was sent, nothing was changed
 	exitAway    = 3 // the group cannot answer now: no leader, no quorum, no node, too late
 	exitRefused = 4 // refused for safety, with the reason
+	exitNoSuch  = 5 // there is no node, shard, type, command or copy of that name
 )
 
 // misuse is an error of whoever wrote the command line.
@@ -42,6 +43,8 @@ func exitCode(err error) int {
 		return exitAway
 	case shard.CodeInUse, shard.CodeMismatch, shard.CodeConflict, shard.CodeWrongGroup, shard.CodeSetBack, shard.CodeRemoved:
 		return exitRefused
+	case shard.CodeNotFound, shard.CodeUnknownType, shard.CodeUnknownCommand:
+		return exitNoSuch
 	default:
 		return exitFailed
 	}

@@ -50,12 +50,8 @@ n3    has-copy            3            64      21`,
 			if err != nil {
 				return err
 			}
-			known := s.View.Types[id.Type]
-			if known == nil {
-				return unknownType(id.Type)
-			}
-			if int(id.Number) >= len(known.Placements) {
-				return shard.Invalid("type %s has %d shards, counted from 0: there is no %s", id.Type, len(known.Placements), id)
+			if err := missing(s.View, id); err != nil {
+				return err
 			}
 			report := r.explain(ctx, s, id)
 			return t.show(report, func(w *columns) { report.table(w) })

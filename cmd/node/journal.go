@@ -230,7 +230,7 @@ func dumpJournal(j *journal.Journal, only shard.CopyID) ([]recordReport, error) 
 		}))
 	}
 	if !known {
-		return all, misusef("there is no copy %d in it", only)
+		return all, shard.Errorf(shard.CodeNotFound, "there is no copy %d in it: muster journal verify lists them", only)
 	}
 	return all, errors.Join(faults...)
 }

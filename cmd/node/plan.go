@@ -152,7 +152,7 @@ stop: counter/0, counter/1, counter/2, counter/3, counter/4, counter/5, counter/
 			var lost []shard.NodeID
 			for _, n := range append(*lose, more...) {
 				if _, known := s.View.Members[shard.NodeID(n)]; !known {
-					return misusef("there is no node %s", n)
+					return shard.Errorf(shard.CodeNotFound, "there is no node %s", n)
 				}
 				lost = append(lost, shard.NodeID(n))
 			}

@@ -45,6 +45,18 @@ counter/1  active  1      1        n2       n2,n1,n3  2  2  activated`,
 	},
 }
 
+// missing says that there is no such shard; nil when there is.
+func missing(v *shard.View, id shard.ID) error {
+	known := v.Types[id.Type]
+	switch {
+	case known == nil:
+		return unknownType(id.Type)
+	case int(id.Number) >= len(known.Placements):
+		return shard.Errorf(shard.CodeNotFound, "there is no shard %s: type %s has %d, counted from 0", id, id.Type, len(known.Placements))
+	}
+	return nil
+}
+
 func unknownType(name shard.TypeName) error {
 	return shard.Errorf(shard.CodeUnknownType, "no member hosts a type %q; see muster types", name)
 }

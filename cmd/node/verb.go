@@ -37,7 +37,7 @@ func newRoot(t *terminal) *cobra.Command {
 			"events, copies them to other nodes, and brings the entity back when its node dies.\n\n" +
 			"Every flag can also be set in the environment: --addr as MUSTER_ADDR, --required-quorum as MUSTER_REQUIRED_QUORUM.\n\n" +
 			"Exit codes: 0 done; 1 failed; 2 misuse, nothing was sent or changed; 3 the group cannot answer now;\n" +
-			"4 refused for safety.",
+			"4 refused for safety; 5 there is no such node, shard, type, command or copy.",
 		SilenceUsage: true, SilenceErrors: true, Args: noSuchVerb,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
