@@ -19,7 +19,7 @@ var asideVerb = verb{
 		"LossyFailover. Whatever of their data still exists is\n" +
 		"kept whole in the journal of their node, answers nobody, and does not count; the node may have another copy of the shard\n" +
 		"beside it. To look at the data, stop the node, or copy its journal.db while it is stopped, and run\n" +
-		"muster journal dump DIR/journal.db --copy COPY. Records behind the position in BASE are what the shard went on without.\n" +
+		"muster journal dump DIR --copy COPY. Records behind the position in BASE are what the shard went on without.\n" +
 		"--discard gives one up for good: its node removes the data when it is up. A shard keeps at most 28.",
 	example: "muster aside counter/30",
 	output:  `nothing is kept aside`,

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -76,12 +77,39 @@ func journalsOf(path string) ([]string, error) {
 		}
 	}
 	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("%s holds no %s", path, journalName)
+		err = noJournal(path)
 	}
 	if err != nil {
 		return nil, misuse{err}
 	}
 	return files, nil
+}
+
+// noJournal says of a directory without a journal where there are some: those of dev's nodes are one below.
+func noJournal(path string) error {
+	below, err := filepath.Glob(filepath.Join(path, "*", journalName))
+	if err != nil || len(below) == 0 {
+		return fmt.Errorf("%s holds no %s: give a node's data directory, or the file", path, journalName)
+	}
+	for i := range below {
+		below[i] = filepath.Dir(below[i])
+	}
+	return fmt.Errorf("%s holds no %s, but these do: %s", path, journalName, first(below))
+}
+
+// journalOf is the file, or the journal that the node of the directory works with. Others in it have to be named.
+func (t *terminal) journalOf(path string) (string, error) {
+	files, err := journalsOf(path)
+	switch own := filepath.Join(path, journalName); {
+	case err != nil:
+		return "", err
+	case len(files) == 1:
+		return files[0], nil
+	case slices.Contains(files, own):
+		t.note("this is %s; there are also %s", own, first(slices.DeleteFunc(files, func(f string) bool { return f == own })))
+		return own, nil
+	}
+	return "", misusef("%s holds several journals, name one: %s", path, first(files))
 }
 
 type verifyReport struct {
@@ -166,18 +194,23 @@ func verifyTable(w *columns, all []verifyReport) {
 }
 
 var journalDumpVerb = verb{
-	use:   "dump FILE [--copy N]",
+	use:   "dump FILE|DIR [--copy N]",
 	short: "show the records of a journal",
 	long: "Prints every record of every copy, or of one: what is kept apart from its log first, snapshots and what is remembered of requests,\n" +
-		"then the log. Of a command it shows the events, as they are stored. At most a million records.",
-	example: "muster journal dump DIR/journal.db --copy 91",
+		"then the log. Of a command it shows the events, as they are stored. Of a directory it reads the journal that the node works with. At most a\n" +
+		"million records.",
+	example: "muster journal dump DIR --copy 91",
 	output: `COPY  SHARD       LSN  EPOCH  KIND         ENTITY  SEQ  REQUEST  CONTENT
 91    counter/30  1    1      epoch-start  -       -    -        -`,
 	args: 1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		only := flags.Uint64("copy", 0, "of this copy alone")
 		return func(_ context.Context, args []string) error {
-			j, err := openJournal(args[0])
+			file, err := t.journalOf(args[0])
+			if err != nil {
+				return err
+			}
+			j, err := openJournal(file)
 			if err != nil {
 				return err
 			}
