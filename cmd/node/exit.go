@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,12 +11,15 @@ import (
 
 // The exit codes, the same for every verb.
 const (
-	exitDone    = 0
-	exitFailed  = 1 // it was tried and failed
-	exitMisuse  = 2 // the command line, environment or file is wrong: nothing was sent, nothing was changed
-	exitAway    = 3 // the group cannot answer now: no leader, no quorum, no node, too late
-	exitRefused = 4 // refused for safety, with the reason
-	exitNoSuch  = 5 // there is no node, shard, type, command or copy of that name
+	exitDone        = 0
+	exitFailed      = 1   // it was tried and failed
+	exitMisuse      = 2   // the command line, environment or file is wrong: nothing was sent, nothing was changed
+	exitAway        = 3   // the group cannot answer now: no leader, no quorum, no node, too late
+	exitRefused     = 4   // refused for safety, with the reason
+	exitNoSuch      = 5   // there is no node, shard, type, command or copy of that name
+	exitUnderway    = 6   // it was begun and is not done in time: the group goes on with it
+	exitInterrupted = 130 // by a signal, before it was done
+	exitUnread      = 141 // nobody reads the output any more; as after SIGPIPE, nothing is said
 )
 
 // misuse is an error of whoever wrote the command line.
@@ -26,14 +30,39 @@ func (m misuse) Unwrap() error { return m.error }
 
 func misusef(format string, args ...any) error { return misuse{fmt.Errorf(format, args...)} }
 
+// A halt is how a verb ends that was stopped before what it is for was done.
+type halt struct {
+	exit int
+	kind shard.Code // stands where other errors have their code
+	text string
+}
+
+func (h halt) Error() string { return string(h.kind) + ": " + h.text }
+
+func interrupted(text string) error { return halt{exitInterrupted, "interrupted", text} }
+
+// halted says of what was begun, and which the group goes on with, why it is not waited for any longer.
+func halted(ctx context.Context, format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return interrupted(text)
+	}
+	return halt{exitUnderway, "under-way", "the time is over: " + text}
+}
+
 // exitCode decides on the code by what kind of error it is, never by its words.
 func exitCode(err error) int {
 	var m misuse
+	var h halt
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &m):
 		return exitMisuse
+	case errors.As(err, &h):
+		return h.exit
+	case errors.Is(err, errUnread):
+		return exitUnread
 	}
 	switch shard.CodeOf(err) {
 	case shard.CodeInvalid:
@@ -48,6 +77,35 @@ func exitCode(err error) int {
 	default:
 		return exitFailed
 	}
+}
+
+// failure is the document of an error.
+type failure struct {
+	Code    string `json:"code"` // of the group's error; or misuse, interrupted, under-way, failed
+	Exit    int    `json:"exit"` // the exit code
+	Text    string `json:"text"`
+	Unknown bool   `json:"outcome_unknown"` // what was ordered may have taken effect, or still may
+	Shard   string `json:"shard"`           // that it is about, "" for none
+	Node    string `json:"node"`
+}
+
+func failureOf(err error) failure {
+	f := failure{Code: "failed", Exit: exitCode(err), Text: sentence(err)}
+	var e *shard.Error
+	var h halt
+	if errors.As(err, &e) {
+		f.Code, f.Unknown, f.Node = string(e.Code), e.Outcome == shard.Unknown, string(e.Node)
+		if e.Shard.Type != "" {
+			f.Shard = e.Shard.String()
+		}
+	}
+	switch {
+	case errors.As(err, &h):
+		f.Code = string(h.kind)
+	case e == nil && f.Exit == exitMisuse:
+		f.Code = "misuse"
+	}
+	return f
 }
 
 // sentence puts an error on one line: several faults are parted by semicolons.

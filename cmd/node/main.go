@@ -3,14 +3,13 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], &terminal{out: os.Stdout, err: os.Stderr, environ: os.Environ()}))
+	os.Exit(run(os.Args[1:], &terminal{out: output{os.Stdout}, err: os.Stderr, environ: os.Environ()}))
 }
 
 // run executes one command line and returns the exit code.
@@ -20,11 +19,10 @@ func run(args []string, t *terminal) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	t.json = asksForJSON(args, t.environ)
 	root := newRoot(t)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil {
-		fmt.Fprintln(t.err, "muster:", sentence(err))
-	}
+	t.fail(err)
 	return exitCode(err)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -39,14 +40,18 @@ func (r *remote) with(ctx context.Context, body func(context.Context, *client.Cl
 	if err != nil {
 		return misuse{err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, *r.timeout)
+	bounded, cancel := context.WithTimeout(ctx, *r.timeout)
 	defer cancel()
-	c, err := client.Open(ctx, client.Config{Addrs: *r.addrs, TLS: secure})
-	if err != nil {
-		return err
+	c, err := client.Open(bounded, client.Config{Addrs: *r.addrs, TLS: secure})
+	if err == nil {
+		defer c.Close()
+		err = body(bounded, c)
 	}
-	defer c.Close()
-	return body(ctx, c)
+	var h halt
+	if err != nil && ctx.Err() != nil && !errors.As(err, &h) {
+		return interrupted("before there was an answer")
+	}
+	return err
 }
 
 // reading is a remote whose verb only reads the map, of whatever node answers unless asked otherwise.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -35,8 +36,32 @@ func (t *terminal) document(d any) error {
 	return err
 }
 
-// note tells a person something beside the result.
-func (t *terminal) note(format string, args ...any) { fmt.Fprintf(t.err, format+"\n", args...) }
+// note tells something beside the result.
+func (t *terminal) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); t.json {
+		t.aside(map[string]string{"note": text})
+	} else {
+		fmt.Fprintln(t.err, text)
+	}
+}
+
+// fail says with what error the verb ended, last of all.
+func (t *terminal) fail(err error) {
+	switch {
+	case err == nil, errors.Is(err, errUnread):
+	case t.json:
+		t.aside(map[string]failure{"error": failureOf(err)})
+	default:
+		fmt.Fprintln(t.err, "muster:", sentence(err))
+	}
+}
+
+// aside prints a JSON document where it is not taken for the result.
+func (t *terminal) aside(d any) {
+	if b, err := json.Marshal(d); err == nil {
+		fmt.Fprintf(t.err, "%s\n", b)
+	}
+}
 
 // columns writes aligned rows.
 type columns struct{ *tabwriter.Writer }

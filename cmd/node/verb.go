@@ -36,8 +36,13 @@ func newRoot(t *terminal) *cobra.Command {
 		Long: "muster runs the nodes of a group and talks to them. A group places each entity on exactly one node, journals its\n" +
 			"events, copies them to other nodes, and brings the entity back when its node dies.\n\n" +
 			"Every flag can also be set in the environment: --addr as MUSTER_ADDR, --required-quorum as MUSTER_REQUIRED_QUORUM.\n\n" +
+			"With -o json a verb prints its result as one document on one line of stdout, watch one for each change. On stderr it\n" +
+			"prints documents too: {\"note\":…} for what is worth knowing meanwhile and, when it fails, as the last line {\"error\":…} with\n" +
+			"code, exit, text, outcome_unknown, shard and node. A verb that fails may have had a result all the same, as journal verify\n" +
+			"has of a damaged journal. serve and dev also log to stderr.\n\n" +
 			"Exit codes: 0 done; 1 failed; 2 misuse, nothing was sent or changed; 3 the group cannot answer now;\n" +
-			"4 refused for safety; 5 there is no such node, shard, type, command or copy.",
+			"4 refused for safety; 5 there is no such node, shard, type, command or copy; 6 begun and not done in time, the group goes\n" +
+			"on with it; 130 interrupted before it was done; 141 nobody reads the output any more.",
 		SilenceUsage: true, SilenceErrors: true, Args: noSuchVerb,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -158,6 +163,24 @@ func environment(environ []string, cmd *cobra.Command) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// asksForJSON says whether errors are for programs, before a line is parsed that may have one. What the flag is worth prepare finds out.
+func asksForJSON(args, environ []string) bool {
+	json := slices.Contains(environ, environPrefix+"OUTPUT=json")
+	for i, arg := range args {
+		switch value, long := strings.CutPrefix(arg, "--output="); {
+		case arg == "--":
+			return json
+		case long:
+			json = value == "json"
+		case strings.HasPrefix(arg, "-o") && len(arg) > 2:
+			json = strings.TrimPrefix(arg[2:], "=") == "json"
+		case (arg == "-o" || arg == "--output") && i+1 < len(args):
+			json = args[i+1] == "json"
+		}
+	}
+	return json
 }
 
 func flagOfSome(cmd *cobra.Command, flag string) bool {
