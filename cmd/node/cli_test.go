@@ -36,6 +36,7 @@ const patience = 30 * time.Second
 //	start NAME ARG...    launch and await
 //	says NAME RE         wait until what it wrote to stderr matches
 //	signal NAME SIGNAL   send TERM, INT or KILL and wait for the end; TERM and INT must end it with code 0, or with "!" with another
+//	ended NAME CODE      check the code that it ended with after a signal
 //	exits CODE ARG...    run "muster ARG..." and check its exit code; then stdout and stderr can be looked at
 //	eventually RE ARG... repeat "muster ARG..." until it succeeds with output that matches, line by line
 //	certify NAME URI...  write NAME.pem and NAME.key with that identity, and ca.pem of their authority
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "../../testdata/cli",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"launch": launch, "await": await, "start": start, "says": says, "signal": signalCmd, "exits": exits, "eventually": eventually, "ports": ports, "certify": certify,
+			"launch": launch, "await": await, "start": start, "says": says, "signal": signalCmd, "ended": ended, "exits": exits, "eventually": eventually, "ports": ports, "certify": certify,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[processes{}] = map[string]*process{}
@@ -187,6 +188,15 @@ func signalCmd(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	case <-time.After(patience):
 		ts.Fatalf("%s does not end: %s", args[0], p.log)
+	}
+}
+
+func ended(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: ended NAME CODE")
+	}
+	if code := fmt.Sprint(running(ts, args[0]).cmd.ProcessState.ExitCode()); code != args[1] {
+		ts.Fatalf("%s ended with code %s, want %s", args[0], code, args[1])
 	}
 }
 

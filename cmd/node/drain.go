@@ -20,7 +20,8 @@ var drainVerb = verb{
 	use:   "drain NODE",
 	short: "move everything off a node",
 	long: "Has every primary and copy on the node moved elsewhere, and waits until it is empty; then it can be stopped and removed\n" +
-		"without anyone noticing. The drain is in the group's state: after Ctrl-C it goes on, and the same command waits again.\n" +
+		"without anyone noticing. The drain is in the group's state: after --deadline, code 6, and after Ctrl-C, code 130, it goes\n" +
+		"on; what is left then is printed all the same, the same command waits again, and --off ends it.\n" +
 		"It is refused with code 4 when shards could not be written without the node and no other member can take their place;\n" +
 		"they are named. What would stay for another reason, above all because every other member has a copy already, is said at\n" +
 		"once with the rule, and waited for: another member may join. --off ends a drain, --dry-run only judges, and lists where all\n" +
@@ -46,21 +47,10 @@ counter/2   lead  n3    n1  node-drains`,
 			*d.timeout = *d.deadline
 			return d.with(ctx, func(ctx context.Context, c *client.Client) error {
 				left, err := d.run(ctx, t, c, shard.NodeID(args[0]))
-				if err != nil {
+				if left.Node == "" {
 					return err
 				}
-				return t.show(left, func(w *columns) {
-					w.row("NODE", "STAGE", "PRIMARIES", "COPIES")
-					w.row(left.Node, left.Stage, left.Primaries, left.Copies)
-					for _, line := range left.obstacles() {
-						if left.Stage != "off" {
-							fmt.Fprintln(w, line)
-						}
-					}
-					if left.Stage == "judged" && len(left.Moves) > 0 {
-						movesTable(w, left.Moves)
-					}
-				})
+				return errors.Join(t.show(left, left.table), err)
 			})
 		}
 	},
@@ -78,8 +68,30 @@ type leftover struct {
 	Stage     string       `json:"stage"` // judged, draining, done or off
 	Primaries int          `json:"primaries"`
 	Copies    int          `json:"copies"`
-	Moves     []moveReport `json:"moves"` // what takes it off, as things are now
-	Stuck     []stuck      `json:"stuck"` // what stays as things are
+	Moves     []moveReport `json:"moves"`  // what takes it off, as things are now
+	Stuck     []stuck      `json:"stuck"`  // what stays as things are
+	Follow    string       `json:"follow"` // the command that waits for it, "" when nothing is under way
+	Cancel    string       `json:"cancel"` // the command that ends it
+}
+
+func (l leftover) table(w *columns) {
+	w.row("NODE", "STAGE", "PRIMARIES", "COPIES")
+	w.row(l.Node, l.Stage, l.Primaries, l.Copies)
+	if l.Stage != "off" {
+		for _, line := range l.obstacles() {
+			fmt.Fprintln(w, line)
+		}
+	}
+	if l.Stage == "judged" && len(l.Moves) > 0 {
+		movesTable(w, l.Moves)
+	}
+	if l.Follow != "" {
+		fmt.Fprintln(w, l.goesOn())
+	}
+}
+
+func (l leftover) goesOn() string {
+	return fmt.Sprintf("the drain goes on in the group: %s waits for it, %s ends it", l.Follow, l.Cancel)
 }
 
 // stuck is a shard with something on the node that cannot move, and the rule.
@@ -116,20 +128,23 @@ func (d *drain) run(ctx context.Context, t *terminal, c *client.Client, node sha
 	} else {
 		_, err = c.Drain(ctx, node, !*d.off)
 	}
-	if err != nil && ctx.Err() != nil && !*d.dry {
-		return leftover{}, shard.Unknownf(shard.CodeTimeout, "%s: it is not known whether the drain has begun; the same command tells", cut(ctx))
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case *d.dry || ctx.Err() == nil:
 		return leftover{}, err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return leftover{}, interrupted("it is not known whether the order was taken: the same command gives it again")
+	default:
+		return leftover{}, shard.Unknownf(shard.CodeTimeout, "it is not known whether the order was taken: the same command gives it again")
 	}
 	left, err := leftOn(ctx, c, node)
 	switch {
-	case err != nil && ctx.Err() != nil && !*d.dry:
-		return left, shard.Unknownf(shard.CodeTimeout, "%s: the drain goes on, and the same command waits for it", cut(ctx))
+	case err != nil && ctx.Err() != nil && !*d.dry && !*d.off:
+		return leftover{}, halted(ctx, "how much is left on node %s is not known; %s", node, leftover{Follow: waitFor(node), Cancel: callOff(node)}.goesOn())
 	case err != nil:
-		return left, err
+		return leftover{}, err
 	case *d.dry:
-		left.Stage = "judged"
+		left.Stage, left.Follow, left.Cancel = "judged", "", ""
 	case *d.wait && !*d.off:
 		return d.watch(ctx, t, c, left)
 	}
@@ -169,24 +184,18 @@ func (d *drain) watch(ctx context.Context, t *terminal, c *client.Client, left l
 		case ctx.Err() != nil:
 			return left, late(ctx, left)
 		case exitCode(err) != exitAway:
-			return left, err
+			return leftover{}, err
 		}
 	}
 }
 
-// cut says why there is no more time.
-func cut(ctx context.Context) string {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return "interrupted"
-	}
-	return "the time is over"
+func late(ctx context.Context, left leftover) error {
+	return halted(ctx, "node %s has %d primaries and %d copies left; %s", left.Node, left.Primaries, left.Copies, left.goesOn())
 }
 
-func late(ctx context.Context, left leftover) error {
-	stays := strings.Join(append([]string{""}, left.obstacles()...), "; ")
-	return shard.Unknownf(shard.CodeTimeout, "%s: node %s has %d primaries and %d copies left; the drain goes on, and the same command waits for it%s",
-		cut(ctx), left.Node, left.Primaries, left.Copies, stays)
-}
+func waitFor(node shard.NodeID) string { return fmt.Sprintf("muster drain %s", node) }
+
+func callOff(node shard.NodeID) string { return waitFor(node) + " --off" }
 
 // leftOn counts what the leader's map has on the node.
 func leftOn(ctx context.Context, c *client.Client, node shard.NodeID) (leftover, error) {
@@ -218,6 +227,8 @@ func leftOn(ctx context.Context, c *client.Client, node shard.NodeID) (leftover,
 		left.Stage = "off"
 	case left.Primaries+left.Copies == 0:
 		left.Stage = "done"
+	default:
+		left.Follow, left.Cancel = waitFor(node), callOff(node)
 	}
 	return left, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -28,6 +29,15 @@ func (t *terminal) showDone(d client.Done) error {
 			t.note("%s", n)
 		}
 	})
+}
+
+// showHalted prints also how far an order is that is not waited for any longer.
+func (t *terminal) showHalted(d client.Done, err error) error {
+	var h halt
+	if err != nil && !(errors.As(err, &h) && d.Stage != "") {
+		return err
+	}
+	return errors.Join(t.showDone(d), err)
 }
 
 // order is the body of a verb that is one order and no more.

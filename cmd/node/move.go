@@ -61,10 +61,7 @@ done   active on n2, pinned to n2  active on n2, pinned to n2`,
 			}
 			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
 				done, err := t.move(ctx, c, id, shard.NodeID(args[1]), *wait)
-				if err != nil {
-					return err
-				}
-				return t.showDone(done)
+				return t.showHalted(done, err)
 			})
 		}
 	},
@@ -92,7 +89,8 @@ func (t *terminal) move(ctx context.Context, c *client.Client, id shard.ID, to s
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return done, shard.Unknownf(shard.CodeTimeout, "%s: shard %s is not there yet: %s; the group goes on with it, and the same command waits for it", cut(ctx), id, movePhase(said))
+			done.Stage = said
+			return done, halted(ctx, "shard %s is not there yet: %s; the group goes on with it, and muster move %s %s waits for it", id, movePhase(said), id, to)
 		}
 	}
 }

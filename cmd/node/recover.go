@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -53,10 +54,7 @@ var recoverVerb = verb{
 					return t.evidence(ctx, c, id)
 				}
 				done, err := t.recover(ctx, c, id)
-				if err != nil {
-					return err
-				}
-				return t.showDone(done)
+				return t.showHalted(done, err)
 			})
 		}
 	},
@@ -107,9 +105,19 @@ func (t *terminal) recover(ctx context.Context, c *client.Client, id shard.ID) (
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return done, shard.Unknownf(shard.CodeTimeout, "shard %s is not served yet: %s; the same command goes on", id, recoverPhase(done))
+			return done, lateRecovery(ctx, id, done)
 		}
 	}
+}
+
+func lateRecovery(ctx context.Context, id shard.ID, done client.Done) error {
+	switch {
+	case done.Stage != stageQuiet:
+		return halted(ctx, "shard %s is not served yet: %s; the group goes on with it, and the same command waits for it", id, recoverPhase(done))
+	case errors.Is(ctx.Err(), context.Canceled):
+		return interrupted("nothing was changed: " + recoverPhase(done))
+	}
+	return &shard.Error{Code: shard.CodeTimeout, Shard: id, Detail: "nothing was changed yet: " + recoverPhase(done) + "; give the same command more --timeout"}
 }
 
 // stageQuiet is that of an order which waits until the process that served last can confirm nothing any more.
