@@ -2,6 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,7 +28,7 @@ var barrierWaitVerb = verb{
 	short: "arrive at a barrier and wait for the others",
 	long: "Arrives at the barrier and waits until N parties are in, from whatever nodes, programs and shells they arrive. The first\n" +
 		"to arrive says how many; another number is refused. A name given by --participant makes a repeated arrival the same one.\n" +
-		"When the timeout passes the arrival is taken back.",
+		"When the timeout passes, code 3, and after Ctrl-C, code 130, the arrival is taken back; that is waited for a moment.",
 	example: "muster barrier wait deploy --parties 1 --participant web-1",
 	output: `BARRIER  GENERATION  PARTIES  PARTICIPANTS
 deploy   1           1        web-1`,
@@ -35,8 +41,14 @@ deploy   1           1        web-1`,
 			if *parties < 1 || *parties > barrier.MaxParties {
 				return misusef("parties = %d, must be 1 to %d", *parties, barrier.MaxParties)
 			}
+			if *participant == "" {
+				*participant = party()
+			}
 			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
 				out, err := c.Barrier(ctx, args[0], *parties, *participant)
+				if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+					return left(c, barrier.Name(args[0]), barrier.Participant(*participant))
+				}
 				if err != nil {
 					return err
 				}
@@ -48,6 +60,38 @@ deploy   1           1        web-1`,
 			})
 		}
 	},
+}
+
+// party names a party that was given no name, so that its arrival can be told from others when it is taken back.
+func party() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%.64s-%d-%s", strings.ToValidUTF8(host, ""), os.Getpid(), rand.Text()[:6])
+}
+
+// departure bounds how long an interrupted party looks whether its arrival is gone.
+const departure = 3 * time.Second
+
+// left says what became of the arrival of a party that was interrupted. The node it arrived at takes it back when the call breaks off.
+func left(c *client.Client, name barrier.Name, who barrier.Participant) error {
+	ctx, cancel := context.WithTimeout(context.Background(), departure)
+	defer cancel()
+	tick := time.NewTicker(departure / 30)
+	defer tick.Stop()
+	for {
+		if s, err := c.State(ctx); err == nil && !waits(s.Barriers, name, who) {
+			return interrupted(fmt.Sprintf("%s does not wait at barrier %s any more: unless it opened in this very moment, the arrival was taken back", who, name))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return interrupted(fmt.Sprintf("it is not known whether the arrival of %s at barrier %s was taken back: see muster barrier list", who, name))
+		}
+	}
+}
+
+func waits(rounds []barrier.Round, name barrier.Name, who barrier.Participant) bool {
+	i := slices.IndexFunc(rounds, func(r barrier.Round) bool { return r.Name == name })
+	return i >= 0 && slices.ContainsFunc(rounds[i].Arrived, func(p barrier.Party) bool { return p.Participant == who })
 }
 
 type release struct {

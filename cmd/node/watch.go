@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,7 +33,12 @@ var watchVerb = verb{
 			if !w.ends {
 				*r.timeout = forever
 			}
+			ctx, stop := t.whileRead(ctx)
+			defer stop()
 			err := r.with(ctx, w.follow)
+			if errors.Is(context.Cause(ctx), errUnread) {
+				return errUnread
+			}
 			if ctx.Err() != nil && w.seen {
 				return nil // interrupted, as watching ends
 			}
