@@ -8,6 +8,7 @@ import (
 
 	"muster/fsm"
 	"muster/shard"
+	"muster/transport"
 	"muster/transport/wire"
 )
 
@@ -31,7 +32,7 @@ func (c *Client) Cordon(ctx context.Context, node shard.NodeID, on bool) (Done, 
 // the time; 0 means no end.
 func (c *Client) Maintain(ctx context.Context, node shard.NodeID, on bool, after time.Duration) (Done, error) {
 	return c.administer(ctx, &wire.AdministerRequest{
-		Order: wire.Order_ORDER_MAINTENANCE, Node: string(node), On: on, ForMillis: after.Milliseconds(),
+		Order: wire.Order_ORDER_MAINTENANCE, Node: string(node), On: on, ForMillis: transport.Millis(after),
 	})
 }
 
@@ -48,7 +49,7 @@ func (c *Client) JudgeDrain(ctx context.Context, node shard.NodeID) (Done, error
 
 // Pause stops the moving of shards for balance alone, or lets it go on. The leader ends it after the time; 0 means no end.
 func (c *Client) Pause(ctx context.Context, on bool, after time.Duration) (Done, error) {
-	return c.administer(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_PAUSE, On: on, ForMillis: after.Milliseconds()})
+	return c.administer(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_PAUSE, On: on, ForMillis: transport.Millis(after)})
 }
 
 // Pin prefers a node as the primary of a shard; "" lifts the preference.

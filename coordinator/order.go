@@ -101,7 +101,7 @@ func (c *Coordinator) Administer(ctx context.Context, o Order) (out Outcome, err
 func (o Order) request() *wire.AdministerRequest {
 	return &wire.AdministerRequest{
 		Order: o.Kind, Node: string(o.Node), Type: string(o.Shard.Type), Shard: uint32(o.Shard.Number), On: o.On,
-		ForMillis: o.For.Milliseconds(), DryRun: o.Judge, By: o.By, Copy: uint64(o.Copy), Quorum: uint32(o.Quorum),
+		ForMillis: transport.Millis(o.For), DryRun: o.Judge, By: o.By, Copy: uint64(o.Copy), Quorum: uint32(o.Quorum),
 	}
 }
 

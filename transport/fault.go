@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -120,6 +121,18 @@ func grpcCode(c shard.Code) codes.Code {
 	default:
 		return codes.FailedPrecondition
 	}
+}
+
+// Millis is a time as it crosses the wire, in whole milliseconds: away from 0, which often stands for no end.
+func Millis(d time.Duration) int64 {
+	whole := d.Truncate(time.Millisecond)
+	switch {
+	case d > whole:
+		whole += time.Millisecond
+	case d < whole:
+		whole -= time.Millisecond
+	}
+	return whole.Milliseconds()
 }
 
 // valid keeps a stray byte in a detail from making the whole message unsendable: protobuf strings must be UTF-8.

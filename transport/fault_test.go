@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -93,5 +94,14 @@ func TestLongDetailsAreCut(t *testing.T) {
 	}
 	if _, err := proto.Marshal(f); err != nil { // cut within a letter
 		t.Error(err)
+	}
+}
+
+// A time that is not 0 does not become 0 on the wire, where 0 may mean that there is no end.
+func TestMillisKeepsWhatIsShort(t *testing.T) {
+	for d, want := range map[time.Duration]int64{0: 0, 1: 1, -1: -1, time.Millisecond: 1, time.Millisecond + 1: 2, -time.Second: -1000} {
+		if got := transport.Millis(d); got != want {
+			t.Errorf("%s: %d, want %d", d, got, want)
+		}
 	}
 }
