@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -122,6 +123,9 @@ func (c *Client) drop() error {
 // node's hint where the leader is.
 func (c *Client) each(ctx context.Context, call func(context.Context, grpc.ClientConnInterface) error, again func(*shard.Error) bool) error {
 	queue := c.order()
+	if ctx.Err() != nil {
+		return shard.Errorf(shard.CodeTimeout, "nothing was sent: %v", ctx.Err())
+	}
 	var met []failure
 	for hops := 0; len(queue) > 0; {
 		addr := queue[0]
@@ -186,11 +190,14 @@ func (c *Client) at(ctx context.Context, addr string, call func(context.Context,
 		return shard.Errorf(shard.CodeUnavailable, "%s cannot be reached: %v", addr, err)
 	}
 	t := &tracked{ClientConn: conn}
-	fault := transport.Typed(call(ctx, t))
+	err = call(ctx, t)
+	fault := transport.Typed(err)
 	switch {
 	case fault == nil:
 		c.prefer(addr)
 		return nil
+	case c.group == "" && status.Code(err) == codes.Unimplemented: // the first call of all: a node knows it
+		return shard.Errorf(shard.CodeUnavailable, "%s does not answer as a node does: %s", addr, status.Convert(err).Message())
 	case fault.Code == shard.CodeUnavailable && t.peer.Addr == nil:
 		fault.Outcome = shard.NotApplied // the connection broke before the call got a stream
 	}

@@ -2,10 +2,12 @@ package client_test
 
 import (
 	"context"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -128,6 +130,31 @@ func TestNextAddress(t *testing.T) {
 	}
 	if _, err := c.Ask(within(t), ping); shard.CodeOf(err) != shard.CodeUnavailable || shard.As(err).Outcome != shard.NotApplied {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// A call whose time is over before it begins has certainly not happened, and nobody is asked. What listens somewhere and is no node
+// is passed over like a node that is away.
+func TestNothingIsSent(t *testing.T) {
+	s, stranger := open(t, "g"), grpc.NewServer()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go stranger.Serve(l)
+	defer stranger.Stop()
+	c, err := client.Connect(within(t), l.Addr().String(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Ask(over, ping); shard.CodeOf(err) != shard.CodeTimeout || shard.As(err).Outcome != shard.NotApplied || s.asked.Load() != 0 {
+		t.Errorf("asked %d times: %v", s.asked.Load(), err)
+	}
+	if _, err := client.Connect(within(t), l.Addr().String()); shard.CodeOf(err) != shard.CodeUnavailable {
+		t.Errorf("connected to a stranger: %v", err)
 	}
 }
 

@@ -70,6 +70,9 @@ func (c *Coordinator) Arrive(ctx context.Context, name string, parties int, part
 	if fault := a.arrive().Validate(); fault != nil {
 		return barrier.Outcome{}, fault
 	}
+	if c.life.ctx.Err() != nil {
+		return barrier.Outcome{}, shard.Errorf(shard.CodeClosed, "this node is shutting down")
+	}
 	return c.await(ctx, a)
 }
 

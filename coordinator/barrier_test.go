@@ -110,6 +110,11 @@ func TestBarrierTimeoutAndMismatch(t *testing.T) {
 		t.Errorf("%+v %v, %+v %v", first.out, first.err, second.out, second.err)
 	}
 	g.waiting("", 0)
+	closed := n.Coordinator
+	n.stop()
+	if _, err := closed.Arrive(t.Context(), "gate", 2, "e"); !errors.As(err, &fault) || fault.Code != shard.CodeClosed || fault.Outcome != shard.NotApplied {
+		t.Errorf("after the node was closed: %v", err)
+	}
 }
 
 // The leader dies while parties wait: they go on waiting at the next leader, as the same arrivals, and are released once.

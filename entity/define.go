@@ -194,7 +194,9 @@ func mustForm[T any](where string, c Codec) form[T] {
 // Types lists definitions for a node's configuration and freezes them.
 func Types(types ...Definition) []Definition {
 	for _, t := range types {
-		t.freeze()
+		if t != nil { // Validate says so
+			t.freeze()
+		}
 	}
 	return types
 }

@@ -109,7 +109,7 @@ func TestValidateNamesDuplicates(t *testing.T) {
 	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "account is listed twice") {
 		t.Errorf("got %v", faults)
 	}
-	if faults := entity.Validate([]entity.Definition{nil}); len(faults) != 1 {
+	if faults := entity.Validate(entity.Types(nil)); len(faults) != 1 {
 		t.Errorf("got %v", faults)
 	}
 }
