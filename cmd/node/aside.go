@@ -36,7 +36,7 @@ var asideVerb = verb{
 				}
 				only = id
 			}
-			if *discard != 0 {
+			if flags.Changed("discard") {
 				return t.discard(ctx, r, only, shard.CopyID(*discard))
 			}
 			s, err := r.state(ctx, t)
@@ -67,10 +67,16 @@ func (t *terminal) discard(ctx context.Context, r *reading, id shard.ID, copy sh
 	if id.Type == "" {
 		return misusef("--discard: of which shard? give TYPE/SHARD")
 	}
+	if copy == 0 {
+		return misusef("--discard 0: copies are counted from 1")
+	}
 	return r.with(ctx, func(ctx context.Context, c *client.Client) error {
 		done, err := c.Discard(ctx, id, copy)
 		if err != nil {
 			return err
+		}
+		if done.Before == done.After {
+			done.Notes = append(done.Notes, fmt.Sprintf("nothing was changed: copy %d was not kept aside, or is not any more", copy))
 		}
 		return t.showDone(done)
 	})

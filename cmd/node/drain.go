@@ -44,7 +44,9 @@ counter/2   lead  n3    n1  node-drains`,
 			if *d.off && *d.dry {
 				return misusef("either --off or --dry-run")
 			}
-			*d.timeout = *d.deadline
+			if *d.timeout = *d.deadline; *d.deadline <= 0 {
+				return misusef("deadline = %s, must be above 0", *d.deadline)
+			}
 			return d.with(ctx, func(ctx context.Context, c *client.Client) error {
 				left, err := d.run(ctx, t, c, shard.NodeID(args[0]))
 				if left.Node == "" {

@@ -66,8 +66,11 @@ func journalsOf(path string) ([]string, error) {
 	if err != nil {
 		return nil, misuse{err}
 	}
-	if !info.IsDir() {
+	switch {
+	case info.Mode().IsRegular():
 		return []string{path}, nil
+	case !info.IsDir():
+		return nil, misusef("%s is no file", path)
 	}
 	found, err := filepath.Glob(filepath.Join(path, journalName+"*"))
 	var files []string
@@ -176,6 +179,9 @@ func verifyJournal(path string, accept bool) (r verifyReport, err error) {
 }
 
 func verifyTable(w *columns, all []verifyReport) {
+	if !slices.ContainsFunc(all, func(r verifyReport) bool { return r.Fault == "" }) {
+		return // the errors say it all
+	}
 	w.row("FILE", "COPY", "SHARD", "PROMISED", "STARTS AFTER", "ENDS", "CONFIRMED", "RECORDS", "APART", "STATE")
 	for _, r := range all {
 		for _, c := range r.Copies {

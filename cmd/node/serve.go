@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,6 +29,9 @@ var serveVerb = verb{
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		s := newSettings(flags)
 		return func(ctx context.Context, _ []string) error {
+			if strings.Contains(s.flag.Addr, ",") {
+				return misusef("addr = %s: a node has one address; a list, as MUSTER_ADDR may hold one, is for verbs that ask: give --addr", s.flag.Addr)
+			}
 			cfg, err := s.config(t)
 			if err != nil {
 				return misuse{err}

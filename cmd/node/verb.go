@@ -46,6 +46,8 @@ func newRoot(t *terminal) *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, Args: noSuchVerb,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.Version = thisBuild().String()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -58,6 +60,10 @@ func newRoot(t *terminal) *cobra.Command {
 	}
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args = noSuchVerb
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	root.AddCommand(docsVerb().command(t))
 	return root
 }

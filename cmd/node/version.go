@@ -20,7 +20,7 @@ var versionVerb = verb{
 	body: func(t *terminal, _ *pflag.FlagSet) func(context.Context, []string) error {
 		return func(context.Context, []string) error {
 			b := thisBuild()
-			return t.show(b, func(w *columns) { w.row("muster " + b.Version + " (commit " + b.Commit + ", " + b.Go + ")") })
+			return t.show(b, func(w *columns) { w.row(b) })
 		}
 	},
 }
@@ -29,6 +29,10 @@ type build struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
 	Go      string `json:"go"`
+}
+
+func (b build) String() string {
+	return "muster " + b.Version + " (commit " + b.Commit + ", " + b.Go + ")"
 }
 
 func thisBuild() build {
