@@ -111,11 +111,14 @@ func (g *devGroup) place(nodes int) error {
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(b, &g.Nodes); err != nil {
-			return fmt.Errorf("%s: %w", file, err)
+			return fmt.Errorf("%s is damaged: %w", file, err)
 		}
 		if len(g.Nodes) != nodes {
 			return misusef("%s holds a group of %d nodes: run it with --nodes %d, or choose another directory",
 				g.Dir, len(g.Nodes), len(g.Nodes))
+		}
+		for i := range g.Nodes { // wherever they were then: the directory may have been moved, or named from elsewhere
+			g.Nodes[i].Dir = filepath.Join(g.Dir, string(g.Nodes[i].ID))
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
