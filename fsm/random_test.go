@@ -209,7 +209,7 @@ func (r *randomLog) disturbance(dice int) fsm.Command {
 	case 12, 13:
 		return r.operator()
 	case 14:
-		return &fsm.RaiseVersion{To: fsm.RaiseSince}
+		return &fsm.RaiseVersion{To: fsm.RaiseSince + byte(r.dice.IntN(1+fsm.Version-fsm.RaiseSince))}
 	}
 	return r.aboutShard()
 }

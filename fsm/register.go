@@ -130,7 +130,7 @@ func (c *Register) apply(d *draft) Verdict {
 		})
 	}
 	id := c.openSession(d, m, setBack)
-	d.putMember(c.member(m, id))
+	d.putMember(c.member(d, m, id))
 	d.register(c.Hosts)
 	return Verdict{Session: id}
 }
@@ -143,7 +143,7 @@ func (c *Register) again(d *draft, m shard.Member) Verdict {
 	if fault := c.newTypes(d); fault != nil {
 		return refused(fault)
 	}
-	next := c.member(m, m.Session)
+	next := c.member(d, m, m.Session)
 	next.Leaving = m.Leaving
 	d.updateMember(m, next)
 	d.register(c.Hosts)
@@ -225,11 +225,14 @@ func (c *Register) openSession(d *draft, m shard.Member, setBack bool) shard.Ses
 }
 
 // member returns the member after the Register. What operators said of the node stays.
-func (c *Register) member(old shard.Member, session shard.SessionID) shard.Member {
+func (c *Register) member(d *draft, old shard.Member, session shard.SessionID) shard.Member {
 	m := shard.Member{
 		ID: c.Node, Addr: c.Addr, Directory: c.Directory, Machine: c.Machine, Session: session,
 		Zone: c.Zone, Voter: c.Voter, Roles: slices.Compact(slices.Sorted(slices.Values(c.Roles))),
 		Cordoned: old.Cordoned, Draining: old.Draining, Maintenance: old.Maintenance,
+	}
+	if d.next.version >= endSince {
+		m.Until = old.Until
 	}
 	for _, spec := range c.Hosts {
 		m.Hosts = append(m.Hosts, spec.Name)
