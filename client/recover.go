@@ -8,12 +8,15 @@ import (
 	"muster/transport/wire"
 )
 
-// Recover takes the next step towards the shard's going on with its most advanced copy alone, whatever confirmed records the
-// others had; or with nothing at all, when none can be reached. Evidence says beforehand what is known of the loss. It is refused while the shard needs no such thing. Repeat it
-// until its Stage is "done"; "quiet" says that the process which served last may still confirm.
-func (c *Client) Recover(ctx context.Context, id shard.ID) (Done, error) {
+// Recover takes the next step towards the shard's going on as the evidence says, whatever confirmed records are lost: with the chosen copy
+// alone, or where none can be reached with nothing at all. Repeat it with the same evidence until its Stage is "done"; "quiet" says that the process which
+// served last may still confirm. The notes say what it waits for.
+//
+// It is refused with CodeConflict while the shard needs no such thing, and when something else would go on by now or the shard is in a later epoch than the
+// evidence speaks of, for another reason than this order: what was accepted then is not what would be done, so it takes a look at new Evidence.
+func (c *Client) Recover(ctx context.Context, id shard.ID, accepted Evidence) (Done, error) {
 	req := ofShard(wire.Order_ORDER_RECOVER, id, "")
-	req.On = true
+	req.On, req.Epoch, req.Copy = true, uint64(accepted.Epoch), uint64(accepted.Chosen)
 	return c.administer(ctx, req)
 }
 

@@ -19,6 +19,7 @@ type copies struct {
 		sync.Mutex
 		c        *coordinator.Coordinator // nil while the node is down
 		promised map[shard.CopyID]shard.Epoch
+		deaf     bool // it answers no seal
 	}
 }
 
@@ -85,11 +86,21 @@ func (c *copies) update(v *shard.View) {
 	}
 }
 
+// deafen has it answer no seal any more.
+func (c *copies) deafen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.deaf = true
+}
+
 // seal promises what it is asked to.
 func (c *copies) seal(_ context.Context, items []shard.SealItem) []shard.Sealed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []shard.Sealed
+	if c.mu.deaf {
+		return nil
+	}
 	for _, item := range items {
 		s := shard.Sealed{Shard: item.Shard, Copy: item.Copy, Epoch: item.Epoch, Last: shard.Position{Epoch: 1, LSN: 1}}
 		if promised, here := c.mu.promised[item.Copy]; !here || promised > item.Epoch {

@@ -26,7 +26,8 @@ type Order struct {
 	For   time.Duration // of Maintain and Pause: until the leader lifts it again; 0 for no end
 	Judge bool          // of Drain: only say whether it would be refused
 
-	Copy   shard.CopyID // of Discard
+	Copy   shard.CopyID // of Discard; and of Recover, what is to go on: 0 for nothing
+	Epoch  shard.Epoch  // of Recover: the one whose evidence the operator has seen
 	Quorum int          // of Degrade: the lowest write quorum that is allowed, 0 for the type's own
 	By     string       // who ordered it, for the log; "" is this node
 }
@@ -101,7 +102,7 @@ func (c *Coordinator) Administer(ctx context.Context, o Order) (out Outcome, err
 func (o Order) request() *wire.AdministerRequest {
 	return &wire.AdministerRequest{
 		Order: o.Kind, Node: string(o.Node), Type: string(o.Shard.Type), Shard: uint32(o.Shard.Number), On: o.On,
-		ForMillis: transport.Millis(o.For), DryRun: o.Judge, By: o.By, Copy: uint64(o.Copy), Quorum: uint32(o.Quorum),
+		ForMillis: transport.Millis(o.For), DryRun: o.Judge, By: o.By, Copy: uint64(o.Copy), Quorum: uint32(o.Quorum), Epoch: uint64(o.Epoch),
 	}
 }
 
@@ -109,7 +110,7 @@ func orderOf(r *wire.AdministerRequest) Order {
 	return Order{
 		Kind: r.Order, Node: shard.NodeID(r.Node), Shard: shard.ID{Type: shard.TypeName(r.Type), Number: shard.Number(r.Shard)},
 		On: r.On, For: time.Duration(min(max(r.ForMillis, -1), LongestSetting.Milliseconds()+1)) * time.Millisecond, Judge: r.DryRun, By: r.By,
-		Copy: shard.CopyID(r.Copy), Quorum: int(min(r.Quorum, shard.MaxReplicas+1)),
+		Copy: shard.CopyID(r.Copy), Quorum: int(min(r.Quorum, shard.MaxReplicas+1)), Epoch: shard.Epoch(r.Epoch),
 	}
 }
 
@@ -169,7 +170,7 @@ func (v *voter) carryOut(ctx context.Context, o Order) (Outcome, error) {
 	if o.Judge {
 		return out, err
 	}
-	log := v.c.log.With("order", o.Kind, "node", o.Node, "shard", o.Shard, "on", o.On, "for", o.For, "copy", o.Copy, "quorum", o.Quorum, "by", o.By)
+	log := v.c.log.With("order", o.Kind, "node", o.Node, "shard", o.Shard, "on", o.On, "for", o.For, "copy", o.Copy, "quorum", o.Quorum, "epoch", o.Epoch, "by", o.By)
 	if err != nil {
 		log.Warn("an operator's order was refused", "error", err)
 		return out, err

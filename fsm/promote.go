@@ -104,12 +104,12 @@ func (i *Promotion) stays(id shard.CopyID) bool { return id == i.Copy || slices.
 // promotedTo reports whether the placement's epoch began with a promotion of the copy.
 func promotedTo(p *shard.Placement, id shard.CopyID) bool {
 	_, member := p.Copy(id)
-	return member && Promoted(p)
+	return member && WentOn(p, p.Epoch)
 }
 
-// Promoted reports whether the epoch of the placement began with a Promote.
-func Promoted(p *shard.Placement) bool {
-	return slices.ContainsFunc(p.Aside, func(a shard.Aside) bool { return a.Epoch == p.Epoch })
+// WentOn reports whether the epoch began with a Promote or a BeginAnew: the shard went on without copies that are kept aside.
+func WentOn(p *shard.Placement, epoch shard.Epoch) bool {
+	return slices.ContainsFunc(p.Aside, func(a shard.Aside) bool { return a.Epoch == epoch })
 }
 
 // Sufficient reports whether these copies, ready and on nodes that are up, bring the shard back without losing anything: they

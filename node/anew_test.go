@@ -51,7 +51,7 @@ func TestBeginAnew(t *testing.T) {
 	if e.Chosen != 0 || e.Whole || e.Lost < 1 {
 		t.Errorf("the evidence is %+v", e)
 	}
-	c.recover(cl, id)
+	c.recover(cl, id, e)
 	p := c.await(id, "it serves again", func(p *shard.Placement) bool { return p.Status == shard.Active })
 	if p.Emptied <= old.Epoch || p.Emptied > p.Epoch || len(p.Copies) != 2 || p.WriteQuorum != 2 || len(p.Aside) != 2 {
 		t.Errorf("it is %+v", p)

@@ -79,7 +79,7 @@ func TestRecoverFromTooManyLosses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := cl.Recover(c.context(), id); shard.CodeOf(err) != shard.CodeConflict {
+	if _, err := cl.Recover(c.context(), id, c.evidence(cl, id, func(client.Evidence) bool { return true })); shard.CodeOf(err) != shard.CodeConflict {
 		t.Errorf("recover of a shard that is served: %v", err)
 	}
 	survivor, _ := c.await(id, "a copy on n1", func(*shard.Placement) bool { return true }).CopyOn(directory(c, 0))
@@ -92,8 +92,7 @@ func TestRecoverFromTooManyLosses(t *testing.T) {
 	if e.Chosen != survivor.ID || e.Whole || e.Base.LSN < 5 {
 		t.Errorf("the evidence is %+v, copy %d survives", e, survivor.ID)
 	}
-	done := c.recover(cl, id)
-	t.Logf("%+v", done)
+	t.Logf("%+v", c.recover(cl, id, e))
 	got, err := Look.Ask(c.context(), c.nodes[2], who, struct{}{})
 	if err != nil || got.Amount != 5 {
 		t.Errorf("the survivor's records: %+v, %v", got, err)
@@ -102,7 +101,7 @@ func TestRecoverFromTooManyLosses(t *testing.T) {
 	if len(p.Aside) != 2 {
 		t.Errorf("%+v is kept aside", p.Aside)
 	}
-	if again, err := cl.Recover(c.context(), id); err != nil || again.Stage != "done" {
+	if again, err := cl.Recover(c.context(), id, e); err != nil || again.Stage != "done" {
 		t.Errorf("the same again: %+v, %v", again, err)
 	}
 	changes, err := cl.History(c.context(), id)
@@ -169,8 +168,7 @@ func TestReturningCopyIsKeptAside(t *testing.T) {
 	c.kill(1)
 	c.kill(2)
 	c.await(id, "it has no primary", func(p *shard.Placement) bool { return p.Status == shard.Recovering })
-	c.evidence(cl, id, func(e client.Evidence) bool { return e.Reason == "" && e.Quiet > 0 })
-	c.recover(cl, id)
+	c.recover(cl, id, c.evidence(cl, id, func(e client.Evidence) bool { return e.Chosen != 0 && e.Reason == "" && e.Quiet > 0 }))
 	if _, err := Deposit.Ask(c.context(), c.nodes[0], who, Amount{10}); err != nil {
 		t.Fatal(err)
 	}
@@ -232,11 +230,11 @@ func (c *cluster) evidence(cl *client.Client, id shard.ID, is func(client.Eviden
 }
 
 // recover accepts the loss and waits until the shard is served.
-func (c *cluster) recover(cl *client.Client, id shard.ID) client.Done {
+func (c *cluster) recover(cl *client.Client, id shard.ID, accepted client.Evidence) client.Done {
 	c.t.Helper()
 	began := time.Now()
 	for {
-		done, err := cl.Recover(c.context(), id)
+		done, err := cl.Recover(c.context(), id, accepted)
 		if err == nil && done.Stage == "done" {
 			return done
 		}

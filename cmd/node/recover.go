@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,121 +24,155 @@ var recoverVerb = verb{
 		"is shown. Where nothing is lost, because all that was confirmed is there and only too few copies to write to are, it says\n" +
 		"so.\n" +
 		"With --accept-data-loss the most advanced copy that can be reached goes on alone, with a write quorum of one until others\n" +
-		"join; the group makes new copies by itself. When no copy can be reached the shard begins anew with nothing, on new copies:\n" +
-		"all that it held is lost, and explain says so for good. What it goes on without is lost, and kept aside whole should it come\n" +
-		"back: see aside. It is refused while the shard is served or recovers by itself, and waits while the process that served last\n" +
-		"may still confirm where the leader cannot see it: a lease and a minute, unless that is known to be gone. After Ctrl-C the\n" +
-		"same command goes on.\n" +
+		"join; the group makes new copies by itself. When no copy can be reached it takes --begin-empty as well: the shard begins\n" +
+		"anew with nothing, on new copies; all that it held is lost, and explain says so for good. What it goes on without is lost,\n" +
+		"and kept aside whole should it come back: see aside. It is refused while the shard is served or recovers by itself, and\n" +
+		"waits while the process that served last may still confirm where the leader cannot see it: a lease and a minute, unless\n" +
+		"that is known to be gone. After Ctrl-C the same command goes on.\n" +
+		"What goes on is what the evidence says when the command begins, and with --copy only that copy. If it would be another in\n" +
+		"the end, or nothing, the command stops and changes nothing more. When the copy that goes on is gone before it serves, the\n" +
+		"shard waits for it; to do without that one too the verb is given again, and shows first what would be left.\n" +
 		"--all is for every shard that waits so: the evidence of each in a line, and with --accept-data-loss one word for all of\n" +
 		"them. A shard that would begin with nothing although a copy may still be on the disk of a node that is away has to be\n" +
-		"named by itself.",
+		"named by itself, whatever the flags.",
 	example: "muster recover counter/30",
 	output:  `muster: recover: conflict (counter/30, epoch 1): n1 serves it: nothing is to be recovered`,
 	most:    1,
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
 		r := remoteFlags(flags, 2*time.Minute)
 		accept := flags.Bool("accept-data-loss", false, "do it, whatever the missing copies hold")
+		only := flags.Uint64("copy", 0, "do it only if this copy goes on")
+		empty := flags.Bool("begin-empty", false, "do it also if no copy can be reached and all is lost")
 		all := flags.Bool("all", false, "every shard that waits for copies it cannot do without")
 		return func(ctx context.Context, args []string) error {
 			if *all == (len(args) == 1) {
 				return misusef("recover what? give either TYPE/SHARD or --all")
 			}
+			if (*only != 0 || *empty) && !*accept || *only != 0 && (*all || *empty) {
+				return misusef("--copy and --begin-empty say what --accept-data-loss accepts, one of them; --copy is for one shard")
+			}
+			word := acceptance{given: *accept, copy: shard.CopyID(*only), empty: *empty}
 			if *all {
-				return r.with(ctx, func(ctx context.Context, c *client.Client) error { return t.recoverAll(ctx, c, *accept) })
+				return r.with(ctx, func(ctx context.Context, c *client.Client) error { return t.recoverAll(ctx, c, word) })
 			}
 			id, err := shard.ParseID(args[0])
 			if err != nil {
 				return err
 			}
 			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
-				if !*accept {
-					return t.evidence(ctx, c, id)
+				e, err := c.Evidence(ctx, id)
+				switch {
+				case err != nil:
+					return err
+				case !word.given:
+					return t.showEvidence(reportEvidence(id, e))
 				}
-				done, err := t.recover(ctx, c, id)
+				if refused := word.refuses(reportEvidence(id, e)); refused != nil {
+					return refused
+				}
+				done, err := t.recover(ctx, c, id, e)
 				return t.showHalted(done, err)
 			})
 		}
 	},
 }
 
-// evidence shows what is known and refuses.
-func (t *terminal) evidence(ctx context.Context, c *client.Client, id shard.ID) error {
-	e, err := c.Evidence(ctx, id)
-	if err != nil {
-		return err
-	}
-	report := reportEvidence(id, e)
-	if err := t.show(report, report.table); err != nil {
-		return err
-	}
-	refused := &shard.Error{Code: shard.CodeConflict, Shard: id, Epoch: e.Epoch, Detail: e.Text}
+// acceptance is what the operator accepts to lose.
+type acceptance struct {
+	given bool
+	copy  shard.CopyID // only when this one goes on; 0 for any
+	empty bool         // everything, if need be
+}
+
+// refuses returns why the word does not cover what would be done, nil when it does.
+func (a acceptance) refuses(r evidenceReport) error {
+	refused := &shard.Error{Code: shard.CodeConflict, Shard: r.id(), Epoch: r.Epoch}
 	switch {
-	case e.Reason != "":
-	case e.Chosen == 0:
-		refused.Detail = "nothing was changed: --accept-data-loss begins it anew with nothing"
+	case a.copy != 0 && r.Chosen != 0 && r.Chosen != a.copy:
+		refused.Detail = fmt.Sprintf("nothing was changed: not copy %d would go on, but copy %d, from a log that ends at %s", a.copy, r.Chosen, r.Base)
+	case len(r.Anew) > 0 && !a.empty:
+		refused.Detail = "nothing was changed: no copy can be reached, all that it held would be lost: that takes --begin-empty"
 	default:
-		refused.Detail = "nothing was changed: --accept-data-loss goes on with copy " + fmt.Sprint(e.Chosen)
+		return nil
+	}
+	return refused
+}
+
+// showEvidence shows what is known and refuses.
+func (t *terminal) showEvidence(r evidenceReport) error {
+	if err := t.show(r, r.table); err != nil {
+		return err
+	}
+	refused := &shard.Error{Code: shard.CodeConflict, Shard: r.id(), Epoch: r.Epoch, Detail: r.Refused}
+	switch {
+	case r.RefusedReason != "":
+	case r.Chosen == 0:
+		refused.Detail = "nothing was changed: --accept-data-loss --begin-empty begins it anew with nothing"
+	default:
+		refused.Detail = "nothing was changed: --accept-data-loss goes on with copy " + fmt.Sprint(r.Chosen)
 	}
 	return refused
 }
 
 // recover repeats the order until the shard is served. What it is waiting for is said whenever that changes.
-func (t *terminal) recover(ctx context.Context, c *client.Client, id shard.ID) (client.Done, error) {
+func (t *terminal) recover(ctx context.Context, c *client.Client, id shard.ID, e client.Evidence) (client.Done, error) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
-	said, before := "", ""
+	said, before, waits := "", "", "it goes from epoch to epoch"
 	for {
-		done, err := c.Recover(ctx, id)
-		if shard.CodeOf(err) == shard.CodeConflict && said != "" && said != stageQuiet {
-			done, err = goneOn(ctx, c, id)
+		done, err := c.Recover(ctx, id, e)
+		switch {
+		case shard.CodeOf(err) == shard.CodeConflict:
+			e, err = sameLater(ctx, c, id, e, err)
+		case err == nil && len(done.Notes) > 0:
+			waits = done.Notes[0]
 		}
-		if before == "" {
-			before = done.Before
-		}
+		before = cmp.Or(before, done.Before)
 		done.Before = before
 		if err != nil || done.Stage == "done" {
 			return done, err
 		}
-		if said != done.Stage {
-			said = done.Stage
-			t.note("%s: %s", id, recoverPhase(done))
+		about := waits
+		if done.Stage == stageQuiet {
+			about = stageQuiet // the time that is left is another each time
+		}
+		if said != about {
+			said = about
+			t.note("%s: %s", id, waits)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return done, lateRecovery(ctx, id, done)
+			return done, lateRecovery(ctx, id, done, waits)
 		}
 	}
 }
 
-func lateRecovery(ctx context.Context, id shard.ID, done client.Done) error {
+func lateRecovery(ctx context.Context, id shard.ID, done client.Done, waits string) error {
 	switch {
 	case done.Stage != stageQuiet:
-		return halted(ctx, "shard %s is not served yet: %s; the group goes on with it, and the same command waits for it", id, recoverPhase(done))
+		return halted(ctx, "shard %s is not served yet: %s; the group goes on with it, and the same command waits for it", id, waits)
 	case errors.Is(ctx.Err(), context.Canceled):
-		return interrupted("nothing was changed: " + recoverPhase(done))
+		return interrupted("nothing was changed: " + waits)
 	}
-	return &shard.Error{Code: shard.CodeTimeout, Shard: id, Detail: "nothing was changed yet: " + recoverPhase(done) + "; give the same command more --timeout"}
+	return &shard.Error{Code: shard.CodeTimeout, Shard: id, Detail: "nothing was changed yet: " + waits + "; give the same command more --timeout"}
 }
 
 // stageQuiet is that of an order which waits until the process that served last can confirm nothing any more.
 const stageQuiet = "quiet"
 
-// goneOn is how far a shard is that was recovered and went an epoch further, as when it is handed over at once: to recover it again
-// is refused then.
-func goneOn(ctx context.Context, c *client.Client, id shard.ID) (client.Done, error) {
-	e, err := c.Evidence(ctx, id)
-	if err != nil || e.Status != shard.Active.String() {
-		return client.Done{Stage: "waiting"}, err
+// sameLater returns the evidence of a later epoch when the same copy would go on in it as was accepted, with as much. Otherwise the refusal
+// of the order stands, for what was accepted is not what would be done.
+func sameLater(ctx context.Context, c *client.Client, id shard.ID, accepted client.Evidence, refused error) (client.Evidence, error) {
+	later, err := c.Evidence(ctx, id)
+	switch {
+	case err != nil:
+		return accepted, err
+	case later.Epoch > accepted.Epoch && later.Reason == "" && later.Chosen != 0 && later.Chosen == accepted.Chosen && later.Base.Compare(accepted.Base) >= 0:
+		return later, nil
+	default:
+		return accepted, refused
 	}
-	return client.Done{Stage: "done", After: fmt.Sprintf("%s in epoch %d, %d copies", e.Status, e.Epoch, len(e.Copies))}, nil
-}
-
-func recoverPhase(d client.Done) string {
-	if d.Stage == stageQuiet && len(d.Notes) > 0 {
-		return d.Notes[0]
-	}
-	return "it goes on, and is between two primaries"
 }
 
 type evidenceReport struct {

@@ -19,17 +19,21 @@ import (
 // recoverAtOnce is how many shards are asked about, or recovered, at a time. The leader proposes what comes together in one entry.
 const recoverAtOnce = 32
 
-// recoverAll shows the evidence of every shard that waits for an operator, and with accept recovers those that it may.
-func (t *terminal) recoverAll(ctx context.Context, c *client.Client, accept bool) error {
-	all, err := settledEvidence(ctx, c)
+// recoverAll shows the evidence of every shard that waits for an operator, and with the operator's word recovers those that it may.
+func (t *terminal) recoverAll(ctx context.Context, c *client.Client, word acceptance) error {
+	found, err := settledEvidence(ctx, c)
 	if err != nil {
 		return err
 	}
-	if !accept {
+	all := make([]evidenceReport, len(found))
+	for i, f := range found {
+		all[i] = f.report()
+	}
+	if !word.given {
 		if err := t.show(all, func(w *columns) { evidenceTable(w, all) }); err != nil || len(all) == 0 {
 			return err
 		}
-		return &shard.Error{Code: shard.CodeConflict, Detail: fmt.Sprintf("nothing was changed: --accept-data-loss recovers %d of these %d shards", recoverable(all), len(all))}
+		return &shard.Error{Code: shard.CodeConflict, Detail: "nothing was changed: " + offer(all)}
 	}
 	for _, r := range all {
 		for _, line := range r.verdict() {
@@ -39,11 +43,11 @@ func (t *terminal) recoverAll(ctx context.Context, c *client.Client, accept bool
 	results := make([]recoveredReport, len(all))
 	err = parallel(len(all), func(i int) error {
 		r := all[i]
-		results[i] = recoveredReport{Type: r.Type, Shard: r.Shard, Refused: r.reluctance()}
+		results[i] = recoveredReport{Type: r.Type, Shard: r.Shard, Refused: r.reluctance(word)}
 		if results[i].Refused != "" {
 			return &shard.Error{Code: shard.CodeConflict, Shard: r.id(), Epoch: r.Epoch, Detail: results[i].Refused}
 		}
-		done, err := t.recover(ctx, c, r.id())
+		done, err := t.recover(ctx, c, r.id(), found[i].evidence)
 		results[i].Stage, results[i].Before, results[i].After = done.Stage, done.Before, done.After
 		if err != nil {
 			results[i].Refused = err.Error()
@@ -69,13 +73,21 @@ func parallel(n int, step func(i int) error) error {
 	return cmp.Or(faults...)
 }
 
+// known is what the leader knows of a shard.
+type known struct {
+	id       shard.ID
+	evidence client.Evidence
+}
+
+func (k known) report() evidenceReport { return reportEvidence(k.id, k.evidence) }
+
 // settledEvidence is evidenceOfAll, when the copies that are up have answered, or have had the time to.
-func settledEvidence(ctx context.Context, c *client.Client) ([]evidenceReport, error) {
+func settledEvidence(ctx context.Context, c *client.Client) ([]known, error) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for began := time.Now(); ; {
 		all, err := evidenceOfAll(ctx, c)
-		asked := func(r evidenceReport) bool { return r.RefusedReason == string(plan.AwaitAnswers) }
+		asked := func(k known) bool { return k.evidence.Reason == string(plan.AwaitAnswers) }
 		if err != nil || !slices.ContainsFunc(all, asked) || time.Since(began) > nodePatience {
 			return all, err
 		}
@@ -88,16 +100,16 @@ func settledEvidence(ctx context.Context, c *client.Client) ([]evidenceReport, e
 }
 
 // evidenceOfAll asks about every shard that has no primary and too few copies to get one that serves.
-func evidenceOfAll(ctx context.Context, c *client.Client) ([]evidenceReport, error) {
+func evidenceOfAll(ctx context.Context, c *client.Client) ([]known, error) {
 	s, err := c.State(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ids := waitingShards(s.View)
-	all := make([]evidenceReport, len(ids))
+	all := make([]known, len(ids))
 	err = parallel(len(ids), func(i int) error {
 		e, err := c.Evidence(ctx, ids[i])
-		all[i] = reportEvidence(ids[i], e)
+		all[i] = known{ids[i], e}
 		return err
 	})
 	return all, err
@@ -127,20 +139,34 @@ func waitingShards(v *shard.View) []shard.ID {
 func (r evidenceReport) id() shard.ID { return shard.ID{Type: r.Type, Number: r.Shard} }
 
 // reluctance is why the shard is not recovered together with others, "" when it is.
-func (r evidenceReport) reluctance() string {
-	if r.Refused == "" && len(r.Anew) > 0 && len(r.mayReturn()) > 0 {
+func (r evidenceReport) reluctance(word acceptance) string {
+	switch {
+	case r.Refused != "" || len(r.Anew) == 0:
+		return r.Refused
+	case len(r.mayReturn()) > 0:
 		return "a copy may still be on the disk of a node that is away: name the shard to begin it anew with nothing"
+	case !word.empty:
+		return "no copy can be reached: it takes --begin-empty to begin it anew with nothing"
 	}
-	return r.Refused
+	return ""
 }
 
-func recoverable(all []evidenceReport) (n int) {
-	for _, r := range all {
-		if r.reluctance() == "" {
-			n++
+// offer says what each word would do about these shards.
+func offer(all []evidenceReport) string {
+	covered := func(word acceptance) (n int) {
+		for _, r := range all {
+			if r.reluctance(word) == "" {
+				n++
+			}
 		}
+		return n
 	}
-	return n
+	loss, empty := covered(acceptance{}), covered(acceptance{empty: true})
+	said := fmt.Sprintf("--accept-data-loss recovers %d of these %d shards", loss, len(all))
+	if empty > loss {
+		said += fmt.Sprintf(", with --begin-empty %d", empty)
+	}
+	return said
 }
 
 func evidenceTable(w *columns, all []evidenceReport) {
@@ -162,7 +188,7 @@ func evidenceTable(w *columns, all []evidenceReport) {
 		if len(r.Anew) > 0 {
 			with = "nothing"
 		}
-		w.row(r.id(), r.Epoch, fmt.Sprintf("%d of %d", reached, len(r.Copies)), with, ends, r.Confirmed, r.loss(), r.reluctance())
+		w.row(r.id(), r.Epoch, fmt.Sprintf("%d of %d", reached, len(r.Copies)), with, ends, r.Confirmed, r.loss(), r.reluctance(acceptance{empty: true}))
 	}
 }
 

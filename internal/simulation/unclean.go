@@ -38,7 +38,7 @@ func (w *world) forsakeOne(id shard.ID) (over bool) {
 		return false
 	}
 	pl := p.view.Placement(id)
-	if pl == nil || pl.Status == shard.Active || fsm.Promoted(pl) {
+	if pl == nil || pl.Status == shard.Active || fsm.WentOn(pl, pl.Epoch) {
 		return true
 	}
 	e := p.leads.driver.Evidence(p.input(), id)

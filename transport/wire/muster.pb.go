@@ -38,7 +38,7 @@ const (
 	Order_ORDER_MOVE        Order = 6  // type, shard, node
 	Order_ORDER_REMOVE      Order = 7  // node
 	Order_ORDER_TRANSFER    Order = 8  // node; empty: whoever is fit
-	Order_ORDER_RECOVER     Order = 9  // type, shard: one copy goes on alone, or nothing does, whatever is lost
+	Order_ORDER_RECOVER     Order = 9  // type, shard, epoch, copy: as was accepted of what is known in the epoch, the copy goes on alone, or for 0 nothing does
 	Order_ORDER_DISCARD     Order = 10 // type, shard, copy: data that were kept aside go
 	Order_ORDER_DEGRADE     Order = 11 // type, shard, quorum: fewer copies than the type writes to; 0 takes it back
 )
@@ -1807,6 +1807,7 @@ type AdministerRequest struct {
 	By            string                 `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`                                 // whose order a member passes on
 	Copy          uint64                 `protobuf:"varint,9,opt,name=copy,proto3" json:"copy,omitempty"`
 	Quorum        uint32                 `protobuf:"varint,10,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,11,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1907,6 +1908,13 @@ func (x *AdministerRequest) GetCopy() uint64 {
 func (x *AdministerRequest) GetQuorum() uint32 {
 	if x != nil {
 		return x.Quorum
+	}
+	return 0
+}
+
+func (x *AdministerRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
 	}
 	return 0
 }
@@ -4018,7 +4026,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x04last\x18\x06 \x01(\x04R\x04last\x12\x18\n" +
 	"\adurable\x18\a \x01(\x04R\adurable\x12\x1c\n" +
 	"\tconfirmed\x18\b \x01(\x04R\tconfirmed\x12\x18\n" +
-	"\awaiting\x18\t \x01(\tR\awaiting\"\xfd\x01\n" +
+	"\awaiting\x18\t \x01(\tR\awaiting\"\x93\x02\n" +
 	"\x11AdministerRequest\x12&\n" +
 	"\x05order\x18\x01 \x01(\x0e2\x10.muster.v1.OrderR\x05order\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
@@ -4031,7 +4039,8 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x02by\x18\b \x01(\tR\x02by\x12\x12\n" +
 	"\x04copy\x18\t \x01(\x04R\x04copy\x12\x16\n" +
 	"\x06quorum\x18\n" +
-	" \x01(\rR\x06quorum\"\x93\x01\n" +
+	" \x01(\rR\x06quorum\x12\x14\n" +
+	"\x05epoch\x18\v \x01(\x04R\x05epoch\"\x93\x01\n" +
 	"\x0fAdministerReply\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
