@@ -59,8 +59,8 @@ func (s *station) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, 
 	return &wire.HelloReply{Node: "n1", Group: string(s.view.Group)}, nil
 }
 
-func (s *station) Inspect(context.Context, *wire.InspectRequest) (*wire.InspectReply, error) {
-	return &wire.InspectReply{Node: "n1", Whole: fsm.EncodeDelta(s.view.Whole())}, nil
+func (s *station) Inspect(_ *wire.InspectRequest, stream grpc.ServerStreamingServer[wire.InspectReply]) error {
+	return stream.Send(&wire.InspectReply{Node: "n1", Whole: fsm.EncodeDelta(s.view.Whole())[0]})
 }
 
 func (s *station) Ask(context.Context, *wire.AskRequest) (*wire.AskReply, error) {
@@ -83,11 +83,11 @@ func (s *station) Administer(context.Context, *wire.AdministerRequest) (*wire.Ad
 
 func (s *station) Watch(req *wire.WatchRequest, stream wire.Group_WatchServer) error {
 	if req.From == 0 {
-		return stream.Send(&wire.WatchEvent{Index: 7, Deltas: [][]byte{fsm.EncodeDelta(s.view.Whole())}, Leader: "n1"})
+		return stream.Send(&wire.WatchEvent{Index: 7, Deltas: fsm.EncodeDelta(s.view.Whole()), Leader: "n1"})
 	}
 	required := int(req.From)
 	d := &shard.Delta{Index: shard.Index(req.From + 1), Required: &required}
-	if err := stream.Send(&wire.WatchEvent{Index: req.From + 1, Deltas: [][]byte{fsm.EncodeDelta(d)}}); err != nil {
+	if err := stream.Send(&wire.WatchEvent{Index: req.From + 1, Deltas: fsm.EncodeDelta(d)}); err != nil {
 		return err
 	}
 	return status.Error(codes.Unavailable, "gone") // the watcher has to come back

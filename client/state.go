@@ -10,6 +10,7 @@ import (
 	"muster/barrier"
 	"muster/fsm"
 	"muster/shard"
+	"muster/transport"
 	"muster/transport/wire"
 )
 
@@ -50,12 +51,9 @@ func (c *Client) Inspect(ctx context.Context) (State, error) { return c.state(ct
 func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 	var s State
 	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-		reply, err := wire.NewGroupClient(conn).Inspect(ctx, &wire.InspectRequest{Linearizable: linearizable})
+		reply, whole, err := transport.Inspected(wire.NewGroupClient(conn).Inspect(ctx, &wire.InspectRequest{Linearizable: linearizable}))
 		if err == nil {
-			err = fault(reply.Fault)
-		}
-		if err == nil {
-			s, err = stateOf(reply)
+			s, err = stateOf(reply, whole)
 		}
 		if err == nil && s.View.Index == 0 {
 			err = shard.NoMap(s.Node)
@@ -65,12 +63,12 @@ func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 	return s, err
 }
 
-func stateOf(r *wire.InspectReply) (State, error) {
+func stateOf(r *wire.InspectReply, messages [][]byte) (State, error) {
 	s := State{
 		Node: shard.NodeID(r.Node), Leader: shard.NodeID(r.Leader), LeaderAddr: r.LeaderAddr, Term: r.Term,
 		Age: time.Duration(r.AgeMicros) * time.Microsecond, Linearizable: r.Linearizable, Version: r.Version,
 	}
-	whole, err := fsm.DecodeDelta(r.Whole)
+	whole, err := fsm.DecodeDelta(messages...)
 	if err != nil {
 		return State{}, fmt.Errorf("map of node %s: %w", r.Node, err)
 	}

@@ -53,6 +53,7 @@ func (c *Client) Watch(ctx context.Context) iter.Seq2[Event, error] {
 type watcher struct {
 	client *Client
 	view   *shard.View
+	parts  fsm.Parts // of the present stream
 	yield  func(Event, error) bool
 	left   bool // the loop's body has ended it
 }
@@ -63,6 +64,7 @@ var errBehind = errors.New("the node has less than was seen already")
 func (w *watcher) follow(ctx context.Context, conn grpc.ClientConnInterface) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	w.parts = fsm.Parts{}
 	stream, err := wire.NewGroupClient(conn).Watch(ctx, &wire.WatchRequest{From: uint64(w.view.Index)})
 	if err != nil {
 		return err
@@ -88,9 +90,12 @@ func (w *watcher) take(e *wire.WatchEvent) error {
 	}
 	event := Event{Leader: shard.NodeID(e.Leader), LeaderAddr: e.LeaderAddr, Term: e.Term}
 	for _, b := range e.Deltas {
-		delta, err := fsm.DecodeDelta(b)
+		delta, err := w.parts.Take(b)
 		if err != nil {
 			return err
+		}
+		if delta == nil {
+			continue
 		}
 		next, err := w.view.With(delta)
 		if err != nil {

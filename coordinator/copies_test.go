@@ -19,7 +19,7 @@ type copies struct {
 		sync.Mutex
 		c        *coordinator.Coordinator // nil while the node is down
 		promised map[shard.CopyID]shard.Epoch
-		deaf     bool // it answers no seal
+		deaf     bool // it does nothing any more
 	}
 }
 
@@ -64,7 +64,7 @@ func asError(e *shard.Error) error {
 func (c *copies) update(v *shard.View) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.c == nil {
+	if c.mu.c == nil || c.mu.deaf {
 		return
 	}
 	directory, session := c.mu.c.DirectoryID(), c.mu.c.Session()
@@ -86,7 +86,7 @@ func (c *copies) update(v *shard.View) {
 	}
 }
 
-// deafen has it answer no seal any more.
+// deafen has it create nothing, answer no seal, and establish nothing any more.
 func (c *copies) deafen() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

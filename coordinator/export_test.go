@@ -216,3 +216,13 @@ func Forget(c *Coordinator, s shard.SessionID) {
 
 // Applied is the newest entry that this voter's Raft has applied.
 func Applied(c *Coordinator) shard.Index { return c.voter.Load().machine.state().Index() }
+
+// Impose gives a voter's state machine another map, of the same entry, as no log of commands would.
+func Impose(c *Coordinator, change func(*shard.View) *shard.View) {
+	m := c.voter.Load().machine
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := *m.mu.state
+	next.View = change(next.View)
+	m.mu.state = &next
+}

@@ -180,6 +180,7 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 	defer func() { cancel(); <-broken }()
 	silence := time.NewTimer(watchSilence)
 	defer silence.Stop()
+	var parts fsm.Parts
 	for {
 		again, leaders := f.again.listen(), f.c.leaders.listen()
 		select {
@@ -200,7 +201,7 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 			f.repeat()
 		case e := <-events:
 			silence.Reset(watchSilence)
-			if !f.take(e, addr) {
+			if !f.take(e, addr, &parts) {
 				f.avoid(addr)
 				return
 			}
@@ -244,19 +245,19 @@ func (f *follower) receive(ctx context.Context, addr string, events chan<- *wire
 }
 
 // take applies one event. It returns false when the source is of no use now.
-func (f *follower) take(e *wire.WatchEvent, addr string) bool {
+func (f *follower) take(e *wire.WatchEvent, addr string, parts *fsm.Parts) bool {
 	f.hear(e)
 	if e.Behind {
 		return false
 	}
 	view, changed := f.view(), false
 	for _, b := range e.Deltas {
-		d, err := fsm.DecodeDelta(b)
+		d, err := parts.Take(b)
 		if err != nil {
 			f.c.log.Warn("a delta cannot be read", "addr", addr, "error", err)
 			return false
 		}
-		if d.Index <= view.Index {
+		if d == nil || d.Index <= view.Index {
 			continue
 		}
 		next, err := view.With(d)

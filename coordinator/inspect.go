@@ -47,14 +47,10 @@ func (c *Coordinator) Inspect(ctx context.Context, linearizable bool) (*Inspecti
 			return nil
 		},
 		remote: func(ctx context.Context, g wire.GroupClient) error {
-			reply, err := g.Inspect(ctx, &wire.InspectRequest{Linearizable: true})
-			if err != nil {
-				return transport.Typed(err)
+			reply, whole, err := transport.Inspected(g.Inspect(ctx, &wire.InspectRequest{Linearizable: true}))
+			if err == nil {
+				found, err = inspectionOf(reply, whole)
 			}
-			if reply.Fault != nil {
-				return transport.ErrorOf(reply.Fault)
-			}
-			found, err = inspectionOf(reply)
 			return err
 		},
 	})
@@ -101,12 +97,12 @@ func (v *voter) read(ctx context.Context) (*fsm.State, error) {
 	return v.machine.reach(ctx.Done(), shard.Index(needed))
 }
 
-func inspectionOf(r *wire.InspectReply) (*Inspection, error) {
+func inspectionOf(r *wire.InspectReply, messages [][]byte) (*Inspection, error) {
 	i := &Inspection{
 		Node: shard.NodeID(r.Node), Leader: shard.NodeID(r.Leader), LeaderAddr: r.LeaderAddr, Term: r.Term,
 		Age: time.Duration(r.AgeMicros) * time.Microsecond, Linearizable: r.Linearizable,
 	}
-	whole, err := fsm.DecodeDelta(r.Whole)
+	whole, err := fsm.DecodeDelta(messages...)
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +115,22 @@ func inspectionOf(r *wire.InspectReply) (*Inspection, error) {
 	return i, err
 }
 
-func (i *Inspection) reply(version string, hosted []*wire.Hosted) *wire.InspectReply {
-	return &wire.InspectReply{
-		Whole: fsm.EncodeDelta(i.View.Whole()), Barriers: fsm.EncodeRounds(i.Barriers), Node: string(i.Node),
-		Leader: string(i.Leader), LeaderAddr: i.LeaderAddr, Term: i.Term, AgeMicros: i.Age.Microseconds(),
-		Linearizable: i.Linearizable, Version: version, Hosted: hosted,
+// replies are the messages of the answer: one, or with a large map one for each of its parts and one for the rest.
+func (i *Inspection) replies(version string, hosted []*wire.Hosted) []*wire.InspectReply {
+	last := &wire.InspectReply{
+		Barriers: fsm.EncodeRounds(i.Barriers), Node: string(i.Node), Leader: string(i.Leader), LeaderAddr: i.LeaderAddr, Term: i.Term,
+		AgeMicros: i.Age.Microseconds(), Linearizable: i.Linearizable, Version: version, Hosted: hosted,
 	}
+	whole := fsm.EncodeDelta(i.View.Whole())
+	if len(whole) == 1 {
+		last.Whole = whole[0]
+		return []*wire.InspectReply{last}
+	}
+	var all []*wire.InspectReply
+	for _, part := range whole {
+		all = append(all, &wire.InspectReply{Whole: part})
+	}
+	return append(all, last)
 }
 
 // Required is how many members must be up, as this node's map has it; 0 for no requirement.

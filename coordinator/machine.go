@@ -38,8 +38,8 @@ type machine struct {
 	news   bell // rings at every change
 	whole  struct {
 		sync.Mutex
-		of    *shard.View
-		bytes []byte // the encoding of the map that was asked for last
+		of      *shard.View
+		encoded [][]byte // the map that was asked for last
 	}
 	mu struct {
 		sync.Mutex
@@ -69,12 +69,12 @@ type loggedDelta struct {
 	delta *shard.Delta
 	items int
 	once  sync.Once
-	bytes []byte
+	parts [][]byte
 }
 
-func (l *loggedDelta) encoded() []byte {
-	l.once.Do(func() { l.bytes = fsm.EncodeDelta(l.delta) })
-	return l.bytes
+func (l *loggedDelta) encoded() [][]byte {
+	l.once.Do(func() { l.parts = fsm.EncodeDelta(l.delta) })
+	return l.parts
 }
 
 // applied is Raft's answer to a proposal.

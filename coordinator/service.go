@@ -155,24 +155,33 @@ func answering(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // Inspect implements the Group service. A linearizable request is answered by the leader: here, or there when a client asks.
-func (s *service) Inspect(ctx context.Context, req *wire.InspectRequest) (*wire.InspectReply, error) {
-	if req.Linearizable && transport.CallerNode(ctx) != "" {
+func (s *service) Inspect(req *wire.InspectRequest, stream grpc.ServerStreamingServer[wire.InspectReply]) error {
+	found, err := s.inspect(stream.Context(), req.Linearizable)
+	if err != nil {
+		return stream.Send(&wire.InspectReply{Fault: transport.FaultOf(err)})
+	}
+	for _, r := range found.replies(s.c.cfg.Version, s.c.cfg.Hosted()) {
+		if err := stream.Send(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *service) inspect(ctx context.Context, linearizable bool) (*Inspection, error) {
+	if transport.CallerNode(ctx) == "" {
+		ctx, cancel := answering(ctx)
+		defer cancel()
+		return s.c.Inspect(ctx, linearizable)
+	}
+	if linearizable {
 		v, err := s.c.seat()
 		if err == nil && !v.leads() {
 			_, err = v.read(ctx) // says who leads
 		}
 		if err != nil {
-			return &wire.InspectReply{Fault: transport.FaultOf(err)}, nil
+			return nil, err
 		}
 	}
-	if transport.CallerNode(ctx) == "" {
-		inTime, cancel := answering(ctx)
-		defer cancel()
-		ctx = inTime
-	}
-	found, err := s.c.Inspect(ctx, req.Linearizable)
-	if err != nil {
-		return &wire.InspectReply{Fault: transport.FaultOf(err)}, nil
-	}
-	return found.reply(s.c.cfg.Version, s.c.cfg.Hosted()), nil
+	return s.c.Inspect(ctx, linearizable)
 }

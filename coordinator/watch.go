@@ -13,7 +13,7 @@ import (
 
 const (
 	watchPace  = 20 * time.Millisecond // between two events that carry no change
-	watchBatch = 512                   // deltas of one event
+	watchBatch = 512                   // deltas of one event, or parts of them
 )
 
 // current reports whether this voter's map may be served: it has been told by a leader in this life how far the log is
@@ -120,20 +120,19 @@ func (w *watcher) step(due bool) (more bool, err error) {
 		e.Behind = true
 		return false, w.send(e)
 	}
+	load := cargo{w: w, event: w.event(w.from)}
 	if u.whole != nil {
-		e.Deltas = [][]byte{w.v.machine.encodedWhole(u.whole)}
+		err = load.add(u.whole.Index, w.v.machine.encodedWhole(u.whole))
 	}
-	for len(u.deltas) > watchBatch {
-		part := w.event(u.deltas[watchBatch-1].delta.Index)
-		part.Deltas = encodedAll(u.deltas[:watchBatch])
-		if err := w.send(part); err != nil {
-			return false, err
+	for _, l := range u.deltas {
+		if err == nil {
+			err = load.add(l.delta.Index, l.encoded())
 		}
-		u.deltas = u.deltas[watchBatch:]
 	}
-	if len(u.deltas) > 0 {
-		e.Deltas = encodedAll(u.deltas)
+	if err != nil {
+		return false, err
 	}
+	e.Deltas = load.event.Deltas
 	if !due && len(e.Deltas) == 0 && u.index == w.from {
 		return true, nil
 	}
@@ -141,12 +140,27 @@ func (w *watcher) step(due bool) (more bool, err error) {
 	return true, w.send(e)
 }
 
-func encodedAll(deltas []*loggedDelta) [][]byte {
-	all := make([][]byte, len(deltas))
-	for i, l := range deltas {
-		all[i] = l.encoded()
+// cargo puts deltas into events, of which none is too large for a message, and sends those that are full. The index of an event
+// is that of the newest delta that is whole with it.
+type cargo struct {
+	w     *watcher
+	event *wire.WatchEvent // the one that is not sent yet
+	bytes int
+}
+
+func (c *cargo) add(index shard.Index, parts [][]byte) error {
+	for _, b := range parts {
+		if n := len(c.event.Deltas); n == watchBatch || n > 0 && c.bytes+len(b) > fsm.MaxPart {
+			if err := c.w.send(c.event); err != nil {
+				return err
+			}
+			c.event, c.bytes = c.w.event(shard.Index(c.event.Index)), 0
+		}
+		c.event.Deltas = append(c.event.Deltas, b)
+		c.bytes += len(b)
 	}
-	return all
+	c.event.Index = uint64(index)
+	return nil
 }
 
 // event is an event without changes.
@@ -159,11 +173,11 @@ func (w *watcher) event(index shard.Index) *wire.WatchEvent {
 }
 
 // encodedWhole encodes a whole map, once for all who ask for the same.
-func (m *machine) encodedWhole(v *shard.View) []byte {
+func (m *machine) encodedWhole(v *shard.View) [][]byte {
 	m.whole.Lock()
 	defer m.whole.Unlock()
 	if m.whole.of != v {
-		m.whole.of, m.whole.bytes = v, fsm.EncodeDelta(v.Whole())
+		m.whole.of, m.whole.encoded = v, fsm.EncodeDelta(v.Whole())
 	}
-	return m.whole.bytes
+	return m.whole.encoded
 }

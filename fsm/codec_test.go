@@ -396,7 +396,7 @@ func TestRestoreRefusesUnsound(t *testing.T) {
 
 // TestDeltaRefuses reads deltas that are no deltas, or that hold a placement no state could have.
 func TestDeltaRefuses(t *testing.T) {
-	bad := fsm.EncodeDelta(&shard.Delta{Index: 1, Placements: []shard.Placement{{Status: shard.Active}}})
+	bad := fsm.EncodeDelta(&shard.Delta{Index: 1, Placements: []shard.Placement{{Status: shard.Active}}})[0]
 	for what, b := range map[string][]byte{"empty": {}, "other version": {9, 0xa0}, "cut short": bad[:len(bad)-1], "impossible placement": bad} {
 		if d, err := fsm.DecodeDelta(b); shard.CodeOf(err) != shard.CodeInvalid {
 			t.Errorf("%s: %+v, %v", what, d, err)

@@ -10,36 +10,41 @@ import (
 // deltaVersion is the format of encoded deltas and rounds.
 const deltaVersion = 1
 
-// MaxDelta bounds the bytes of an encoded Delta: one that holds a whole map is the largest. It comes in parts.
-const MaxDelta = 256 << 20
+// Limits of what a Delta is sent in.
+const (
+	MaxDelta = 256 << 20 // bytes of an encoded Delta: one that holds a whole map is the largest
+	MaxPart  = 48 << 20  // bytes of one message of it, beside which there is room for others in what a server may send
+)
 
-// partItems is how many items of each kind one part of a Delta holds: 2 MiB or so, when they are placements.
+// partItems is how many items of each kind one of several parts holds: 2 MiB or so, when they are placements.
 const partItems = 4_096
 
-// EncodeDelta writes a delta for DecodeDelta.
-func EncodeDelta(d *shard.Delta) []byte { return versioned(d) }
+// EncodeDelta writes a delta as one or more messages, for Parts. One that is small makes one, as all did in earlier builds, whose nodes
+// read no other.
+func EncodeDelta(d *shard.Delta) [][]byte { return partsOf(d, MaxPart) }
 
-// DecodeDelta reads what EncodeDelta wrote and checks every placement in it. Whether it fits a View, With decides. It fails
-// with CodeInvalid.
-func DecodeDelta(b []byte) (*shard.Delta, error) {
-	d := &shard.Delta{}
-	if err := openVersioned(b, d); err != nil {
-		return nil, err
+func partsOf(d *shard.Delta, most int) [][]byte {
+	whole := versioned(d)
+	if len(whole) <= most {
+		return [][]byte{whole}
 	}
-	if err := checkDelta(d); err != nil {
-		return nil, shard.Errorf(shard.CodeInvalid, "delta %d: %v", d.Index, err)
-	}
-	return d, nil
-}
-
-// EncodeParts writes a delta as one or more messages of a bearable size, for Parts. One that is small makes one, the same
-// as EncodeDelta's.
-func EncodeParts(d *shard.Delta) [][]byte {
 	var messages [][]byte
 	for _, part := range d.Split(partItems) {
 		messages = append(messages, versioned(part))
 	}
 	return messages
+}
+
+// DecodeDelta reads all messages of one delta. It fails with CodeInvalid, as Parts does.
+func DecodeDelta(messages ...[]byte) (*shard.Delta, error) {
+	var parts Parts
+	for i, b := range messages {
+		d, err := parts.Take(b)
+		if err != nil || d != nil && i == len(messages)-1 {
+			return d, err
+		}
+	}
+	return nil, shard.Errorf(shard.CodeInvalid, "a delta in %d messages is not whole, or is more than one", len(messages))
 }
 
 // Parts puts together the deltas of a stream that come in parts, in the order they were sent. Its zero value waits for a
@@ -49,8 +54,8 @@ type Parts struct {
 	bytes int
 }
 
-// Take reads the next message of a stream: the delta when it is whole, checked as by DecodeDelta, and nil while more is to
-// come. It fails with CodeInvalid on a part that does not continue what came before, and beyond MaxDelta bytes; the stream is
+// Take reads the next message of a stream: the delta when it is whole, and nil while more is to
+// come. Every placement is checked; whether the delta fits a View, With decides. It fails with CodeInvalid on a part that does not continue what came before, and beyond MaxDelta bytes; the stream is
 // of no use then.
 func (p *Parts) Take(b []byte) (*shard.Delta, error) {
 	part := &shard.Delta{}

@@ -35,3 +35,6 @@ func EncodeUnchecked(commands ...Command) []byte {
 	}
 	return append([]byte{1}, body...)
 }
+
+// PartsOf is EncodeDelta with another bound of one message.
+func PartsOf(d *shard.Delta, most int) [][]byte { return partsOf(d, most) }

@@ -62,7 +62,7 @@ func (g *group) apply(entry []byte) fsm.Result {
 func (g *group) follow(d *shard.Delta) {
 	g.t.Helper()
 	var read *shard.Delta
-	for _, message := range fsm.EncodeParts(d) {
+	for _, message := range fsm.EncodeDelta(d) {
 		var err error
 		if read, err = g.stream.Take(message); err != nil {
 			g.t.Fatal(err)

@@ -1277,7 +1277,7 @@ func (x *WatchRequest) GetNode() string {
 type WatchEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`  // the newest index the server has applied
-	Deltas        [][]byte               `protobuf:"bytes,2,rep,name=deltas,proto3" json:"deltas,omitempty"` // fsm encoding, in order
+	Deltas        [][]byte               `protobuf:"bytes,2,rep,name=deltas,proto3" json:"deltas,omitempty"` // fsm encoding, in order; a large one in parts, also over several events, of which only the one that ends it counts in index
 	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	LeaderAddr    string                 `protobuf:"bytes,4,opt,name=leader_addr,json=leaderAddr,proto3" json:"leader_addr,omitempty"`
 	Term          uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
@@ -1564,7 +1564,7 @@ func (x *InspectRequest) GetLinearizable() bool {
 
 type InspectReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Whole         []byte                 `protobuf:"bytes,1,opt,name=whole,proto3" json:"whole,omitempty"`       // fsm encoding of the whole map as one delta
+	Whole         []byte                 `protobuf:"bytes,1,opt,name=whole,proto3" json:"whole,omitempty"`       // fsm encoding of the whole map as one delta; a large one comes in parts, each alone in a message before the last, which is without
 	Barriers      []byte                 `protobuf:"bytes,2,opt,name=barriers,proto3" json:"barriers,omitempty"` // fsm encoding of the open barriers
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`         // who answers
 	Leader        string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`     // empty: none known
@@ -4231,7 +4231,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x0eQUESTION_PEERS\x10\x02\x12\x11\n" +
 	"\rQUESTION_PLAN\x10\x03\x12\x15\n" +
 	"\x11QUESTION_EVIDENCE\x10\x04\x12\x14\n" +
-	"\x10QUESTION_EXPLAIN\x10\x052\x9d\x05\n" +
+	"\x10QUESTION_EXPLAIN\x10\x052\x9f\x05\n" +
 	"\x05Group\x127\n" +
 	"\x05Hello\x12\x17.muster.v1.HelloRequest\x1a\x15.muster.v1.HelloReply\x124\n" +
 	"\x04Form\x12\x16.muster.v1.FormRequest\x1a\x14.muster.v1.FormReply\x124\n" +
@@ -4240,8 +4240,8 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05Renew\x12\x17.muster.v1.RenewRequest\x1a\x15.muster.v1.RenewReply\x12:\n" +
 	"\x06Report\x12\x18.muster.v1.ReportRequest\x1a\x16.muster.v1.ReportReply\x129\n" +
 	"\x05Watch\x12\x17.muster.v1.WatchRequest\x1a\x15.muster.v1.WatchEvent0\x01\x12:\n" +
-	"\x06Arrive\x12\x18.muster.v1.ArriveRequest\x1a\x16.muster.v1.ArriveReply\x12=\n" +
-	"\aInspect\x12\x19.muster.v1.InspectRequest\x1a\x17.muster.v1.InspectReply\x12F\n" +
+	"\x06Arrive\x12\x18.muster.v1.ArriveRequest\x1a\x16.muster.v1.ArriveReply\x12?\n" +
+	"\aInspect\x12\x19.muster.v1.InspectRequest\x1a\x17.muster.v1.InspectReply0\x01\x12F\n" +
 	"\n" +
 	"Administer\x12\x1c.muster.v1.AdministerRequest\x1a\x1a.muster.v1.AdministerReply\x12=\n" +
 	"\aConsult\x12\x19.muster.v1.ConsultRequest\x1a\x17.muster.v1.ConsultReply2\xf9\x01\n" +

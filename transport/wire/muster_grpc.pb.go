@@ -59,7 +59,8 @@ type GroupClient interface {
 	// Arrive enters a barrier and waits for its release.
 	Arrive(ctx context.Context, in *ArriveRequest, opts ...grpc.CallOption) (*ArriveReply, error)
 	// Inspect returns one node's knowledge of the group, or the leader's when linearizable.
-	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectReply, error)
+	// It is one message, unless the map is too large for one.
+	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InspectReply], error)
 	// Administer runs one order of an operator. Repeating it is harmless.
 	Administer(ctx context.Context, in *AdministerRequest, opts ...grpc.CallOption) (*AdministerReply, error)
 	// Consult answers an operator's question that takes more than the map.
@@ -163,15 +164,24 @@ func (c *groupClient) Arrive(ctx context.Context, in *ArriveRequest, opts ...grp
 	return out, nil
 }
 
-func (c *groupClient) Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectReply, error) {
+func (c *groupClient) Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InspectReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(InspectReply)
-	err := c.cc.Invoke(ctx, Group_Inspect_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Group_ServiceDesc.Streams[1], Group_Inspect_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[InspectRequest, InspectReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Group_InspectClient = grpc.ServerStreamingClient[InspectReply]
 
 func (c *groupClient) Administer(ctx context.Context, in *AdministerRequest, opts ...grpc.CallOption) (*AdministerReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -216,7 +226,8 @@ type GroupServer interface {
 	// Arrive enters a barrier and waits for its release.
 	Arrive(context.Context, *ArriveRequest) (*ArriveReply, error)
 	// Inspect returns one node's knowledge of the group, or the leader's when linearizable.
-	Inspect(context.Context, *InspectRequest) (*InspectReply, error)
+	// It is one message, unless the map is too large for one.
+	Inspect(*InspectRequest, grpc.ServerStreamingServer[InspectReply]) error
 	// Administer runs one order of an operator. Repeating it is harmless.
 	Administer(context.Context, *AdministerRequest) (*AdministerReply, error)
 	// Consult answers an operator's question that takes more than the map.
@@ -255,8 +266,8 @@ func (UnimplementedGroupServer) Watch(*WatchRequest, grpc.ServerStreamingServer[
 func (UnimplementedGroupServer) Arrive(context.Context, *ArriveRequest) (*ArriveReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Arrive not implemented")
 }
-func (UnimplementedGroupServer) Inspect(context.Context, *InspectRequest) (*InspectReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Inspect not implemented")
+func (UnimplementedGroupServer) Inspect(*InspectRequest, grpc.ServerStreamingServer[InspectReply]) error {
+	return status.Error(codes.Unimplemented, "method Inspect not implemented")
 }
 func (UnimplementedGroupServer) Administer(context.Context, *AdministerRequest) (*AdministerReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Administer not implemented")
@@ -422,23 +433,16 @@ func _Group_Arrive_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Group_Inspect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(InspectRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _Group_Inspect_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(InspectRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(GroupServer).Inspect(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Group_Inspect_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(GroupServer).Inspect(ctx, req.(*InspectRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(GroupServer).Inspect(m, &grpc.GenericServerStream[InspectRequest, InspectReply]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Group_InspectServer = grpc.ServerStreamingServer[InspectReply]
 
 func _Group_Administer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AdministerRequest)
@@ -512,10 +516,6 @@ var Group_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Group_Arrive_Handler,
 		},
 		{
-			MethodName: "Inspect",
-			Handler:    _Group_Inspect_Handler,
-		},
-		{
 			MethodName: "Administer",
 			Handler:    _Group_Administer_Handler,
 		},
@@ -528,6 +528,11 @@ var Group_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Watch",
 			Handler:       _Group_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Inspect",
+			Handler:       _Group_Inspect_Handler,
 			ServerStreams: true,
 		},
 	},
