@@ -48,6 +48,9 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 		if fault != nil && !call.reads {
 			outcome = max(outcome, fault.Outcome)
 		}
+		if taken := c.taken(fault); taken != nil {
+			return taken
+		}
 		switch {
 		case fault == nil:
 			return nil
@@ -259,6 +262,13 @@ func (c *Coordinator) bounded(ctx context.Context) (context.Context, context.Can
 func (v *voter) propose(ctx context.Context, commands ...fsm.Command) ([]fsm.Verdict, shard.Index, error) {
 	if err := v.leading.awaitReady(ctx); err != nil {
 		return nil, 0, err
+	}
+	for _, c := range commands {
+		if r, registers := c.(*fsm.Register); registers {
+			if err := v.meet(ctx, r); err != nil {
+				return nil, 0, err
+			}
+		}
 	}
 	return v.proposer.propose(ctx, commands...)
 }

@@ -60,8 +60,8 @@ func (s *session) leaseUntil() time.Duration { return time.Duration(s.until.Load
 
 // open registers this process and returns when the map shows it.
 //
-// While another process holds the node id, it is asked again for three leases: a predecessor that died runs out in that
-// time, and one that lives is a mistake the operator must hear of.
+// While another process holds the node id or the address, or the leader finds nobody at the address, it is asked again for three leases: a
+// predecessor that died runs out in that time, and one that lives is a mistake the operator must hear of.
 func (s *session) open(ctx context.Context) error {
 	giveUp := time.Now().Add(3 * s.c.cfg.Times.Lease)
 	said, lacks := "", shard.SessionID(0)
@@ -81,10 +81,10 @@ func (s *session) open(ctx context.Context) error {
 		switch {
 		case fault == nil:
 			return s.adopt(ctx, verdict.Session, index, sent)
-		case fault.Code == shard.CodeInUse && time.Now().Before(giveUp):
+		case (fault.Code == shard.CodeInUse || fault.Code == shard.CodeUnreachable) && time.Now().Before(giveUp):
 			if fault.Detail != said {
 				said = fault.Detail
-				s.c.log.Info("the node id is still in use: waiting for the session to end", "node", s.c.cfg.Node, "reason", said)
+				s.c.log.Info("this node is not admitted yet: it asks again for a while", "node", s.c.cfg.Node, "reason", said)
 			}
 		case fault.Code == shard.CodeInUse:
 			return inUse(s.c.cfg.Node, fault)
@@ -106,6 +106,9 @@ func (s *session) open(ctx context.Context) error {
 }
 
 func inUse(node shard.NodeID, fault *shard.Error) error {
+	if fault.Node != node {
+		return fault // it is not the id
+	}
 	named := *fault
 	named.Detail = fmt.Sprintf("id %s is in use by %s: %s", node, fault.Addr, fault.Detail)
 	return &named

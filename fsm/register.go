@@ -22,7 +22,8 @@ const maxRoles = 16 // roles one node may declare
 // Register with the Nonce was sent, not from the repetition. A Nonce whose session has ended is refused with
 // CodeSessionEnded: the process goes on under a new one.
 //
-// A directory whose node was removed from the group is refused with CodeRemoved for ever.
+// A directory whose node was removed from the group is refused with CodeRemoved for ever. An address at which another member is up is refused
+// with CodeInUse: nobody would find the node there.
 //
 // What the directory cannot hold any more becomes lost in the same entry: every copy on the node in another directory, and
 // every copy of this directory when LastSession shows that it was set back to an older state. A directory must store its
@@ -161,6 +162,9 @@ func (c *Register) admit(d *draft, m shard.Member, known bool) *shard.Error {
 	if other := d.memberWith(c.Directory); other != "" && other != c.Node {
 		return &shard.Error{Code: shard.CodeInUse, Node: other, Detail: "the data directory belongs to node " + string(other)}
 	}
+	if other := d.upAt(c.Addr); other != "" && other != c.Node && d.next.version >= addrSince {
+		return &shard.Error{Code: shard.CodeInUse, Node: other, Addr: c.Addr, Detail: fmt.Sprintf("address %s is that of node %s, which is up", c.Addr, other)}
+	}
 	if c.LastSession > d.lastSession() {
 		return shard.Errorf(shard.CodeConflict, "node %s knows session %d, the group's newest is %d: the group was set back", c.Node, c.LastSession, d.lastSession())
 	}
@@ -278,6 +282,24 @@ func (d *draft) register(specs []shard.Spec) {
 			d.delta.Types = append(d.delta.Types, spec)
 		}
 	}
+}
+
+// upAt returns the member that is up at the address, "" when none is; of several, which there may be from before addrSince, the first by name.
+func (d *draft) upAt(addr string) (found shard.NodeID) {
+	look := func(id shard.NodeID) {
+		if m, _ := d.member(id); m.Addr == addr && (found == "" || id < found) {
+			if _, up := d.up(id); up {
+				found = id
+			}
+		}
+	}
+	for _, m := range d.delta.Members {
+		look(m.ID)
+	}
+	for id := range d.next.View.Members { //lint:maporder the first by name
+		look(id)
+	}
+	return found
 }
 
 // memberWith returns the member that has the directory, "" when none has.

@@ -256,6 +256,8 @@ func (g *group) parseRegister(words []string) *fsm.Register {
 			c.Nonce = value
 		case "zone":
 			c.Zone = value
+		case "addr":
+			c.Addr = value
 		case "roles":
 			c.Roles = strings.Split(value, ",")
 		case "stored":

@@ -15,6 +15,7 @@ const (
 	CutSince     = 4 // an election says how much it leaves out
 	RaiseSince   = 5 // there is a RaiseVersion
 	confirmSince = 5 // a process proves by its directory what became of the one before, and confirms that it was set back
+	addrSince    = 6 // no two members that are up have one address
 	endSince     = 6 // the end of a maintenance outlives the node's restart
 )
 

@@ -28,10 +28,12 @@ const (
 	CodeNoLeader       Code = "no-leader"        // the coordinator has no leader the node can reach
 	CodeNotLeader      Code = "not-leader"       // ask Node at Addr
 	CodeWrongGroup     Code = "wrong-group"      // the peer belongs to another group
-	CodeInUse          Code = "id-in-use"        // the node id belongs to a live node with another directory
+	CodeInUse          Code = "id-in-use"        // the node id, directory or address belongs to another live node
+	CodeUnreachable    Code = "unreachable"      // nobody who is the node answers at the address that it gives
 	CodeSetBack        Code = "set-back"         // the data directory is older than one the group has heard from
 	CodeRemoved        Code = "removed"          // the node was taken out of the group, and its directory with it
 	CodeConflict       Code = "conflict"         // the state has moved on since the caller looked
+	CodeReplaced       Code = "replaced"         // a later call under the same name waits in the place of this one
 	CodeMismatch       Code = "mismatch"         // other options for something that exists: a type, a barrier
 	CodeClosed         Code = "closed"           // this node is shutting down or was stopped by a fault
 	CodeBehind         Code = "behind"           // this node's map is older than the request needs

@@ -70,7 +70,7 @@ func exitCode(err error) int {
 	case shard.CodeUnavailable, shard.CodeNoLeader, shard.CodeNotLeader, shard.CodeTimeout, shard.CodeUnconfirmed,
 		shard.CodeOverloaded, shard.CodeClosed, shard.CodeBehind, shard.CodeMoved:
 		return exitAway
-	case shard.CodeInUse, shard.CodeMismatch, shard.CodeConflict, shard.CodeWrongGroup, shard.CodeSetBack, shard.CodeRemoved:
+	case shard.CodeInUse, shard.CodeUnreachable, shard.CodeReplaced, shard.CodeMismatch, shard.CodeConflict, shard.CodeWrongGroup, shard.CodeSetBack, shard.CodeRemoved:
 		return exitRefused
 	case shard.CodeNotFound, shard.CodeUnknownType, shard.CodeUnknownCommand:
 		return exitNoSuch

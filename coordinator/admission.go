@@ -1,0 +1,48 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+
+	"muster/fsm"
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// meet sees that whoever registers at an address that is new for it answers there: a node that nobody can find would be given copies, and
+// never make them. One that comes back where it was known is not asked; it may be cut off from this leader and not from the others.
+//
+// What the network says is no part of the replicated state, so the leader looks before it proposes. That no two members that are up
+// have one address is for the entry to decide, see fsm.Register.
+func (v *voter) meet(ctx context.Context, r *fsm.Register) error {
+	m := v.machine.state().View.Members[r.Node]
+	if r.Node == v.c.cfg.Node || m.Addr == r.Addr && m.Directory == r.Directory || r.Validate() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	there, err := wire.NewGroupClient(v.c.cfg.Port.Peer(r.Addr)).Hello(ctx, &wire.HelloRequest{})
+	refused := &shard.Error{Code: shard.CodeUnreachable, Node: r.Node, Addr: r.Addr}
+	switch {
+	case err != nil:
+		refused.Detail = fmt.Sprintf("node %s, the leader, reaches nobody at %s, the address of node %s: %s", v.c.cfg.Node, r.Addr, r.Node, transport.Typed(err).Detail)
+	case shard.NodeID(there.Node) != r.Node:
+		refused.Detail = fmt.Sprintf("at %s, the address of node %s, node %s answers", r.Addr, r.Node, there.Node)
+	case shard.DirectoryID(there.Directory) != r.Directory:
+		refused.Detail = fmt.Sprintf("at %s, the address of node %s, another process answers under that name, with another data directory", r.Addr, r.Node)
+	default:
+		return nil
+	}
+	return refused
+}
+
+// taken is the fault of a node that registers at the address of the leader: it can ask nobody but itself. Nil when it is something else
+// that keeps the call from the leader.
+func (c *Coordinator) taken(fault *shard.Error) *shard.Error {
+	if fault == nil || fault.Code != shard.CodeNotLeader || fault.Addr != c.cfg.Addr || fault.Node == c.cfg.Node || c.Session() != 0 {
+		return nil
+	}
+	return &shard.Error{Code: shard.CodeInUse, Node: fault.Node, Addr: c.cfg.Addr,
+		Detail: fmt.Sprintf("address %s is that of node %s, which leads the group", c.cfg.Addr, fault.Node)}
+}
