@@ -170,6 +170,19 @@ func (t *Table) Open() []Round {
 	return rounds
 }
 
+// Waiting returns the call that waits under the participant's name; ok is false when none does.
+func (t *Table) Waiting(name Name, who Participant) (p Party, ok bool) {
+	open := t.rounds[name]
+	if open == nil {
+		return Party{}, false
+	}
+	i := open.find(who)
+	if i < 0 {
+		return Party{}, false
+	}
+	return open.Arrived[i], true
+}
+
 // fate looks up what became of a call. An older call of the same participant and session as a released one was
 // superseded by it in that round, so it shares the release.
 func (t *Table) fate(name Name, p Party) (fate, bool) {

@@ -18,7 +18,8 @@ const withdrawMargin = 500 * time.Millisecond
 // another number is CodeMismatch. participant names this party, so that a repeated arrival is the same one; "" makes it a
 // party of its own.
 //
-// CodeTimeout with a certain outcome means that the arrival was taken back. After an error whose outcome is unknown the
+// CodeTimeout with a certain outcome means that the arrival was taken back; CodeReplaced, that a later call of the same participant waits in the place
+// of this one. After an error whose outcome is unknown the
 // barrier may have counted this party.
 func (c *Client) Barrier(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
 	var out barrier.Outcome

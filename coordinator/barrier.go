@@ -55,8 +55,9 @@ func (a arrival) withdraw() *fsm.Withdraw {
 // of its own.
 //
 // When ctx ends first the arrival is taken back, and only when that is applied the answer is CodeTimeout, not applied; a
-// release that came before is a success. That may take a moment beyond the deadline. CodeTimeout with an unknown outcome
-// means that no leader could be reached to take it back: it counts until this node's session ends. It fails with CodeOverloaded while
+// release that came before is a success. That may take up to three seconds beyond the deadline. CodeTimeout with an unknown outcome
+// means that no leader could be reached to take it back: it counts until this node's session ends. A later call under the same name,
+// from here or elsewhere, takes the place of this one, which fails with CodeReplaced at once. It fails with CodeOverloaded while
 // as many calls wait through this node as may.
 func (c *Coordinator) Arrive(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
 	defer c.arrivals.waiting.Add(-1)
@@ -147,7 +148,7 @@ func (c *Coordinator) arriveAtLeader(ctx context.Context, a arrival) (out barrie
 // arrive enters the arrival here, at the leader, and waits for its release. It leaves the withdrawing to the party's own
 // node, which is told nothing certain when ctx ends or the lead is lost.
 func (v *voter) arrive(ctx context.Context, a arrival) (barrier.Outcome, error) {
-	w := v.machine.wait.enter(a.key(), a.session)
+	w := v.machine.wait.enter(a)
 	defer v.machine.wait.leave(w)
 	verdicts, _, err := v.propose(ctx, a.arrive())
 	if err != nil {
@@ -156,14 +157,18 @@ func (v *voter) arrive(ctx context.Context, a arrival) (barrier.Outcome, error) 
 	if err := verdicts[0].Err(); err != nil {
 		return barrier.Outcome{}, err
 	}
-	if out := verdicts[0].Barrier; out.State == barrier.Released {
+	switch out := verdicts[0].Barrier; {
+	case out.State == barrier.Released:
 		return *out, nil
-	} else if out.State == barrier.Withdrawn {
-		return barrier.Outcome{}, shard.Errorf(shard.CodeTimeout, "barrier %s: the arrival was taken back", a.name)
+	case out.State == barrier.Withdrawn || v.holdsAnother(a): // whose own node has taken it back asks no more
+		return barrier.Outcome{}, a.replaced()
 	}
+	v.machine.wait.supersede(w)
 	select {
 	case n := <-w.news:
 		switch {
+		case n.replaced:
+			return barrier.Outcome{}, a.replaced()
 		case n.outcome != nil && n.outcome.Generation != verdicts[0].Barrier.Generation:
 			return barrier.Outcome{}, shard.Unknownf(shard.CodeUnavailable, "barrier %s: another round was released before this arrival came in", a.name) // asked again
 		case n.outcome != nil:
@@ -178,6 +183,17 @@ func (v *voter) arrive(ctx context.Context, a arrival) (barrier.Outcome, error) 
 	case <-ctx.Done():
 		return barrier.Outcome{}, shard.Unknownf(shard.CodeTimeout, "barrier %s did not open in time", a.name)
 	}
+}
+
+// holdsAnother reports whether another call waits under the name of this one.
+func (v *voter) holdsAnother(a arrival) bool {
+	key := a.key()
+	p, waits := v.machine.state().Barriers.Waiting(key.name, key.participant)
+	return waits && (shard.SessionID(p.Session) != a.session || p.Request != a.request)
+}
+
+func (a arrival) replaced() *shard.Error {
+	return shard.Errorf(shard.CodeReplaced, "barrier %s: a later call under the name %q waits in the place of this one", a.name, a.participant)
 }
 
 func arriveRequest(ctx context.Context, a arrival) *wire.ArriveRequest {

@@ -226,3 +226,6 @@ func Impose(c *Coordinator, change func(*shard.View) *shard.View) {
 	next.View = change(next.View)
 	m.mu.state = &next
 }
+
+// Arrivals is the number of the newest barrier call of this process.
+func Arrivals(c *Coordinator) uint64 { return c.arrivals.numbers.Load() }

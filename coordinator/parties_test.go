@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"muster/client"
+	"muster/coordinator"
+	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
 )
@@ -68,6 +70,41 @@ func TestReleaseOfAnotherGeneration(t *testing.T) {
 			if string(r.Name) == name && second.err == nil {
 				t.Fatalf("round %d: the second call of x was told generation %d; it waits in generation %d: %+v", round, second.out.Generation, r.Generation, r.Arrived)
 			}
+		}
+	}
+}
+
+// A call whose place another one takes, of the same session or not, ends at once and says so; and when its node asks again, as after
+// a change of the leader, it hears the same and asks no more.
+func TestReplacedCallEndsAtOnce(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	lead := g.leader()
+	var others []*node
+	for _, n := range g.nodes {
+		if n != lead {
+			others = append(others, n)
+		}
+	}
+	here, there := others[0], others[1]
+	for name, by := range map[string]*node{"same-session": here, "other-session": there} {
+		first := here.arrive(patience, name, 2, "x")
+		g.waiting(name, 1)
+		asked := wire.ArriveRequest{Name: name, Parties: 2, Participant: "x", Session: uint64(here.Session()), Request: coordinator.Arrivals(here.Coordinator), TimeoutMicros: patience.Microseconds()}
+		second := by.arrive(patience, name, 2, "x")
+		<-first.done
+		if shard.CodeOf(first.err) != shard.CodeReplaced {
+			t.Errorf("%s: the first call: %v", name, first.err)
+		}
+		reply, err := wire.NewGroupClient(here.port.Peer(lead.addr)).Arrive(t.Context(), &asked)
+		if fault := transport.ErrorOf(reply.GetFault()); err != nil || fault == nil || fault.Code != shard.CodeReplaced {
+			t.Errorf("%s: asked again: %v, %v", name, reply, err)
+		}
+		third := here.arrive(patience, name, 2, "y")
+		<-second.done
+		<-third.done
+		if second.err != nil || third.err != nil {
+			t.Errorf("%s: those who were in: %v, %v", name, second.err, third.err)
 		}
 	}
 }

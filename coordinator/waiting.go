@@ -27,13 +27,20 @@ type waitKey struct {
 type waiter struct {
 	key     waitKey
 	session shard.SessionID
+	request uint64
 	news    chan waitNews // of one
 }
 
-// waitNews is why a waiter is woken: an outcome, the end of its session, or nothing certain, so that it asks again.
+// supersededBy reports whether the other call, which waits in the barrier, took the place of this one: see barrier.Party.
+func (w *waiter) supersededBy(by *waiter) bool {
+	return w.session != by.session || w.request < by.request
+}
+
+// waitNews is why a waiter is woken: an outcome, the end of its session, a call in its place, or nothing certain, so that it asks again.
 type waitNews struct {
-	outcome *barrier.Outcome
-	ended   bool
+	outcome  *barrier.Outcome
+	ended    bool
+	replaced bool
 }
 
 func newWaitingRoom() *waitingRoom {
@@ -42,11 +49,11 @@ func newWaitingRoom() *waitingRoom {
 	return r
 }
 
-func (r *waitingRoom) enter(key waitKey, session shard.SessionID) *waiter {
-	w := &waiter{key, session, make(chan waitNews, 1)}
+func (r *waitingRoom) enter(a arrival) *waiter {
+	w := &waiter{a.key(), a.session, a.request, make(chan waitNews, 1)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.waiting[key] = append(r.mu.waiting[key], w)
+	r.mu.waiting[w.key] = append(r.mu.waiting[w.key], w)
 	return w
 }
 
@@ -82,6 +89,17 @@ func (r *waitingRoom) settle(releases []barrier.Release, ended []shard.SessionID
 				w.tell(waitNews{ended: true})
 			}
 		})
+	}
+}
+
+// supersede tells the calls whose place in the barrier this one has taken.
+func (r *waitingRoom) supersede(by *waiter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.mu.waiting[by.key] {
+		if w.supersededBy(by) {
+			w.tell(waitNews{replaced: true})
+		}
 	}
 }
 

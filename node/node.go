@@ -157,8 +157,9 @@ func upIn(v *shard.View) (up int) {
 // arrive from. The first to arrive says how many; another number is CodeMismatch. participant names this party, so that a
 // repeated arrival is the same one; "" makes it a party of its own.
 //
-// CodeTimeout with a certain outcome means that the arrival was taken back. After an error whose outcome is unknown the
-// barrier may have counted this party.
+// CodeTimeout with a certain outcome means that the arrival was taken back. Because that has to be certain, the call may return up to
+// three seconds after the deadline of ctx. CodeReplaced means that a later call of the same participant waits in the place of this
+// one. After an error whose outcome is unknown the barrier may have counted this party.
 func (n *Node) Barrier(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
 	return n.coordinator.Arrive(ctx, name, parties, participant)
 }
