@@ -71,6 +71,13 @@ func (t *terminal) discard(ctx context.Context, r *reading, id shard.ID, copy sh
 		return misusef("--discard 0: copies are counted from 1")
 	}
 	return r.with(ctx, func(ctx context.Context, c *client.Client) error {
+		s, err := c.State(ctx)
+		if err != nil {
+			return err
+		}
+		if refused := unknownAside(s.View, id, copy); refused != nil {
+			return refused
+		}
 		done, err := c.Discard(ctx, id, copy)
 		if err != nil {
 			return err
@@ -80,6 +87,19 @@ func (t *terminal) discard(ctx context.Context, r *reading, id shard.ID, copy sh
 		}
 		return t.showDone(done)
 	})
+}
+
+// unknownAside refuses a copy that is none of the shard's. The order itself may be repeated, so it cannot tell that from one that was discarded.
+func unknownAside(v *shard.View, id shard.ID, copy shard.CopyID) error {
+	p := v.Placement(id)
+	if p == nil {
+		return shard.Errorf(shard.CodeUnknownType, "there is no shard %s", id)
+	}
+	_, aside := p.KeptAside(copy)
+	if _, member := p.Copy(copy); aside || member { // of a member the leader says so
+		return nil
+	}
+	return &shard.Error{Code: shard.CodeConflict, Shard: id, Epoch: p.Epoch, Detail: fmt.Sprintf("copy %d is not kept aside: nothing was discarded", copy)}
 }
 
 type asideReport struct {

@@ -113,7 +113,7 @@ var (
 	uuids    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	paths    = regexp.MustCompile(`/\S*`)
 	versions = regexp.MustCompile(`commit \w+, go[\d.]+`)
-	moments  = regexp.MustCompile(`^(-|\d{4}-\d\d-\d\dT\S+Z) `) // the first seconds of a group have no time yet
+	moments  = regexp.MustCompile(`^(-|(before )?\d{4}-\d\d-\d\dT\S+Z) `) // the first seconds of a group have no time yet
 	digits   = regexp.MustCompile(`\d+`)
 	blanks   = regexp.MustCompile(` +`)
 )

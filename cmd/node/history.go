@@ -20,7 +20,8 @@ var historyVerb = verb{
 		"brackets what is lost), which were learning, after an election where the chosen log ended (BASE) and how many records behind\n" +
 		"it another copy had to give up (CUT; none of them was confirmed), how long the shard was without a primary before it was\n" +
 		"active (TOOK), and what it went on without. The group remembers the last 32, fewer when it has very many shards. Times are\n" +
-		"those of the leader's clock, as exactly as leases are renewed: 0s is less than two renewals.",
+		"those of the leader's clock, as exactly as leases are renewed: 0s is less than two renewals. The first changes in a group\n" +
+		"come before any renewal: their time is not known, at most that it is before another.",
 	example: "muster history counter/30",
 	output: `TIME                  INDEX  EPOCH  VERSION  STATUS        CAUSE      PRIMARY  COPIES    LEARNERS  BASE  CUT  TOOK  WITHOUT
 2026-01-01T12:00:00Z  12     0      1        forming       created    -        n1,n2,n3  -         -     -    -     -
@@ -80,7 +81,7 @@ func reportChange(c fsm.Change) changeReport {
 		Cut: c.Cut, Copies: seats(c.Copies), Learners: seats(c.Learners), GivenUp: seats(c.GivenUp),
 	}
 	if c.Time != 0 {
-		r.Time = time.UnixMilli(c.Time).UTC().Format(time.RFC3339)
+		r.Time = moment(c.Time)
 	}
 	if c.Base != (shard.Position{}) {
 		r.Base = c.Base.String()
@@ -114,7 +115,7 @@ func seats(list []fsm.Seat) []seatReport {
 
 func historyTable(w *columns, all []changeReport) {
 	w.row("TIME", "INDEX", "EPOCH", "VERSION", "STATUS", "CAUSE", "PRIMARY", "COPIES", "LEARNERS", "BASE", "CUT", "TOOK", "WITHOUT")
-	for _, c := range all {
+	for i, c := range all {
 		primary := string(c.Primary)
 		if c.HandTo != "" {
 			primary += " → " + string(c.HandTo)
@@ -126,8 +127,21 @@ func historyTable(w *columns, all []changeReport) {
 		if c.TookMS != nil {
 			took = age(time.Duration(*c.TookMS) * time.Millisecond)
 		}
-		w.row(c.Time, c.Index, c.Epoch, c.Version, c.Status, c.Cause, primary, seatNames(c.Copies), seatNames(c.Learners), c.Base, cut, took, seatNames(c.GivenUp))
+		w.row(timeOf(all, i), c.Index, c.Epoch, c.Version, c.Status, c.Cause, primary, seatNames(c.Copies), seatNames(c.Learners), c.Base, cut, took, seatNames(c.GivenUp))
 	}
+}
+
+// timeOf is when a change was, as far as is known: the first of a group come before the first renewal, which brings the time into the log.
+func timeOf(all []changeReport, i int) string {
+	if all[i].Time != "" {
+		return all[i].Time
+	}
+	for _, later := range all[i:] {
+		if later.Time != "" {
+			return "before " + later.Time
+		}
+	}
+	return ""
 }
 
 func seatNames(list []seatReport) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -156,7 +157,8 @@ stop: counter/0, counter/1, counter/2, counter/3, counter/4, counter/5, counter/
 				}
 				lost = append(lost, shard.NodeID(n))
 			}
-			o := outlookOf(s.View, lost)
+			slices.Sort(lost)
+			o := outlookOf(s.View, slices.Compact(lost))
 			return t.show(o, o.table)
 		}
 	},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"muster/client"
 	"muster/fsm"
@@ -25,7 +26,25 @@ type statusReport struct {
 	Members []memberReport `json:"members"`
 	Quorum  quorumReport   `json:"quorum"`
 	Types   []typeReport   `json:"types"`
+	Paused  *pauseReport   `json:"paused"` // null while shards are moved for balance
 }
+
+type pauseReport struct {
+	Until string `json:"until"` // RFC 3339; "" for no end
+}
+
+func reportPause(v *shard.View) *pauseReport {
+	switch {
+	case !v.Paused:
+		return nil
+	case v.PausedUntil == 0:
+		return &pauseReport{}
+	}
+	return &pauseReport{moment(v.PausedUntil)}
+}
+
+// moment is a time of the leader's clock, in Unix milliseconds, as a person and a program read it.
+func moment(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 type memberReport struct {
 	ID        shard.NodeID `json:"id"`
@@ -81,7 +100,7 @@ func reportStatus(s client.State) statusReport {
 	r := statusReport{
 		Group: s.View.Group, UUID: s.View.Group, Index: s.View.Index, Leader: s.Leader, Term: s.Term,
 		Node: s.Node, AgeMS: s.Age.Milliseconds(), Voters: []shard.NodeID{},
-		Members: reportMembers(s), Quorum: reportQuorum((&fsm.State{View: s.View}).Gate()), Types: reportTypes(s.View),
+		Members: reportMembers(s), Quorum: reportQuorum((&fsm.State{View: s.View}).Gate()), Types: reportTypes(s.View), Paused: reportPause(s.View),
 	}
 	for _, m := range r.Members {
 		if m.Voter {

@@ -13,7 +13,7 @@ var statusVerb = verb{
 	long: "Shows the group as the answering node knows it: its members and who leads, whether the required quorum is met, and\n" +
 		"how many shards of each type are served. Without a leader the map may be old; its age is shown.\n\n" +
 		"health is the worst that is true: ok, degraded (something is down, everything is served), recovering (a shard is not\n" +
-		"served), no-quorum (fewer members are up than required), no-leader.",
+		"served), no-quorum (fewer members are up than required), no-leader. A line says so while moving for balance is paused.",
 	example: "muster status",
 	output: `group   6f3c2c0e-8a65-4b5f-9a39-1f0c8a2a2d11
 health  ok
@@ -55,6 +55,13 @@ func (r statusReport) table(w *columns) {
 		quorum += ", missing " + commas(r.Quorum.Missing)
 	}
 	w.row("quorum", quorum)
+	switch {
+	case r.Paused == nil:
+	case r.Paused.Until == "":
+		w.row("paused", "until resumed: no shard moves for balance")
+	default:
+		w.row("paused", "until "+r.Paused.Until+": no shard moves for balance")
+	}
 	// A tab writer aligns what stands together: a line without tabs ends a table.
 	fmt.Fprintln(w)
 	membersTable(w, r.Members)

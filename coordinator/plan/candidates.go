@@ -17,7 +17,7 @@ type Candidate struct {
 	Leads     bool     // it leads the shard, or is about to
 	Sharing   int      // copies of the shard in its zone
 	Copies    int      // of the type, with those on their way there; of a node that is down, those it should come back with
-	Primaries int      // of the type, with those on their way there
+	Primaries int      // of the type, with those on their way there; of a node that is down none
 }
 
 // Verdict is what the rules come to, in a few words.
@@ -63,8 +63,8 @@ func Candidates(v *shard.View, id shard.ID) []Candidate {
 			Node: l.sites[i].member.ID, Against: t.against(row, s), Best: s == best, Leads: t.lead[row] == s,
 			Sharing: t.sharing(row, s, nowhere), Copies: int(t.copies[s]), Primaries: int(t.leads[s]),
 		}
-		if !l.sites[i].up {
-			all[i].Copies = t.resting(l.sites[i].member.ID)
+		if !l.sites[i].up { // the planner still counts on what it led
+			all[i].Copies, all[i].Primaries, all[i].Leads = t.resting(l.sites[i].member.ID), 0, false
 		}
 	}
 	return all
@@ -88,7 +88,7 @@ func (t *table) against(i, s int32) (rules []Reason) {
 		broken bool
 		why    Reason
 	}{
-		{t.taken(i, s) || t.spec.Volatile && t.lead[i] == s, HasCopy},
+		{t.taken(i, s) || t.spec.Volatile && t.lead[i] == s && t.sites[s].up, HasCopy},
 		{!t.sites[s].up, NodeDown},
 		{!fsm.Eligible(m, t.spec), NotEligible},
 		{m.Draining, NodeDrains},

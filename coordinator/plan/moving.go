@@ -209,7 +209,7 @@ func (b *batch) mayReturn(id shard.ID) shard.NodeID {
 func (b *batch) begin() {
 	m := &b.d.moving
 	spent := b.spent()
-	left, late := m.agenda[:0], map[Reason]bool{}
+	left, late := make([]errand, 0, len(m.agenda)), map[Reason]bool{} // apart, for inVain counts the agenda meanwhile
 	for i, e := range m.agenda {
 		if spent.all(b.d.Budget) && len(spent.joint) == 0 {
 			b.blocked(e, AwaitBudget, late)
