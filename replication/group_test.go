@@ -102,7 +102,7 @@ func (gs *groups) found(c config) *group {
 	var commands []fsm.Command
 	for i := range c.members + c.spares {
 		n := nodeID(i)
-		genesis.Voters = append(genesis.Voters, fsm.Founder{Node: n, Addr: "127.0.0.1:1", Directory: directory(i, 0)})
+		genesis.Voters = append(genesis.Voters, fsm.Founder{Node: n, Addr: address(i), Directory: directory(i, 0)})
 		commands = append(commands, gs.register(i, 0, 0, 0))
 		if i < c.members {
 			place.Nodes = append(place.Nodes, n)
@@ -134,10 +134,12 @@ func directory(i, wiped int) shard.DirectoryID {
 	return shard.DirectoryID(fmt.Sprintf("d%d.%d", i+1, wiped))
 }
 
+func address(i int) string { return fmt.Sprintf("127.0.0.1:%d", i+1) }
+
 // register is what the process of a node says when it starts. The nonce is new each time.
 func (gs *groups) register(i, wiped, life int, last shard.SessionID) *fsm.Register {
 	return &fsm.Register{
-		Node: nodeID(i), Directory: directory(i, wiped), Machine: shard.MachineID(fmt.Sprintf("m%d", i+1)), Addr: "127.0.0.1:1",
+		Node: nodeID(i), Directory: directory(i, wiped), Machine: shard.MachineID(fmt.Sprintf("m%d", i+1)), Addr: address(i),
 		Hosts: []shard.Spec{gs.spec}, Nonce: fmt.Sprintf("p%d.%d.%d", i+1, wiped, life), LastSession: last, Voter: true, Fenced: true,
 	}
 }
