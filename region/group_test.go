@@ -82,6 +82,11 @@ var began = time.Now()
 func now() time.Duration { return time.Since(began) + forever }
 
 func newGroup(t testing.TB, size int, types ...entity.Definition) *group {
+	return newGroupOf(t, size, func(*node) {}, types...)
+}
+
+// newGroupOf has each node prepared before it starts.
+func newGroupOf(t testing.TB, size int, prepare func(*node), types ...entity.Definition) *group {
 	g := &group{t: t, types: entity.Types(types...), view: shard.NewView(), reports: make(chan shard.Report, 1024)}
 	d := &shard.Delta{Index: 1, Group: "group"}
 	for _, def := range types {
@@ -92,6 +97,7 @@ func newGroup(t testing.TB, size int, types ...entity.Definition) *group {
 		id := shard.NodeID(fmt.Sprintf("n%d", i+1))
 		n := &node{group: g, id: id, dir: t.TempDir(), directory: shard.DirectoryID("dir-" + id)}
 		g.nodes = append(g.nodes, n)
+		prepare(n)
 		n.start()
 	}
 	done := make(chan struct{})
@@ -211,6 +217,15 @@ func (g *group) change(fill func(d *shard.Delta)) {
 	}
 }
 
+// since makes a change that was decided by what the placement was, and none when it is not that any more.
+func since(was *shard.Placement, change func(p *shard.Placement)) func(p *shard.Placement) {
+	return func(p *shard.Placement) {
+		if p.Epoch == was.Epoch && p.Version == was.Version && p.Status == was.Status {
+			change(p)
+		}
+	}
+}
+
 // edit changes one placement.
 func (g *group) edit(id shard.ID, edit func(p *shard.Placement)) {
 	g.t.Helper()
@@ -291,7 +306,7 @@ func (g *group) reported(r shard.Report) {
 	case r.Kind == shard.ReportReady && p.Status == shard.Forming:
 		g.edit(r.Shard, func(p *shard.Placement) { ready(g, p, r.Copy) })
 	case r.Kind == shard.ReportEstablished && p.Status == shard.Establishing && r.Epoch == p.Epoch:
-		g.edit(r.Shard, activated)
+		g.edit(r.Shard, since(p, activated))
 	}
 }
 

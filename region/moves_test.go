@@ -14,13 +14,16 @@ func (g *group) moved(p *shard.Placement, r shard.Report) bool {
 	case r.Kind == shard.ReportReady && learns:
 		g.edit(r.Shard, func(p *shard.Placement) {
 			p.Learners = slices.Clone(p.Learners)
-			i := slices.IndexFunc(p.Learners, func(l shard.Learner) bool { return l.Copy.ID == r.Copy })
-			p.Learners[i].Copy.State = shard.CopyReady
+			for i := range p.Learners {
+				if p.Learners[i].Copy.ID == r.Copy {
+					p.Learners[i].Copy.State = shard.CopyReady
+				}
+			}
 		})
 	case r.Kind == shard.ReportReconfig && mine:
-		g.edit(r.Shard, func(p *shard.Placement) { reconfigured(p, r.Copies.IDs()) })
+		g.edit(r.Shard, since(p, func(p *shard.Placement) { reconfigured(p, r.Copies.IDs()) }))
 	case r.Kind == shard.ReportHandoff && mine:
-		g.edit(r.Shard, func(p *shard.Placement) { g.handedOver(p, r) })
+		g.edit(r.Shard, since(p, func(p *shard.Placement) { g.handedOver(p, r) }))
 	default:
 		return false
 	}

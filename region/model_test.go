@@ -1,0 +1,229 @@
+package region_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster/entity"
+	"muster/region"
+	"muster/shard"
+	"muster/transport"
+)
+
+var (
+	modelSeed  = flag.Uint64("model.seed", 0, "run the model test with this seed alone")
+	modelCount = flag.Uint64("model.n", 5, "how many seeds the model test runs")
+	modelFrom  = flag.Uint64("model.from", 1, "the first of them")
+)
+
+// Four nodes, a durable and a volatile type of a few entities, and callers that ask for all that can be asked for, over the nodes and over
+// streams of their own, where they repeat requests: while they run, after they were answered, at the next primary. Meanwhile nodes are
+// restarted, killed and cut off, shards are handed over, sealed and given other copies, leases run out, disks are slow, codecs fail, and all
+// limits are so low that what is rare elsewhere happens all the time. What everybody heard is held against what is there in the end, by
+// the word of each copy; see history.
+//
+// A seed draws the plan. The schedule is the machine's, so a seed that failed may have to be run again a few times.
+func TestModel(t *testing.T) {
+	first, n := *modelFrom, *modelCount
+	if *modelSeed != 0 {
+		first, n = *modelSeed, 1
+	}
+	for seed := first; seed < first+n && !t.Failed(); seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("again: go test ./region -run '^TestModel$' -args -model.seed=%d", seed)
+				}
+			}()
+			newModel(t, seed).run()
+		})
+	}
+}
+
+// A model is one run.
+type model struct {
+	t       *testing.T
+	seed    uint64
+	random  *rand.Rand // the test's goroutine's
+	g       *group
+	durable *ledgers
+	quick   *ledgers // volatile
+	armed   *atomic.Bool
+	books   []*book
+	lives   []atomic.Pointer[life] // by node
+	port    *transport.Port        // of callers that are no nodes
+	serial  atomic.Uint64
+	done    atomic.Int64  // orders
+	gaps    atomic.Uint64 // changes of leases
+	halt    chan struct{} // closed when nothing new is asked
+	wanted  wanted
+}
+
+// A life is one of a node: what it says when it was killed is not the word of a node that goes on with what was on its disk.
+type life struct {
+	region *region.Region
+	killed atomic.Bool
+}
+
+// wanted are the shards whose primaries asked for another one, and the epochs in which they did.
+type wanted struct {
+	sync.Mutex
+	epochs map[shard.ID]shard.Epoch
+}
+
+const (
+	modelNodes   = 4
+	modelCallers = 14
+	modelOrders  = 28 // of each caller
+)
+
+func newModel(t *testing.T, seed uint64) *model {
+	m := &model{
+		t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), armed: new(atomic.Bool),
+		lives: make([]atomic.Pointer[life], modelNodes), halt: make(chan struct{}),
+	}
+	m.wanted.epochs = map[shard.ID]shard.Epoch{}
+	codec := flaw{seed, new(atomic.Uint64), m.armed}
+	m.armed.Store(m.random.IntN(2) == 0)
+	replicas := m.random.IntN(3)
+	m.durable = defineLedgers("durable", entity.Encoding(codec), entity.Shards(1+m.random.IntN(2)),
+		entity.Replicate(replicas, m.random.IntN(replicas+1), time.Duration(150+m.random.IntN(400))*time.Millisecond),
+		entity.SnapshotEvery(m.random.IntN(5)))
+	m.quick = defineLedgers("quick", entity.Encoding(codec), entity.Shards(1), entity.Volatile())
+	limits := m.limits()
+	m.g = newGroupOf(t, modelNodes, func(n *node) {
+		n.limits = limits
+		n.options.SyncDelay = m.delay()
+	}, m.durable, m.quick)
+	m.g.watch(m.watch)
+	for i := range m.g.nodes {
+		m.lives[i].Store(&life{region: m.g.nodes[i].region})
+	}
+	m.g.placeAll("durable")
+	m.g.placeAll("quick")
+	for i := range 2 + m.random.IntN(3) {
+		m.books = append(m.books, newBook(m.g, m.durable, entity.ID(fmt.Sprintf("d%d", i))))
+	}
+	for i := range 2 {
+		m.books = append(m.books, newBook(m.g, m.quick, entity.ID(fmt.Sprintf("v%d", i))))
+	}
+	var err error
+	if m.port, err = transport.Listen(transport.Config{Node: "asker", Bind: "127.0.0.1:0"}); err != nil {
+		t.Fatal(err)
+	}
+	m.port.SetGroup("group")
+	t.Cleanup(func() { m.port.Close(context.Background()) })
+	return m
+}
+
+// limits are low, each in some seeds.
+func (m *model) limits() region.Limits {
+	some := func(n int) int { // or the default
+		if m.random.IntN(2) == 0 {
+			return 0
+		}
+		return n
+	}
+	return region.Limits{
+		Mailbox: some(2 + m.random.IntN(8)), ShardCalls: some(6 + m.random.IntN(20)), Cells: 1 + m.random.IntN(3),
+		VolatileCells: some(1), Handlers: some(2 + m.random.IntN(6)), Log: 8 + m.random.IntN(60), LogBytes: some(64 << 10), Tail: 512 << m.random.IntN(12),
+		Snapshot: some(400), Timeout: 3 * time.Second,
+	}
+}
+
+// delay is that of a disk.
+func (m *model) delay() time.Duration {
+	return []time.Duration{0, 0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}[m.random.IntN(5)]
+}
+
+// watch notes which primaries ask for another one.
+func (m *model) watch(r shard.Report) {
+	if r.Kind != shard.ReportRecover {
+		return
+	}
+	m.wanted.Lock()
+	defer m.wanted.Unlock()
+	m.wanted.epochs[r.Shard] = max(m.wanted.epochs[r.Shard], r.Epoch)
+}
+
+func (m *model) run() {
+	var callers sync.WaitGroup
+	for i := range modelCallers {
+		c := newCaller(m, i)
+		callers.Go(c.run)
+	}
+	over := make(chan struct{})
+	go func() { callers.Wait(); close(over) }()
+	m.disturb(over)
+	close(m.halt)
+	m.mend()
+	<-over
+	if !m.t.Failed() {
+		m.finish()
+	}
+}
+
+// finish has every copy lead in turn, and holds what is there against what was heard.
+func (m *model) finish() {
+	m.armed.Store(false)
+	for i, n := range m.g.nodes {
+		n.options.SyncDelay = 0
+		m.restart(i, nil)
+	}
+	m.mend()
+	m.complete()
+	for id := range m.durable.Spec().Shards {
+		at := shard.ID{Type: "durable", Number: shard.Number(id)}
+		for _, c := range m.g.placement(at).Copies {
+			m.g.lead(at, m.g.node(c.Node))
+			for _, b := range m.books {
+				if b.shard == at {
+					b.replays = append(b.replays, replay{c, m.read(b)})
+				}
+			}
+		}
+	}
+	for _, n := range m.g.nodes {
+		until(m.t, "every call is answered", func() bool { return n.region.UnderWay() == 0 })
+	}
+	for _, b := range m.books {
+		for _, fault := range b.check() {
+			m.t.Errorf("entity %s of %s: %s", b.entity, b.shard, fault)
+		}
+		if m.t.Failed() {
+			b.print(m.t)
+		}
+	}
+	m.tell()
+}
+
+// tell sums up.
+func (m *model) tell() {
+	fates := map[fate]int{}
+	for _, b := range m.books {
+		for _, d := range b.deeds {
+			fates[d.fate]++
+		}
+	}
+	epochs := shard.Epoch(0)
+	for i := range m.durable.Spec().Shards {
+		epochs += m.g.placement(shard.ID{Type: "durable", Number: shard.Number(i)}).Epoch
+	}
+	m.t.Logf("%d orders done, %d absent, %d open; %d epochs", fates[done], fates[absent], fates[open], epochs)
+}
+
+// read asks the owner for all there is.
+func (m *model) read(b *book) []uint64 {
+	m.t.Helper()
+	p, err := b.of.order.Ask(ctxFor(m.t), m.g.nodes[0].region, b.entity, order{Serial: m.serial.Add(1)})
+	if err != nil {
+		m.t.Fatalf("read entity %s of %s at the end: %v", b.entity, b.shard, err)
+	}
+	return p.Marks
+}
