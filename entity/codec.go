@@ -10,7 +10,9 @@ import (
 // A Codec turns commands, replies, events and states into bytes and back. Both methods are given a pointer: *T for a
 // value of type T, or the value itself when T is a pointer type, as with protobuf messages. Safe for concurrent use.
 //
-// What Unmarshal makes must not alias data, whose memory is used again.
+// What Unmarshal makes must not alias data, whose memory is used again; nor may Unmarshal write to data, which others read: so a type's
+// UnmarshalBinary copies what it keeps. Only a fold of Lent's is spared that. What Marshal returns must not alias v, nor be used again: it is
+// kept and read after the handler has returned, replies for as long as a retry may come, while the entity's state goes on to change.
 //
 // Every byte a codec wrote has to stay readable: events are read back for as long as the journal keeps them.
 type Codec interface {
