@@ -95,23 +95,31 @@ func (c *Copy) Durable(t Ticket) Effects {
 
 // Seal asks the copy to promise epoch and to take nothing lower from now on. It stops leading a lower epoch at once; the
 // Sealed leaves in these or later Effects, when the promise and every record taken before are durable. An epoch below
-// the promise is answered with a Fault. A repeated Seal is answered again, and so is one of the epoch the copy follows
+// the promise is answered with a Fault, and so is a Seal that still waits when a higher one comes. A repeated Seal is answered again, and so is one of the epoch the copy follows
 // or leads by now: the coordinator drops answers of an election that is over.
 func (c *Copy) Seal(epoch shard.Epoch) Effects {
 	var e Effects
 	if epoch < c.log.promised {
-		fault := c.fault(shard.CodeConflict, c.log.promised, "copy %d has promised epoch %d", c.id, c.log.promised)
-		e.Sealed = []shard.Sealed{{Shard: c.shard, Copy: c.id, Epoch: epoch, Fault: fault}}
+		e.Sealed = []shard.Sealed{c.outdated(epoch)}
 		return e
 	}
 	if c.promise(epoch, &e) {
 		e.Write = c.log.write(Write{Promise: epoch})
 	}
 	if !c.sealing.waits || c.sealing.answer.Epoch != epoch {
+		if c.sealing.waits { // nobody elects by it any more, and somebody waits
+			e.Sealed = append(e.Sealed, c.outdated(c.sealing.answer.Epoch))
+		}
 		c.sealing = sealing{answer: c.sealed(epoch), after: c.log.tickets, waits: true}
 	}
 	c.finishSeal(&e)
 	return e
+}
+
+// outdated is the answer to a Seal of an epoch below the promise.
+func (c *Copy) outdated(epoch shard.Epoch) shard.Sealed {
+	fault := c.fault(shard.CodeConflict, c.log.promised, "copy %d has promised epoch %d", c.id, c.log.promised)
+	return shard.Sealed{Shard: c.shard, Copy: c.id, Epoch: epoch, Fault: fault}
 }
 
 // sealed describes the log as it is now. Records of the epoch itself may follow before the answer leaves; they are not
