@@ -129,7 +129,7 @@ func (h *host) await(c *call, at shard.LSN, out entity.Outcome) {
 		return
 	}
 	c.outcome, c.at, c.expires = out, at, h.region.now()+h.spec.AckTimeout
-	h.outputs.records.insert(i, c)
+	h.outputs.insert(i, c)
 }
 
 func reused(c *call) *shard.Error {

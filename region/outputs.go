@@ -11,10 +11,12 @@ import (
 //
 // Answers with a record wait for it, in log order. Answers without one are reads: they wait for the newest record they
 // may have seen and for a round of the protocol that began after they ran. Each has a time by which it becomes unknown;
-// as all outputs of a shard wait equally long, the front is always the first to expire.
+// as all outputs of a shard wait equally long, the front is the first to expire, but for retries that came late and wait
+// for an old record.
 type outputs struct {
 	records queue[*call]
 	reads   queue[*call]
+	late    bool // a retry was put before others among the records
 }
 
 func (o *outputs) len() int { return o.records.len() + o.reads.len() }
@@ -34,9 +36,25 @@ func (o *outputs) expired(now time.Duration, leave func(c *call, recorded bool))
 	for o.records.len() > 0 && o.records.front().expires <= now {
 		leave(o.records.pop(), true)
 	}
+	if o.late {
+		o.records.filter(func(c *call) bool {
+			if c.expires > now {
+				return true
+			}
+			leave(c, true)
+			return false
+		})
+		o.late = o.records.len() > 0
+	}
 	for o.reads.len() > 0 && o.reads.front().expires <= now {
 		leave(o.reads.pop(), false)
 	}
+}
+
+// insert puts an answer before position i of those with a record. It may expire after those behind it.
+func (o *outputs) insert(i int, c *call) {
+	o.late = o.late || i < o.records.len()
+	o.records.insert(i, c)
 }
 
 // record returns the waiting answer of that record, nil when it has left, and where it is or belongs.
