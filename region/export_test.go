@@ -1,6 +1,8 @@
 package region
 
 import (
+	"time"
+
 	"muster/replication"
 	"muster/shard"
 )
@@ -114,3 +116,41 @@ func (r *Region) Unsent(addr string) int { return r.peers.known(addr).calls.queu
 
 // Wants is what the copy reports until the map shows its effect.
 func (r *Region) Wants(id shard.CopyID) *shard.Report { return r.copies.host(id).pulse.report.Load() }
+
+// A Hold keeps a host from its work until it is let go. Then the protocol leads no more, which the host is not told, and the entity has a
+// snapshot to be proposed, if one is named.
+type Hold struct {
+	id     shard.ID
+	entity shard.EntityID
+	host   *host
+	held   chan struct{}
+	gate   chan struct{}
+}
+
+// Hold holds up the host of a shard.
+func (r *Region) Hold(id shard.ID, entity shard.EntityID) *Hold {
+	s := &Hold{id, entity, r.owner(id).(*host), make(chan struct{}), make(chan struct{})}
+	s.host.inbox.put(func(b *batch) { b.steps = append(b.steps, s) })
+	<-s.held
+	return s
+}
+
+// Finished is how many outcomes of handlers wait for the host.
+func (s *Hold) Finished() int {
+	in := s.host.inbox
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.mu.batch.finished)
+}
+
+// Go lets the host go on.
+func (s *Hold) Go() { close(s.gate) }
+
+func (s *Hold) finish(h *host, _ time.Duration) {
+	close(s.held)
+	<-s.gate
+	h.protocol.Follow(h.term.epoch)
+	if s.entity != "" {
+		h.term.snapshots.push(snapshot{entity: s.entity, at: h.storage.confirmed, seq: h.storage.heads.entities[s.entity].last})
+	}
+}

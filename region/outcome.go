@@ -16,6 +16,7 @@ func (h *host) collect(b *batch, now time.Duration) {
 			b.finished[i] = nil // its asker may use it again from here on
 			h.leave(c, nil, h.elsewhere())
 		case c.fault == nil && len(c.outcome.Events) > 0:
+			b.finished[i] = nil // the proposal's now, or answered if that is refused
 			h.term.proposal.add(c)
 		default:
 			reads = true
@@ -25,7 +26,7 @@ func (h *host) collect(b *batch, now time.Duration) {
 		return
 	}
 	h.propose(now)
-	if reads && h.term != nil {
+	if reads {
 		h.verify(b.finished, now)
 	}
 }
@@ -64,14 +65,15 @@ func (h *host) propose(now time.Duration) {
 	h.do(effects)
 }
 
-// verify makes answers without a record wait for a round that begins now, and for whatever their handlers saw.
+// verify makes answers without a record, which are all that is left of what finished, wait for a round that begins now, and for whatever
+// their handlers saw. Where the records beside them were refused the term is over, and there is no round.
 func (h *host) verify(finished []*call, now time.Duration) {
 	round, effects := h.protocol.Read()
 	for _, c := range finished {
-		if c == nil || c.at > 0 || c.run.term != h.term {
+		if c == nil {
 			continue
 		}
-		if round == 0 {
+		if round == 0 || h.term == nil {
 			h.leave(c, nil, h.elsewhere())
 			continue
 		}
@@ -91,6 +93,9 @@ func (h *host) settle(now time.Duration) {
 	}
 	if !h.term.handing.Paused {
 		h.snapshots(now)
+	}
+	if h.term == nil {
+		return // they were refused
 	}
 	h.unstick()
 	h.cells.shrink(h.storage.confirmed)
