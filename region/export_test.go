@@ -108,6 +108,15 @@ func (r *Region) Unserved() int64 { return r.copies.unserved() }
 // UnderWay counts the calls that hosts have taken and not answered.
 func (r *Region) UnderWay() int64 { return r.copies.underWay() }
 
+// RoomForOneWays reports whether all the room is there that one-way commands of this node to entities of its own take.
+func (r *Region) RoomForOneWays() bool {
+	if !r.peers.here.TryAcquire(maxOneWayBytes) {
+		return false
+	}
+	r.peers.here.Release(maxOneWayBytes)
+	return true
+}
+
 // Closing reports whether Close has begun to refuse commands.
 func (r *Region) Closing() bool { return r.fault.Load() != nil }
 

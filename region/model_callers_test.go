@@ -55,7 +55,7 @@ func (c *caller) run() {
 			return
 		default:
 		}
-		b := c.m.books[c.random.IntN(len(c.m.books))]
+		b := c.m.book(c.random)
 		d := &deed{order: c.draw(), began: now()}
 		if c.session != 0 {
 			c.insist(b, d)

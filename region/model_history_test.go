@@ -50,8 +50,8 @@ const (
 
 func (f fate) String() string { return [...]string{"open", "done", "absent"}[f] }
 
-func newBook(g *group, of *ledgers, id entity.ID) *book {
-	at, _ := g.view.Locate(of.Name(), id)
+func newBook(of *ledgers, id entity.ID) *book {
+	at := shard.ID{Type: of.Name(), Number: shard.Of(id, of.Spec().Shards)}
 	return &book{of: of, entity: id, shard: at}
 }
 
