@@ -180,7 +180,7 @@ func (b *book) checkVolatile() (faults []string) {
 	}
 	for first, deeds := range reigns {
 		all := longest[first]
-		faults = append(faults, b.foreign(all)...)
+		faults = append(faults, b.foreign(all[1:])...)
 		for _, d := range deeds {
 			faults = append(faults, d.against(all)...)
 		}

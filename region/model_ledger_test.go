@@ -28,8 +28,9 @@ func serialOf(mark uint64) uint64 { return mark >> markBits }
 const markBits = 12 // enough for all events of an order
 
 type entry struct {
-	Mark uint64
-	Pad  []byte `json:",omitempty"`
+	Mark  uint64
+	Pad   []byte `json:",omitempty"`
+	Reign uint64 `json:",omitempty"` // what a volatile ledger begins with, so that two of its lives differ though the same order began them
 }
 
 // An order is the one command of a ledger: what it records, and how it ends.
@@ -67,7 +68,13 @@ type ledgers struct {
 
 func defineLedgers(name string, options ...entity.Option) *ledgers {
 	t := entity.Define[ledger](name, options...)
-	event := entity.On(t, "entry", func(l *ledger, e entry) { l.Marks, l.Pad = append(l.Marks, e.Mark), e.Pad })
+	event := entity.On(t, "entry", func(l *ledger, e entry) {
+		if len(l.Marks) == 0 && e.Reign > 0 {
+			l.Marks = append(l.Marks, e.Reign)
+		}
+		l.Marks, l.Pad = append(l.Marks, e.Mark), e.Pad
+	})
+	var reigns atomic.Uint64
 	handler := func(x *entity.Context[ledger], o order) (page, error) {
 		if o.Pause > 0 {
 			pause := time.NewTimer(o.Pause)
@@ -78,8 +85,12 @@ func defineLedgers(name string, options ...entity.Option) *ledgers {
 				return page{}, x.Context().Err()
 			}
 		}
+		reign := uint64(0)
+		if t.Spec().Volatile {
+			reign = mark(1<<40+reigns.Add(1), 0)
+		}
 		for i := range o.Events {
-			event.Record(x, entry{mark(o.Serial, i), make([]byte, o.Pad)})
+			event.Record(x, entry{mark(o.Serial, i), make([]byte, o.Pad), reign})
 		}
 		switch o.Ends {
 		case refuses:
