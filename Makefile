@@ -39,6 +39,11 @@ sim: ## a minute of simulated clusters; N=100 for so many seeds, SEED=7 for that
 	$(GO) test ./internal/simulation -count=1 -timeout 60m -v -run '^$(if $(MUTANTS),Test(Canaries|Mutants)AreFound,TestSeeds)$$' \
 		-args $(if $(MUTANTS),-mutants) $(if $(SEED),-seed=$(SEED),$(if $(N),-n=$(N),-for=1m)) $(if $(V),-trace)
 
+.PHONY: model
+model: ## 100 random runs of region's shell against a model; N=1000 for so many, FROM=101 for others, SEED=7 for that one, RACE=1
+	$(GO) test ./region -count=1 -timeout 60m -v $(if $(RACE),-race) -run '^TestModel$$' \
+		-args $(if $(SEED),-model.seed=$(SEED),-model.n=$(or $(N),100) -model.from=$(or $(FROM),1))
+
 .PHONY: explore
 explore: ## every interleaving of small runs of the protocol, and mutants that must be caught; LARGE=1 for minutes and gigabytes
 	$(GO) test ./replication -count=1 -timeout 60m -v -run '^(TestExplore|TestWalk|TestMutants)$$' -args -mutants $(if $(LARGE),-large)
