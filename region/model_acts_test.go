@@ -14,7 +14,7 @@ import (
 // disturb does one thing after the other to the group while orders are given, until the callers are over.
 func (m *model) disturb(over <-chan struct{}) {
 	acts := []func(){
-		m.reboot, m.reboot, m.kill, m.kill, m.handOver, m.handOver, m.handOver, m.depose, m.depose, m.seal, m.cut, m.cut, m.isolate, m.replace, m.lapse, m.quickHandOver,
+		m.reboot, m.reboot, m.kill, m.kill, m.handOver, m.handOver, m.handOver, m.depose, m.depose, m.deafen, m.deafen, m.seal, m.cut, m.cut, m.isolate, m.replace, m.lapse, m.quickHandOver,
 	}
 	const between = 18 // orders
 	for {
@@ -207,6 +207,25 @@ func (m *model) seal() {
 	m.g.node(c.Node).region.Seal(ctx, []shard.SealItem{{Shard: id, Copy: c.ID, Epoch: p.Epoch + 1}})
 	m.progress(3, 100*time.Millisecond, nil)
 	m.want(id, p.Epoch)
+}
+
+// deafen lets a primary hear nothing of the coordinator, no Seal and no map, while another one is found: it goes on to take what it is
+// asked until the other copies refuse it.
+func (m *model) deafen() {
+	id := m.shardOf()
+	p := m.g.placement(id)
+	if p.Status != shard.Active || len(p.Copies)-1 < p.RecoveryQuorum() {
+		return
+	}
+	n := m.g.node(p.Node)
+	n.turn(false)
+	m.g.recover(id)
+	m.holds(time.Second, func() bool { return m.g.placement(id).Status == shard.Active })
+	m.progress(25, 400*time.Millisecond, nil)
+	m.g.mu.Lock()
+	defer m.g.mu.Unlock()
+	n.up = true
+	n.region.Update(m.g.view)
 }
 
 // want has mend find another primary.

@@ -92,6 +92,9 @@ func (c *caller) draw() order {
 	if c.random.IntN(4) == 0 {
 		o.Pause = time.Duration(c.random.IntN(4000)) * time.Microsecond
 	}
+	if c.random.IntN(80) == 0 {
+		o.Pause = time.Duration(50+c.random.IntN(400)) * time.Millisecond // beyond a term, and most hand-overs
+	}
 	o.Ends = []ending{answers, answers, answers, answers, answers, answers, answers, refuses, fails, panics, vanishes}[c.random.IntN(11)]
 	return o
 }

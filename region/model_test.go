@@ -29,6 +29,15 @@ var (
 // the word of each copy; see history.
 //
 // A seed draws the plan. The schedule is the machine's, so a seed that failed may have to be run again a few times.
+//
+// Defects that were planted again, one at a time, and by which seed from 1 on each was found:
+//
+//	a spoiled entity is read back before what was recorded is noted       1
+//	a volatile command that a limit refused stays in the request window   3
+//	a snapshot codec that ends its goroutine leaves the cell sound        8
+//	a replica lets go of what a snapshot covers that it does not hold    38
+//
+// What only costs memory it does not see, nor what a primary tells that others may have gone on without: no type here is lossy.
 func TestModel(t *testing.T) {
 	first, n := *modelFrom, *modelCount
 	if *modelSeed != 0 {
