@@ -130,8 +130,12 @@ func (h *host) remember() bool {
 	return true
 }
 
-// gather yields once, so that more arrives before the batch is worked on. It is not a delay: whoever else can run does.
+// gather yields once, so that more arrives before the batch is worked on. It is not a delay: whoever else can run does. Where other
+// hosts are in line this one has been, which was as good, and the yield would hold them up.
 func (h *host) gather(b *batch) *batch {
+	if h.region.copies.workers.crowded() {
+		return b
+	}
 	runtime.Gosched()
 	return h.inbox.merge(b)
 }

@@ -127,3 +127,10 @@ func (w *workers) park(wake chan struct{}) bool {
 	w.mu.parked = append(w.mu.parked, wake)
 	return true
 }
+
+// crowded reports whether tasks wait in line.
+func (w *workers) crowded() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.line.len() > 0
+}
