@@ -150,20 +150,24 @@ func (c *Coordinator) arriveAtLeader(ctx context.Context, a arrival) (out barrie
 func (v *voter) arrive(ctx context.Context, a arrival) (barrier.Outcome, error) {
 	w := v.machine.wait.enter(a)
 	defer v.machine.wait.leave(w)
-	verdicts, _, err := v.propose(ctx, a.arrive())
+	verdicts, entry, err := v.propose(ctx, a.arrive())
 	if err != nil {
 		return barrier.Outcome{}, err
 	}
 	if err := verdicts[0].Err(); err != nil {
 		return barrier.Outcome{}, err
 	}
+	v.machine.wait.arrived(w, entry)
 	switch out := verdicts[0].Barrier; {
 	case out.State == barrier.Released:
 		return *out, nil
-	case out.State == barrier.Withdrawn || v.holdsAnother(a): // whose own node has taken it back asks no more
+	case out.State == barrier.Withdrawn: // whose own node has taken it back asks no more
 		return barrier.Outcome{}, a.replaced()
+	case v.holdsAnother(a):
+		w.tell(waitNews{replaced: true}) // unless it has news: a release, and the other waits in the next round
+	default:
+		v.machine.wait.supersede(w)
 	}
-	v.machine.wait.supersede(w)
 	select {
 	case n := <-w.news:
 		switch {

@@ -109,6 +109,38 @@ func TestReplacedCallEndsAtOnce(t *testing.T) {
 	}
 }
 
+// Of two calls under one name that come at the same time from two nodes, one takes the place of the other, and the one that is in stays.
+func TestOneOfTwoCallsIsReplaced(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	lead := g.leader()
+	var others []*node
+	for _, n := range g.nodes {
+		if n != lead {
+			others = append(others, n)
+		}
+	}
+	for round := range 40 {
+		name := fmt.Sprint("b", round)
+		one, two := others[0].arrive(patience, name, 2, "x"), others[1].arrive(patience, name, 2, "x")
+		in, out := one, two
+		select {
+		case <-one.done:
+			in, out = two, one
+		case <-two.done:
+		}
+		y := lead.arrive(patience, name, 2, "y")
+		<-in.done
+		if shard.CodeOf(out.err) != shard.CodeReplaced || in.err != nil {
+			t.Fatalf("round %d: %v and %v", round, out.err, in.err)
+		}
+		<-y.done
+		if y.err != nil {
+			t.Fatalf("round %d: %v", round, y.err)
+		}
+	}
+}
+
 // A client without a deadline waits at a barrier.
 func TestClientBarrierWithoutDeadline(t *testing.T) {
 	g := newGroup(t, 1)

@@ -28,12 +28,17 @@ type waiter struct {
 	key     waitKey
 	session shard.SessionID
 	request uint64
+	entry   shard.Index   // that the arrival came in with, 0 while that is not known; under the room's lock
 	news    chan waitNews // of one
 }
 
-// supersededBy reports whether the other call, which waits in the barrier, took the place of this one: see barrier.Party.
+// supersededBy reports whether the other call, which waits in the barrier, took the place of this one: see barrier.Party. A call of another
+// session whose own entry is not known to be before may be about to take the place itself.
 func (w *waiter) supersededBy(by *waiter) bool {
-	return w.session != by.session || w.request < by.request
+	if w.session == by.session {
+		return w.request < by.request
+	}
+	return w.entry != 0 && w.entry < by.entry
 }
 
 // waitNews is why a waiter is woken: an outcome, the end of its session, a call in its place, or nothing certain, so that it asks again.
@@ -50,7 +55,7 @@ func newWaitingRoom() *waitingRoom {
 }
 
 func (r *waitingRoom) enter(a arrival) *waiter {
-	w := &waiter{a.key(), a.session, a.request, make(chan waitNews, 1)}
+	w := &waiter{key: a.key(), session: a.session, request: a.request, news: make(chan waitNews, 1)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.waiting[w.key] = append(r.mu.waiting[w.key], w)
@@ -92,7 +97,14 @@ func (r *waitingRoom) settle(releases []barrier.Release, ended []shard.SessionID
 	}
 }
 
-// supersede tells the calls whose place in the barrier this one has taken.
+// arrived notes the entry that the call came in with.
+func (r *waitingRoom) arrived(w *waiter, entry shard.Index) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w.entry = entry
+}
+
+// supersede tells the calls whose place in the barrier this one has taken. One whose entry is not noted yet finds that out itself.
 func (r *waitingRoom) supersede(by *waiter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
