@@ -27,7 +27,7 @@ type station struct {
 	view    *shard.View
 	ask     func() (*wire.AskReply, error)
 	propose func() *wire.Fault
-	order   func() *wire.Fault
+	order   func(*wire.AdministerRequest) *wire.Fault
 	asked   atomic.Int32
 	stop    func()
 }
@@ -77,8 +77,8 @@ func (s *station) Propose(context.Context, *wire.ProposeRequest) (*wire.ProposeR
 	return &wire.ProposeReply{Verdicts: [][]byte{v}}, nil
 }
 
-func (s *station) Administer(context.Context, *wire.AdministerRequest) (*wire.AdministerReply, error) {
-	return &wire.AdministerReply{Fault: s.order()}, nil
+func (s *station) Administer(_ context.Context, req *wire.AdministerRequest) (*wire.AdministerReply, error) {
+	return &wire.AdministerReply{Fault: s.order(req)}, nil
 }
 
 func (s *station) Watch(req *wire.WatchRequest, stream wire.Group_WatchServer) error {
@@ -235,7 +235,7 @@ func TestTheTellingErrorIsKept(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	first.propose = func() *wire.Fault { return &wire.Fault{Code: "no-leader", Unknown: true} }
-	first.order = first.propose
+	first.order = func(*wire.AdministerRequest) *wire.Fault { return first.propose() }
 	if _, err := c.Pause(within(t), true, 0); shard.CodeOf(err) != shard.CodeNoLeader || shard.As(err).Outcome != shard.Unknown {
 		t.Errorf("%v", err)
 	}
@@ -263,6 +263,33 @@ func TestWatch(t *testing.T) {
 	for _, err := range c.Watch(ctx) {
 		if err == nil {
 			t.Error("an event after the end")
+		}
+	}
+}
+
+// Evidence that offered nothing to go on with is no word to begin with nothing: such an order changes nothing.
+func TestRecoverAcceptsWhatWasOffered(t *testing.T) {
+	s := open(t, "g1")
+	var heard *wire.AdministerRequest
+	s.order = func(req *wire.AdministerRequest) *wire.Fault { heard = req; return nil }
+	c, err := client.Connect(t.Context(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, x := range []struct {
+		accepted client.Evidence
+		judge    bool
+	}{
+		{client.Evidence{Epoch: 3, Chosen: 7}, false},
+		{client.Evidence{Epoch: 3, Anew: []shard.NodeID{"n1"}}, false},
+		{client.Evidence{Epoch: 3, Reason: "await-answers"}, true},
+	} {
+		if _, err := c.Recover(t.Context(), shard.ID{Type: "account"}, x.accepted); err != nil {
+			t.Fatal(err)
+		}
+		if heard.DryRun != x.judge || heard.Epoch != 3 || heard.Copy != uint64(x.accepted.Chosen) {
+			t.Errorf("%+v makes %v", x.accepted, heard)
 		}
 	}
 }

@@ -14,9 +14,11 @@ import (
 //
 // It is refused with CodeConflict while the shard needs no such thing, and when something else would go on by now or the shard is in a later epoch than the
 // evidence speaks of, for another reason than this order: what was accepted then is not what would be done, so it takes a look at new Evidence.
+// Evidence with neither a chosen copy nor nodes to begin on accepts nothing: then it says how far the shard is, or is refused.
 func (c *Client) Recover(ctx context.Context, id shard.ID, accepted Evidence) (Done, error) {
 	req := ofShard(wire.Order_ORDER_RECOVER, id, "")
 	req.On, req.Epoch, req.Copy = true, uint64(accepted.Epoch), uint64(accepted.Chosen)
+	req.DryRun = accepted.Chosen == 0 && len(accepted.Anew) == 0 // it had a Reason: nothing was offered, and so nothing accepted
 	return c.administer(ctx, req)
 }
 

@@ -24,7 +24,7 @@ type Order struct {
 	Shard shard.ID
 	On    bool          // of Cordon, Maintain, Drain and Pause: set or lift
 	For   time.Duration // of Maintain and Pause: until the leader lifts it again; 0 for no end
-	Judge bool          // of Drain: only say whether it would be refused
+	Judge bool          // of Drain: only say whether it would be refused; of Recover: only say how far it is
 
 	Copy   shard.CopyID // of Discard; and of Recover, what is to go on: 0 for nothing
 	Epoch  shard.Epoch  // of Recover: the one whose evidence the operator has seen

@@ -52,7 +52,16 @@ func (v *voter) recover(ctx context.Context, o Order) (Outcome, error) {
 // carriedOut reports whether the order had its effect before; or an earlier one had, the shard recovers by itself since, and this one
 // comes of looking at that.
 func carriedOut(v *shard.View, p *shard.Placement, o Order) bool {
-	return fsm.WentOn(p, o.Epoch+1) || p.Epoch == o.Epoch && fsm.WentOn(p, p.Epoch) && (p.Status == shard.Active || len(gone(v, p)) == 0)
+	return fsm.WentOn(p, o.Epoch+1) && !withoutIt(p, o) || p.Epoch == o.Epoch && fsm.WentOn(p, p.Epoch) && (p.Status == shard.Active || len(gone(v, p)) == 0)
+}
+
+// withoutIt reports whether the shard went on from the order's epoch with something else than the order accepts.
+func withoutIt(p *shard.Placement, o Order) bool {
+	if o.Copy == 0 {
+		return p.Emptied != o.Epoch+1
+	}
+	a, aside := p.KeptAside(o.Copy)
+	return aside && a.Epoch == o.Epoch+1
 }
 
 // promote has the shard go on as the operator has accepted, unless the process that served last may still confirm: then it names the
@@ -70,6 +79,8 @@ func (v *voter) promote(ctx context.Context, p *shard.Placement, o Order) (Stage
 		refused.Detail = fmt.Sprintf("the order goes by what was known in epoch %d: look at the evidence again", o.Epoch)
 	case e.Chosen != o.Copy:
 		refused.Detail = fmt.Sprintf("%s would go on now, and %s was accepted: look at the evidence again", inWords(e.Chosen), inWords(o.Copy))
+	case o.Judge:
+		refused.Detail = "nothing could go on when it was looked at, so nothing was accepted: look at the evidence again"
 	case e.Quiet > 0:
 		return StageQuiet, []string{fmt.Sprintf("the process that served it last, on %s, may still confirm for %s", p.ActiveNode, e.Quiet.Round(100*time.Millisecond))}, nil
 	case e.Chosen == 0:

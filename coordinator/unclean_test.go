@@ -39,15 +39,11 @@ func TestRecoverDoesOneThing(t *testing.T) {
 	seen := g.evidence(id, func(e *wire.Evidence) bool { return e.Chosen != 0 && e.Reason == "" && e.QuietMicros == 0 })
 	word := coordinator.Order{Kind: coordinator.Recover, Shard: id, On: true, Epoch: shard.Epoch(seen.Epoch), Copy: shard.CopyID(seen.Chosen)}
 	last.copies.deafen()
-	for what, wrong := range map[string]coordinator.Order{
+	g.conflicting(map[string]coordinator.Order{
 		"an older epoch": {Kind: coordinator.Recover, Shard: id, On: true, Epoch: word.Epoch - 1, Copy: word.Copy},
 		"another copy":   {Kind: coordinator.Recover, Shard: id, On: true, Epoch: word.Epoch, Copy: word.Copy + 1},
 		"nothing":        {Kind: coordinator.Recover, Shard: id, On: true, Epoch: word.Epoch},
-	} {
-		if out, err := g.order(wrong); shard.CodeOf(err) != shard.CodeConflict || !strings.Contains(err.Error(), "look at the evidence again") {
-			t.Errorf("an order that accepted %s: %+v, %v", what, out, err)
-		}
-	}
+	})
 	if out, err := g.order(word); err != nil || out.Stage != coordinator.StageWaiting || out.Notes[0] != "it goes on, and is between two primaries" {
 		t.Fatalf("%+v, %v", out, err)
 	}
@@ -62,17 +58,35 @@ func TestRecoverDoesOneThing(t *testing.T) {
 	if p := g.nodes["n1"].View().Placement(id); uint64(p.Epoch) != left.Epoch || len(p.Copies) != 1 || p.Copies[0].ID != word.Copy || p.Emptied != 0 {
 		t.Fatalf("it is %+v", p)
 	}
-	word.Epoch, word.Copy = shard.Epoch(left.Epoch), 0
-	g.eventually("it is served by n4", func() error {
-		out, err := g.order(word)
-		if err == nil && out.Stage != coordinator.StageDone {
-			err = fmt.Errorf("%+v", out)
-		}
-		return err
+	g.conflicting(map[string]coordinator.Order{
+		"the copy that was given up": {Kind: coordinator.Recover, Shard: id, On: true, Epoch: word.Epoch, Copy: g.nodes["n1"].View().Placement(id).Aside[0].Copy.ID},
+		"nothing, then":              {Kind: coordinator.Recover, Shard: id, On: true, Epoch: word.Epoch},
+		"nothing that was offered":   {Kind: coordinator.Recover, Shard: id, On: true, Epoch: shard.Epoch(left.Epoch), Judge: true},
 	})
+	word.Epoch, word.Copy = shard.Epoch(left.Epoch), 0
+	g.eventually("it is served by n4", func() error { return g.done(word) })
 	if p := g.nodes["n1"].View().Placement(id); p.Node != "n4" || p.Emptied != word.Epoch+1 || len(p.Aside) != 2 {
 		t.Errorf("it is %+v", p)
 	}
+}
+
+// conflicting gives orders to recover by which nothing may be done.
+func (g *group) conflicting(orders map[string]coordinator.Order) {
+	g.t.Helper()
+	for what, o := range orders {
+		if out, err := g.order(o); shard.CodeOf(err) != shard.CodeConflict || !strings.Contains(err.Error(), "look at the evidence again") {
+			g.t.Errorf("an order that accepted %s: %+v, %v", what, out, err)
+		}
+	}
+}
+
+// done gives an order, and fails while it is not done.
+func (g *group) done(o coordinator.Order) error {
+	out, err := g.order(o)
+	if err == nil && out.Stage != coordinator.StageDone {
+		err = fmt.Errorf("%+v", out)
+	}
+	return err
 }
 
 // order gives an order at n1.

@@ -38,7 +38,7 @@ const (
 	Order_ORDER_MOVE        Order = 6  // type, shard, node
 	Order_ORDER_REMOVE      Order = 7  // node
 	Order_ORDER_TRANSFER    Order = 8  // node; empty: whoever is fit
-	Order_ORDER_RECOVER     Order = 9  // type, shard, epoch, copy: as was accepted of what is known in the epoch, the copy goes on alone, or for 0 nothing does
+	Order_ORDER_RECOVER     Order = 9  // type, shard, epoch, copy: as was accepted of what is known in the epoch, the copy goes on alone, or for 0 nothing does; with dry_run nothing is changed
 	Order_ORDER_DISCARD     Order = 10 // type, shard, copy: data that were kept aside go
 	Order_ORDER_DEGRADE     Order = 11 // type, shard, quorum: fewer copies than the type writes to; 0 takes it back
 )
