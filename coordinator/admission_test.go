@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -42,4 +43,38 @@ func TestNobodyIsAdmittedUnseen(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.everyMap("n4 is up elsewhere", up("n1", "n2", "n3", "n4"))
+}
+
+// The time that a node asks again begins with the first refusal. There was no leader to give one before, as when a whole group comes up slowly; and the
+// sessions from before, whose addresses others have by now, end a lease after there is one.
+func TestNobodyIsRefusedBeforeSessionsEnd(t *testing.T) {
+	g := newGroup(t, 1)
+	g.change = func(c *coordinator.Config) { c.Times.Lease, c.Times.Renew = time.Second, 100*time.Millisecond }
+	g.startAll()
+	gone, late := g.add("n2"), g.add("n3")
+	for _, n := range []*node{gone, late} {
+		if err := n.start(g.change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	for _, n := range g.nodes {
+		n.kill()
+	}
+	late.addr = gone.addr
+	came := make(chan error, 1)
+	go func() { came <- late.start(g.change) }()
+	<-time.After(3500 * time.Millisecond) // more than three leases
+	if err := g.nodes["n1"].start(g.change); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-came; err != nil {
+		t.Fatal(err)
+	}
+	g.everyMap("n3 is up where n2 was", func(v *shard.View) error {
+		if m := v.Members["n3"]; !v.Up("n3") || m.Addr != gone.addr {
+			return fmt.Errorf("%+v", m)
+		}
+		return nil
+	})
 }

@@ -63,7 +63,7 @@ func (s *session) leaseUntil() time.Duration { return time.Duration(s.until.Load
 // While another process holds the node id or the address, or the leader finds nobody at the address, it is asked again for three leases: a
 // predecessor that died runs out in that time, and one that lives is a mistake the operator must hear of.
 func (s *session) open(ctx context.Context) error {
-	giveUp := time.Now().Add(3 * s.c.cfg.Times.Lease)
+	var giveUp time.Time // none before the first refusal: until then there may have been no leader, for however long
 	said, lacks := "", shard.SessionID(0)
 	late := time.AfterFunc(formSayAfter, func() {
 		s.c.log.Info("this node is not registered yet: it waits for the leader of its group", "node", s.c.cfg.Node, "addr", s.c.cfg.Addr)
@@ -78,10 +78,13 @@ func (s *session) open(ctx context.Context) error {
 			err = verdict.Err()
 		}
 		fault := shard.As(err)
+		if notYet(fault) && giveUp.IsZero() {
+			giveUp = time.Now().Add(3 * s.c.cfg.Times.Lease)
+		}
 		switch {
 		case fault == nil:
 			return s.adopt(ctx, verdict.Session, index, sent)
-		case (fault.Code == shard.CodeInUse || fault.Code == shard.CodeUnreachable) && time.Now().Before(giveUp):
+		case notYet(fault) && time.Now().Before(giveUp):
 			if fault.Detail != said {
 				said = fault.Detail
 				s.c.log.Info("this node is not admitted yet: it asks again for a while", "node", s.c.cfg.Node, "reason", said)
@@ -103,6 +106,11 @@ func (s *session) open(ctx context.Context) error {
 			return shard.Errorf(shard.CodeTimeout, "register node %s: %v", s.c.cfg.Node, fault)
 		}
 	}
+}
+
+// notYet reports whether a registration was refused for what may be over in a while.
+func notYet(fault *shard.Error) bool {
+	return fault != nil && (fault.Code == shard.CodeInUse || fault.Code == shard.CodeUnreachable)
 }
 
 func inUse(node shard.NodeID, fault *shard.Error) error {
@@ -253,7 +261,7 @@ func (s *session) reopen(ctx context.Context) time.Duration {
 		return 0
 	}
 	s.c.log.Error("no new session", "error", err)
-	if permanent(shard.As(err)) && shard.CodeOf(err) != shard.CodeInUse {
+	if fault := shard.As(err); permanent(fault) && !notYet(fault) {
 		s.c.fail(err)
 	}
 	return s.c.cfg.Times.Lease
