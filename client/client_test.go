@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type station struct {
 	propose func() *wire.Fault
 	order   func(*wire.AdministerRequest) *wire.Fault
 	asked   atomic.Int32
+	inspect func(grpc.ServerStreamingServer[wire.InspectReply]) error // nil: the whole map
 	stop    func()
 }
 
@@ -60,6 +62,9 @@ func (s *station) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, 
 }
 
 func (s *station) Inspect(_ *wire.InspectRequest, stream grpc.ServerStreamingServer[wire.InspectReply]) error {
+	if s.inspect != nil {
+		return s.inspect(stream)
+	}
 	return stream.Send(&wire.InspectReply{Node: "n1", Whole: fsm.EncodeDelta(s.view.Whole())[0]})
 }
 
@@ -291,5 +296,31 @@ func TestRecoverAcceptsWhatWasOffered(t *testing.T) {
 		if heard.DryRun != x.judge || heard.Epoch != 3 || heard.Copy != uint64(x.accepted.Chosen) {
 			t.Errorf("%+v makes %v", x.accepted, heard)
 		}
+	}
+}
+
+// An answer that is a fault leaves nothing behind, though the caller's context goes on; one without a message is a fault too.
+func TestInspectEndsItsStream(t *testing.T) {
+	s := open(t, "g1")
+	c, err := client.Connect(t.Context(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s.inspect = func(grpc.ServerStreamingServer[wire.InspectReply]) error { return nil }
+	if _, err := c.Inspect(t.Context()); shard.CodeOf(err) != shard.CodeInternal {
+		t.Errorf("an answer without a message: %v", err)
+	}
+	s.inspect = func(stream grpc.ServerStreamingServer[wire.InspectReply]) error {
+		return stream.Send(&wire.InspectReply{Fault: &wire.Fault{Code: string(shard.CodeNoLeader)}})
+	}
+	before := runtime.NumGoroutine()
+	for range 200 {
+		if _, err := c.Inspect(t.Context()); shard.CodeOf(err) != shard.CodeNoLeader {
+			t.Fatal(err)
+		}
+	}
+	if now := runtime.NumGoroutine(); now > before+50 {
+		t.Errorf("%d goroutines, before 200 calls there were %d", now, before)
 	}
 }
