@@ -34,7 +34,18 @@ func (v *voter) meet(ctx context.Context, r *fsm.Register) error {
 	default:
 		return nil
 	}
+	v.hangUp(r.Addr)
 	return refused
+}
+
+// hangUp closes the connections to an address at which nobody was found, unless it is a member's: they would be dialed on and on.
+func (v *voter) hangUp(addr string) {
+	for _, m := range v.machine.state().View.Members {
+		if m.Addr == addr {
+			return
+		}
+	}
+	v.c.cfg.Port.Keep(func(other string) bool { return other != addr })
 }
 
 // taken is the fault of a node that registers at the address of the leader: it can ask nobody but itself. Nil when it is something else

@@ -26,8 +26,11 @@ func TestNobodyIsAdmittedUnseen(t *testing.T) {
 		}
 	}
 	nobody := freeAddr(t)
-	late := g.add("n4")
+	late, peers := g.add("n4"), leader.port.Stats().Peers
 	refused(t, late.start(at(nobody)), shard.CodeUnreachable, "the leader, reaches nobody at "+nobody+", the address of node n4", "refused")
+	if now := leader.port.Stats().Peers; now > peers {
+		t.Errorf("the leader keeps %d connections, and kept %d", now, peers)
+	}
 	refused(t, late.start(at(other.addr)), shard.CodeUnreachable, "at "+other.addr+", the address of node n4, node "+string(other.id)+" answers")
 	refused(t, late.start(at(leader.addr)), shard.CodeInUse, "address "+leader.addr+" is that of node "+string(leader.id)+", which leads the group")
 	if m, known := leader.View().Members["n4"]; known {
