@@ -90,6 +90,8 @@ func (a acceptance) refuses(r evidenceReport) error {
 	switch {
 	case a.copy != 0 && r.Chosen != 0 && r.Chosen != a.copy:
 		refused.Detail = fmt.Sprintf("nothing was changed: not copy %d would go on, but copy %d, from a log that ends at %s", a.copy, r.Chosen, r.Base)
+	case len(r.Anew) > 0 && a.copy != 0:
+		refused.Detail = fmt.Sprintf("nothing was changed: no copy can be reached, copy %d neither", a.copy)
 	case len(r.Anew) > 0 && !a.empty:
 		refused.Detail = "nothing was changed: no copy can be reached, all that it held would be lost: that takes --begin-empty"
 	default:
