@@ -91,15 +91,18 @@ func (t *terminal) discard(ctx context.Context, r *reading, id shard.ID, copy sh
 
 // unknownAside refuses a copy that is none of the shard's. The order itself may be repeated, so it cannot tell that from one that was discarded.
 func unknownAside(v *shard.View, id shard.ID, copy shard.CopyID) error {
+	if err := missing(v, id); err != nil {
+		return err
+	}
 	p := v.Placement(id)
 	if p == nil {
-		return shard.Errorf(shard.CodeUnknownType, "there is no shard %s", id)
+		return shard.Errorf(shard.CodeConflict, "shard %s is not placed yet: it has no copy", id)
 	}
 	_, aside := p.KeptAside(copy)
 	if _, member := p.Copy(copy); aside || member { // of a member the leader says so
 		return nil
 	}
-	return &shard.Error{Code: shard.CodeConflict, Shard: id, Epoch: p.Epoch, Detail: fmt.Sprintf("copy %d is not kept aside: nothing was discarded", copy)}
+	return &shard.Error{Code: shard.CodeNotFound, Shard: id, Epoch: p.Epoch, Detail: fmt.Sprintf("copy %d is not kept aside: nothing was discarded", copy)}
 }
 
 type asideReport struct {

@@ -84,7 +84,7 @@ func left(c *client.Client, name barrier.Name, who barrier.Participant) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return interrupted(fmt.Sprintf("it is not known whether the arrival of %s at barrier %s was taken back: see muster barrier list", who, name))
+			return unsure(fmt.Sprintf("it is not known whether the arrival of %s at barrier %s was taken back: see muster barrier list", who, name))
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (d *drain) run(ctx context.Context, t *terminal, c *client.Client, node sha
 	case *d.dry || ctx.Err() == nil:
 		return leftover{}, err
 	case errors.Is(ctx.Err(), context.Canceled):
-		return leftover{}, interrupted("it is not known whether the order was taken: the same command gives it again")
+		return leftover{}, unsure("it is not known whether the order was taken: the same command gives it again")
 	default:
 		return leftover{}, shard.Unknownf(shard.CodeTimeout, "it is not known whether the order was taken: the same command gives it again")
 	}

@@ -35,11 +35,38 @@ type halt struct {
 	exit int
 	kind shard.Code // stands where other errors have their code
 	text string
+
+	outcome shard.Outcome // of what was ordered
 }
 
-func (h halt) Error() string { return string(h.kind) + ": " + h.text }
+func (h halt) Error() string {
+	if h.outcome == shard.Unknown {
+		return string(h.kind) + ": " + h.text + " [outcome unknown]"
+	}
+	return string(h.kind) + ": " + h.text
+}
 
-func interrupted(text string) error { return halt{exitInterrupted, "interrupted", text} }
+func interrupted(text string) error {
+	return halt{exit: exitInterrupted, kind: "interrupted", text: text}
+}
+
+// unsure is interrupted where nobody can tell whether what was ordered was done, or will be.
+func unsure(text string) error {
+	return halt{exit: exitInterrupted, kind: "interrupted", text: text, outcome: shard.Unknown}
+}
+
+// cut is how a verb ends that was interrupted while it failed with err.
+func cut(err error) error {
+	var h halt
+	var e *shard.Error
+	switch {
+	case errors.As(err, &h):
+		return err
+	case errors.As(err, &e) && e.Outcome == shard.Unknown:
+		return unsure("before there was an answer")
+	}
+	return interrupted("before there was an answer")
+}
 
 // halted says of what was begun, and which the group goes on with, why it is not waited for any longer.
 func halted(ctx context.Context, format string, args ...any) error {
@@ -47,7 +74,7 @@ func halted(ctx context.Context, format string, args ...any) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return interrupted(text)
 	}
-	return halt{exitUnderway, "under-way", "the time is over: " + text}
+	return halt{exit: exitUnderway, kind: "under-way", text: "the time is over: " + text}
 }
 
 // exitCode decides on the code by what kind of error it is, never by its words.
@@ -101,7 +128,7 @@ func failureOf(err error) failure {
 	}
 	switch {
 	case errors.As(err, &h):
-		f.Code = string(h.kind)
+		f.Code, f.Unknown = string(h.kind), h.outcome == shard.Unknown
 	case e == nil && f.Exit == exitMisuse:
 		f.Code = "misuse"
 	}

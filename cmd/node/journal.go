@@ -72,11 +72,11 @@ func journalsOf(path string) ([]string, error) {
 	case !info.IsDir():
 		return nil, misusef("%s is no file", path)
 	}
-	found, err := filepath.Glob(filepath.Join(path, journalName+"*"))
+	found, err := os.ReadDir(path)
 	var files []string
 	for _, f := range found {
-		if f == filepath.Join(path, journalName) || strings.HasPrefix(f, filepath.Join(path, journalName+journal.AsideSuffix)) && !strings.HasSuffix(f, journal.MarkSuffix) {
-			files = append(files, f)
+		if name := f.Name(); name == journalName || strings.HasPrefix(name, journalName+journal.AsideSuffix) && !strings.HasSuffix(name, journal.MarkSuffix) {
+			files = append(files, filepath.Join(path, name))
 		}
 	}
 	if err == nil && len(files) == 0 {
@@ -90,12 +90,16 @@ func journalsOf(path string) ([]string, error) {
 
 // noJournal says of a directory without a journal where there are some: those of dev's nodes are one below.
 func noJournal(path string) error {
-	below, err := filepath.Glob(filepath.Join(path, "*", journalName))
-	if err != nil || len(below) == 0 {
-		return fmt.Errorf("%s holds no %s: give a node's data directory, or the file", path, journalName)
+	var below []string
+	found, _ := os.ReadDir(path) // without them it says less
+	for _, f := range found {
+		dir := filepath.Join(path, f.Name())
+		if _, err := os.Stat(filepath.Join(dir, journalName)); err == nil {
+			below = append(below, dir)
+		}
 	}
-	for i := range below {
-		below[i] = filepath.Dir(below[i])
+	if len(below) == 0 {
+		return fmt.Errorf("%s holds no %s: give a node's data directory, or the file", path, journalName)
 	}
 	return fmt.Errorf("%s holds no %s, but these do: %s", path, journalName, first(below))
 }

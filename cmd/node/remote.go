@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -47,9 +46,8 @@ func (r *remote) with(ctx context.Context, body func(context.Context, *client.Cl
 		defer c.Close()
 		err = body(bounded, c)
 	}
-	var h halt
-	if err != nil && ctx.Err() != nil && !errors.As(err, &h) {
-		return interrupted("before there was an answer")
+	if err != nil && ctx.Err() != nil {
+		return cut(err)
 	}
 	return err
 }
