@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -104,21 +105,23 @@ func Unknownf(code Code, format string, args ...any) *Error {
 }
 
 func detail(code Code, format string, args []any) string {
-	for i, arg := range args {
-		if e, ok := arg.(*Error); ok && e == nil {
-			continue
-		}
-		if err, ok := arg.(error); ok {
-			args[i] = within(code, err)
+	given := args
+	for i, arg := range given {
+		err, _ := arg.(error)
+		if inside := errorsIn(err); len(inside) > 0 {
+			if &args[0] == &given[0] {
+				args = slices.Clone(given) // it is the caller's
+			}
+			args[i] = within(code, err, inside)
 		}
 	}
 	return fmt.Sprintf(format, args...)
 }
 
-// within is the text of err inside that of an Error with the code.
-func within(code Code, err error) string {
+// within is the text of err inside that of an Error with the code; inside are the Errors in it.
+func within(code Code, err error, inside []*Error) string {
 	text := err.Error()
-	for _, e := range errorsIn(err) {
+	for _, e := range inside {
 		said := string(e.Code) + e.about()
 		if e.Code == code {
 			said = strings.TrimLeft(e.about(), ": ")
@@ -132,6 +135,9 @@ func within(code Code, err error) string {
 func errorsIn(err error) []*Error {
 	switch e := err.(type) {
 	case *Error:
+		if e == nil {
+			return nil
+		}
 		return []*Error{e}
 	case interface{ Unwrap() error }:
 		return errorsIn(e.Unwrap())

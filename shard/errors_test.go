@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"testing"
 
 	"muster/shard"
@@ -25,6 +26,7 @@ func TestAnErrorSaysItsCodeOnce(t *testing.T) {
 		{shard.Errorf(shard.CodeTimeout, "register: %v", inner), "timeout: register: invalid-argument: the key is old"},
 		{shard.Unknownf(shard.CodeTimeout, "withdraw: %v", shard.Unknownf(shard.CodeNoLeader, "none")), "timeout: withdraw: no-leader: none [outcome unknown]"},
 		{shard.Errorf(shard.CodeTimeout, "ask: %v", shard.Unknownf(shard.CodeTimeout, "late")), "timeout: ask: late"},
+		{shard.Invalid("errno %d", syscall.ENOENT), "invalid-argument: errno 2"},
 		{shard.Invalid("%v and %v", io.EOF, (*shard.Error)(nil)), "invalid-argument: EOF and <nil>"},
 	} {
 		if got := c.err.Error(); got != c.want {
