@@ -2,6 +2,8 @@ package coordinator_test
 
 import (
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +17,9 @@ import (
 // The largest map there can be, with three copies of every shard, is more than a message holds. Whoever asks for it or follows it gets
 // it in parts: a client, and a node that joins. The group is of one node, and the map put into it: to place so many shards takes longer.
 func TestTheLargestMapIsSent(t *testing.T) {
+	if built, ok := debug.ReadBuildInfo(); ok && slices.Contains(built.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("with the race detector it takes a minute and more")
+	}
 	g := newGroup(t, 1)
 	g.startAll()
 	g.everyMap("n1 is up", up("n1"))
