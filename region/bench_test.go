@@ -63,7 +63,7 @@ func BenchmarkVolatile(b *testing.B) {
 	var here, there []entity.ID
 	for i := range 10_000 {
 		id := entity.ID(fmt.Sprintf("e%d", i))
-		if s, _ := g.view.Locate("blob", id); g.placement(s).Node == g.nodes[0].id {
+		if g.placement(g.shardOf("blob", id)).Node == g.nodes[0].id {
 			here = append(here, id)
 		} else {
 			there = append(there, id)
@@ -152,7 +152,7 @@ func BenchmarkOneWay(b *testing.B) {
 	var there []entity.ID
 	for i := 0; len(there) < 1024; i++ {
 		id := entity.ID(fmt.Sprintf("e%d", i))
-		if s, _ := g.view.Locate("blob", id); g.placement(s).Node == g.nodes[1].id {
+		if g.placement(g.shardOf("blob", id)).Node == g.nodes[1].id {
 			there = append(there, id)
 		}
 	}

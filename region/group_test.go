@@ -246,7 +246,7 @@ func (g *group) edit(id shard.ID, edit func(p *shard.Placement)) {
 // place forms a shard; the first node is its preferred owner.
 func (g *group) place(id shard.ID, nodes ...int) {
 	g.t.Helper()
-	spec := g.view.Types[id.Type].Spec
+	spec := g.spec(id.Type)
 	if spec.Volatile {
 		g.edit(id, func(p *shard.Placement) {
 			n := g.nodes[nodes[0]]
@@ -266,7 +266,7 @@ func (g *group) place(id shard.ID, nodes ...int) {
 // placeAll forms every shard of a type, owners taking turns, and waits until all serve.
 func (g *group) placeAll(t shard.TypeName) {
 	g.t.Helper()
-	spec := g.view.Types[t].Spec
+	spec := g.spec(t)
 	for i := range spec.Shards {
 		var nodes []int
 		for k := range spec.Replicas + 1 {
@@ -349,6 +349,21 @@ func (g *group) placement(id shard.ID) *shard.Placement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.view.Placement(id)
+}
+
+// spec returns the type's, which no change of the map touches.
+func (g *group) spec(of shard.TypeName) shard.Spec {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.view.Types[of].Spec
+}
+
+// shardOf returns the shard that holds an entity.
+func (g *group) shardOf(of shard.TypeName, e entity.ID) shard.ID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	id, _ := g.view.Locate(of, e)
+	return id
 }
 
 // recover runs a failover by hand: a new epoch, Seal to whoever is up, and the most advanced copy elected.

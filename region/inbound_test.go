@@ -23,7 +23,7 @@ func keepFrames(t *testing.T, c *counters) {
 	g := newGroup(t, 3, c)
 	g.placeAll("counter")
 	ctx := ctxFor(t)
-	id, _ := g.view.Locate("counter", "slow")
+	id := g.shardOf("counter", "slow")
 	from := g.nodes[0]
 	if g.placement(id).Node == from.id {
 		from = g.nodes[1]

@@ -120,7 +120,7 @@ func TestSpoiledWhenTheCopyIsGone(t *testing.T) {
 	in := func(wanted shard.ID) entity.ID {
 		for i := 0; ; i++ {
 			id := entity.ID(fmt.Sprintf("e%d", i))
-			if at, _ := g.view.Locate("counter", id); at == wanted {
+			if g.shardOf("counter", id) == wanted {
 				return id
 			}
 		}

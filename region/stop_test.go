@@ -321,7 +321,7 @@ func TestRotCostsOneCopy(t *testing.T) {
 	in := func(wanted shard.ID, prefix string) entity.ID {
 		for i := 0; ; i++ {
 			id := entity.ID(fmt.Sprintf("%s%d", prefix, i))
-			if at, _ := g.view.Locate("counter", id); at == wanted {
+			if g.shardOf("counter", id) == wanted {
 				return id
 			}
 		}

@@ -23,7 +23,7 @@ func TestVolatileEntities(t *testing.T) {
 			t.Fatalf("add at %s: %d, %v", n.id, v, err)
 		}
 	}
-	id, _ := g.view.Locate("cache", "e")
+	id := g.shardOf("cache", "e")
 	owner := g.node(g.placement(id).Node)
 	other := g.nodes[0]
 	if other == owner {
