@@ -38,7 +38,8 @@ type Coordinator struct {
 
 // formation is told by the first Form that this node accepts.
 type formation struct {
-	judging  sync.Mutex // one Form at a time
+	judging  sync.Mutex    // one Form at a time, or the choice to join
+	joined   shard.GroupID // under judging: the group this node joins, formed without it; then it accepts no Form
 	once     sync.Once
 	accepted chan struct{}
 }

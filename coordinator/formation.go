@@ -105,7 +105,7 @@ func (c *Coordinator) converse(ctx context.Context) error {
 func (c *Coordinator) judge(ctx context.Context, heard []hello, missing []string) (done bool, err error) {
 	if i := slices.IndexFunc(heard, func(h hello) bool { return h.group != "" && h.hasRaft }); i >= 0 {
 		// Founders have Raft state only after all of them agreed, so whoever is not in yet was not one of them.
-		return true, c.join(heard[i])
+		return true, c.join(ctx, heard[i])
 	}
 	if !c.cfg.founding() {
 		return false, nil
@@ -155,8 +155,18 @@ func (c *Coordinator) unique(heard []hello) error {
 // that nobody reads would hold the caller until its timeout.
 func (c *Coordinator) sitOut() { c.cfg.Port.RaftLayer().Cut() }
 
-// join becomes a member, without a vote, of the group a seed belongs to.
-func (c *Coordinator) join(h hello) error {
+// join becomes a member, without a vote, of the group a seed belongs to, unless this node has agreed to form it: the last Form can
+// come in after the seeds were asked and before one of them, which needed no more than that agreement, says that it runs Raft.
+func (c *Coordinator) join(ctx context.Context, h hello) error {
+	c.formation.judging.Lock()
+	formed := c.cfg.Directory.Group() != ""
+	if !formed {
+		c.formation.joined = h.group
+	}
+	c.formation.judging.Unlock()
+	if formed {
+		return c.resume(ctx)
+	}
 	c.cfg.Port.SetGroup(h.group)
 	c.sitOut()
 	if c.cfg.founding() {
@@ -278,6 +288,9 @@ func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
 			return nil
 		}
 		return shard.Errorf(shard.CodeWrongGroup, "node %s belongs to group %s already", c.cfg.Node, known.Group)
+	}
+	if joined := c.formation.joined; joined != "" {
+		return shard.Errorf(shard.CodeWrongGroup, "node %s is joining group %s already", c.cfg.Node, joined)
 	}
 	if err := c.openVoter(); err != nil {
 		return err

@@ -1,0 +1,131 @@
+package coordinator_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
+)
+
+// founder is a founding node that leads the forming of a group: it sends its Form while it is asked who it is, if at all, and answers that it runs
+// Raft, as one does that had to hear of nobody else.
+type founder struct {
+	wire.UnimplementedGroupServer
+	node string
+	to   string            // empty: there is no Form
+	form *wire.FormRequest // sent once
+	once sync.Once
+	err  error
+}
+
+func (f *founder) Hello(ctx context.Context, _ *wire.HelloRequest) (*wire.HelloReply, error) {
+	if f.to != "" {
+		f.once.Do(func() { f.err = sendForm(ctx, f.to, f.form) })
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	return &wire.HelloReply{Node: f.node, Directory: "dir-" + f.node, Group: f.form.Group, HasRaft: true}, nil
+}
+
+func sendForm(ctx context.Context, to string, form *wire.FormRequest) error {
+	conn, err := grpc.NewClient(to, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	reply, err := wire.NewGroupClient(conn).Form(ctx, form)
+	if err == nil && reply.Fault != nil {
+		err = transport.ErrorOf(reply.Fault)
+	}
+	return err
+}
+
+// newcomer is n3, started as a founding node of three. The two others run Raft already; n1 sends n3 the Form when it is asked who it is, if it is to.
+func newcomer(t *testing.T, g *group, sends bool) (*node, *wire.FormRequest) {
+	t.Helper()
+	n := g.add("n3")
+	form := &wire.FormRequest{Group: "formed"}
+	for _, id := range []shard.NodeID{"n1", "n2"} {
+		f := &founder{node: string(id), form: form}
+		if sends && id == "n1" {
+			f.to = n.addr
+		}
+		addr := f.serve(t)
+		g.seeds = append(g.seeds, addr)
+		form.Founders = append(form.Founders, &wire.Founder{Node: f.node, Addr: addr, Directory: "dir-" + f.node})
+	}
+	g.seeds = append(g.seeds, n.addr)
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	form.Founders = append(form.Founders, &wire.Founder{Node: string(n.id), Addr: n.addr, Directory: string(n.directory.ID())})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	var started sync.WaitGroup
+	started.Go(func() { n.Start(ctx) }) // nobody leads that group: it ends with the context
+	t.Cleanup(func() {
+		cancel()
+		started.Wait()
+	})
+	return n, form
+}
+
+// serve answers at the address it returns until the test ends.
+func (f *founder) serve(t *testing.T) string {
+	t.Helper()
+	addr := freeAddr(t)
+	port, err := transport.Listen(transport.Config{Node: shard.NodeID(f.node), Bind: addr, Advertise: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire.RegisterGroupServer(port.Server(), f)
+	var served sync.WaitGroup
+	served.Go(func() { port.Serve() })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		port.Close(ctx)
+		served.Wait()
+	})
+	return addr
+}
+
+// The last founder's agreement lets the first one run Raft, so that the last one, which asked who is there before it agreed, may hear of a group that
+// runs already. It has a vote in it, and takes it: without it the group would survive one failure less until that node is started again.
+func TestFormComesInAmongAnswers(t *testing.T) {
+	g := newGroup(t, 0)
+	n, _ := newcomer(t, g, true)
+	g.eventually("n3 runs Raft", func() error {
+		if !n.Voter() {
+			return fmt.Errorf("it does not, and belongs to group %q", n.directory.Group())
+		}
+		return nil
+	})
+}
+
+// A founding node that found a group formed without it joins that, and accepts no Form any more: it would run no Raft for it.
+func TestJoiningNodeAcceptsNoForm(t *testing.T) {
+	g := newGroup(t, 0)
+	n, form := newcomer(t, g, false)
+	g.eventually("n3 refuses a Form", func() error {
+		if group := n.port.Group(); group != "formed" {
+			return fmt.Errorf("it is in group %q", group)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := sendForm(ctx, n.addr, form); shard.CodeOf(err) != shard.CodeWrongGroup {
+			return fmt.Errorf("it answers %w", err)
+		}
+		return nil
+	})
+	if n.Voter() || n.directory.Group() != "" {
+		t.Errorf("it runs Raft (%v), and its directory belongs to group %q", n.Voter(), n.directory.Group())
+	}
+}
