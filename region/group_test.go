@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,6 +54,7 @@ type node struct {
 	limits    region.Limits
 	stale     *shard.View // the first map that the node's next life sees, if not nil
 	stranger  func()      // called when the region is up and the group does not know its session yet, if not nil
+	broken    bool        // its disk fails, and may say so when the journal is closed
 
 	wires   wires
 	journal *journal.Journal
@@ -193,7 +195,7 @@ func (n *node) stop() {
 		stacks := make([]byte, 1<<20)
 		n.group.t.Errorf("close region of %s: %v\n%s", n.id, err, stacks[:runtime.Stack(stacks, true)])
 	}
-	if err := n.journal.Close(); err != nil {
+	if err := n.journal.Close(); err != nil && !n.broken {
 		n.group.t.Errorf("close journal of %s: %v", n.id, err)
 	}
 }
@@ -330,6 +332,26 @@ func ready(g *group, p *shard.Placement, id shard.CopyID) {
 	}
 }
 
+// lost notes which copies are gone. A shard whose primary's is has none any more, and learners are let go of.
+func lost(p *shard.Placement, gone func(shard.Copy) bool) {
+	p.Copies = slices.Clone(p.Copies)
+	for i := range p.Copies {
+		if c := &p.Copies[i]; c.State != shard.CopyLost && gone(*c) {
+			c.State = shard.CopyLost
+			p.Version++
+			if c.ID == p.Primary {
+				p.Epoch, p.Status, p.Primary, p.Node, p.Session = p.Epoch+1, shard.Recovering, 0, "", 0
+				p.HandTo, p.HandNode = 0, ""
+			}
+		}
+	}
+	before := len(p.Learners)
+	p.Learners = slices.DeleteFunc(slices.Clone(p.Learners), func(l shard.Learner) bool { return gone(l.Copy) })
+	if len(p.Learners) < before {
+		p.Version++
+	}
+}
+
 func elect(g *group, p *shard.Placement, c shard.Copy) {
 	if p.Status == shard.Forming {
 		p.Epoch++
@@ -377,7 +399,7 @@ func (g *group) recover(id shard.ID) {
 	answered := 0
 	for _, c := range p.Copies {
 		n := g.node(c.Node)
-		if !n.up {
+		if !n.up || c.State == shard.CopyLost {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -2,9 +2,6 @@ package region_test
 
 import (
 	"context"
-	"encoding/binary"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -14,7 +11,8 @@ import (
 // disturb does one thing after the other to the group while orders are given, until the callers are over.
 func (m *model) disturb(over <-chan struct{}) {
 	acts := []func(){
-		m.reboot, m.reboot, m.kill, m.kill, m.handOver, m.handOver, m.handOver, m.depose, m.depose, m.deafen, m.deafen, m.seal, m.cut, m.cut, m.isolate, m.replace, m.lapse, m.quickHandOver,
+		m.reboot, m.reboot, m.kill, m.kill, m.handOver, m.handOver, m.handOver, m.depose, m.depose, m.deafen, m.deafen, m.seal, m.cut, m.cut,
+		m.isolate, m.replace, m.lapse, m.quickHandOver, m.wipe, m.wipe, m.fill, m.damageSync,
 	}
 	const between = 18 // orders
 	for {
@@ -113,61 +111,6 @@ func (m *model) start(i int) {
 	m.g.change(func(d *shard.Delta) { d.Ended = []shard.SessionID{old} })
 }
 
-// kill ends a node's process in the middle of whatever it does: what had not reached its file is gone.
-func (m *model) kill() {
-	i := m.random.IntN(modelNodes)
-	n := m.g.nodes[i]
-	n.turn(false)
-	m.lives[i].Load().killed.Store(true)
-	gone, cancel := context.WithCancel(context.Background())
-	cancel()
-	n.wires.close(true)
-	n.port.Close(gone) // from here on nobody hears of it
-	path := filepath.Join(n.dir, "journal")
-	left := photographed(m, path)
-	n.turn(true)
-	n.stop()
-	if err := os.WriteFile(path, left, 0o600); err != nil {
-		m.t.Fatal(err)
-	}
-	n.wires.close(false)
-	m.start(i)
-}
-
-// photographed is a journal's file as a process that is killed now leaves it. What is read is whole unless two transactions have ended
-// meanwhile: one alone writes to pages that the one before does not need.
-func photographed(m *model, path string) []byte {
-	for range 100 {
-		before := transaction(m, path)
-		b, err := os.ReadFile(path)
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		if transaction(m, path) <= before+1 {
-			return b
-		}
-	}
-	m.t.Fatal("the journal cannot be copied: it is written to all the time")
-	return nil
-}
-
-// transaction is the number of the newest one that the file's two meta pages show.
-func transaction(m *model, path string) (newest uint64) {
-	f, err := os.Open(path)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	defer f.Close()
-	for at := range int64(2) {
-		var b [8]byte
-		if _, err := f.ReadAt(b[:], at*int64(os.Getpagesize())+64); err != nil {
-			m.t.Fatal(err)
-		}
-		newest = max(newest, binary.NativeEndian.Uint64(b[:]))
-	}
-	return newest
-}
-
 // handOver has a shard's primary hand over to another copy, and takes the wish back when that takes long.
 func (m *model) handOver() {
 	id := m.shardOf()
@@ -214,10 +157,10 @@ func (m *model) seal() {
 func (m *model) deafen() {
 	id := m.shardOf()
 	p := m.g.placement(id)
-	if p.Status != shard.Active || len(p.Copies)-1 < p.RecoveryQuorum() {
+	n := m.g.node(p.Node)
+	if p.Status != shard.Active || present(p, n) < p.RecoveryQuorum() {
 		return
 	}
-	n := m.g.node(p.Node)
 	n.turn(false)
 	m.g.recover(id)
 	m.holds(time.Second, func() bool { return m.g.placement(id).Status == shard.Active })
@@ -266,9 +209,9 @@ func (m *model) replace() {
 func (m *model) spare(p *shard.Placement) *node {
 	for _, i := range m.random.Perm(modelNodes) {
 		n := m.g.nodes[i]
-		_, has := p.CopyOn(n.directory)
+		c, has := p.CopyOn(n.directory)
 		learns := slices.ContainsFunc(p.Learners, func(l shard.Learner) bool { return l.Copy.Directory == n.directory })
-		if !has && !learns {
+		if (!has || c.State == shard.CopyLost) && !learns {
 			return n
 		}
 	}
@@ -308,7 +251,7 @@ func (m *model) mend() {
 			m.g.await(id, shard.Active)
 		}
 		p := m.g.placement(id)
-		if on := m.spare(p); on != nil && len(p.Learners) == 0 && len(p.Copies) <= m.durable.Spec().Replicas {
+		if on := m.spare(p); on != nil && len(p.Learners) == 0 && present(p, nil) <= m.durable.Spec().Replicas {
 			m.g.learn(id, on, nil)
 		}
 	}
@@ -338,7 +281,7 @@ func (m *model) complete() {
 		until(m.t, "all copies are there", func() bool {
 			m.mend()
 			p := m.g.placement(id)
-			return len(p.Learners) == 0 && len(p.Copies) > m.durable.Spec().Replicas
+			return len(p.Learners) == 0 && present(p, nil) > m.durable.Spec().Replicas && present(p, nil) == len(p.Copies)
 		})
 	}
 }

@@ -27,10 +27,11 @@ type caller struct {
 
 // settled is an order that was answered and may be asked for again.
 type settled struct {
-	book   *book
-	deed   *deed
-	number uint64
-	reply  []byte
+	book    *book
+	deed    *deed
+	session shard.SessionID
+	number  uint64
+	reply   []byte
 }
 
 // answerIn is how long anything may take that has no deadline.
@@ -39,13 +40,21 @@ const answerIn = 20 * time.Second
 func newCaller(m *model, i int) *caller {
 	c := &caller{m: m, random: rand.New(rand.NewPCG(m.seed, uint64(i+1)))}
 	if i%2 == 1 {
-		c.m.g.change(func(d *shard.Delta) {
-			m.g.sessions++
-			c.session, d.LastSession = m.g.sessions, m.g.sessions
-			d.Sessions = []shard.Session{{ID: c.session, Node: "asker", Directory: "nowhere"}}
-		})
+		c.renew()
 	}
 	return c
+}
+
+// renew begins the caller's session, in the place of the one it has.
+func (c *caller) renew() {
+	c.m.g.change(func(d *shard.Delta) {
+		c.m.g.sessions++
+		if c.session != 0 {
+			d.Ended = []shard.SessionID{c.session}
+		}
+		c.session, d.LastSession = c.m.g.sessions, c.m.g.sessions
+		d.Sessions = []shard.Session{{ID: c.session, Node: "asker", Directory: "nowhere"}}
+	})
 }
 
 func (c *caller) run() {
@@ -54,6 +63,9 @@ func (c *caller) run() {
 		case <-c.m.halt:
 			return
 		default:
+		}
+		if c.session != 0 && c.random.IntN(12) == 0 {
+			c.renew()
 		}
 		b := c.m.book(c.random)
 		d := &deed{order: c.draw(), began: now()}
@@ -158,7 +170,9 @@ func (c *caller) deadline() (context.Context, context.CancelFunc, time.Duration)
 func (c *caller) floor() uint64 {
 	floor := c.number
 	for _, s := range c.kept {
-		floor = min(floor, s.number)
+		if s.session == c.session {
+			floor = min(floor, s.number)
+		}
 	}
 	return floor
 }
@@ -170,12 +184,16 @@ type told struct {
 	lost  error
 }
 
+func (a told) err() error {
+	if a.fault != nil {
+		return a.fault
+	}
+	return a.lost
+}
+
 func (a told) String() string {
-	switch {
-	case a.lost != nil:
-		return "lost: " + a.lost.Error()
-	case a.fault != nil:
-		return a.fault.Error()
+	if err := a.err(); err != nil {
+		return err.Error()
 	}
 	return fmt.Sprintf("%d bytes", len(a.reply))
 }
@@ -187,10 +205,16 @@ func (c *caller) send(b *book, number uint64, orders ...order) (shard.Epoch, []t
 	if p == nil || p.Status != shard.Active {
 		return 0, nil
 	}
-	return p.Epoch, c.sendTo(b, p, number, orders...)
+	return p.Epoch, c.sendTo(b, p, request{c.session, number, c.floor()}, orders...)
 }
 
-func (c *caller) sendTo(b *book, p *shard.Placement, number uint64, orders ...order) []told {
+// request is an id, and the lowest number of the session that is still awaited.
+type request struct {
+	session       shard.SessionID
+	number, floor uint64
+}
+
+func (c *caller) sendTo(b *book, p *shard.Placement, r request, orders ...order) []told {
 	heard := make([]told, len(orders))
 	end := func(err error) []told {
 		for i := range heard {
@@ -214,7 +238,7 @@ func (c *caller) sendTo(b *book, p *shard.Placement, number uint64, orders ...or
 		if c.random.IntN(4) == 0 {
 			e.TimeoutMicros = int64(1 + c.random.IntN(30_000))
 		}
-		f.Envelopes = append(f.Envelopes, by(e, c.session, number, c.floor()))
+		f.Envelopes = append(f.Envelopes, by(e, r.session, r.number, r.floor))
 	}
 	if err := s.Send(f); err != nil {
 		return end(err)
@@ -222,7 +246,7 @@ func (c *caller) sendTo(b *book, p *shard.Placement, number uint64, orders ...or
 	for range orders {
 		a, err := s.Recv()
 		if ctx.Err() != nil {
-			c.m.t.Errorf("request %d of session %d to %s in epoch %d was not answered for %s; order %d", number, c.session, b.shard, p.Epoch, answerIn, orders[0].Serial)
+			c.m.t.Errorf("request %d of session %d to %s in epoch %d was not answered for %s; order %d", r.number, r.session, b.shard, p.Epoch, answerIn, orders[0].Serial)
 		}
 		if err != nil {
 			return end(err)
@@ -275,6 +299,9 @@ func (c *caller) insist(b *book, d *deed) {
 		for _, a := range heard {
 			d.story = append(d.story, fmt.Sprintf("[%d] %s", epoch, a))
 			maybe = maybe || a.lost != nil || a.fault != nil && a.fault.Outcome == shard.Unknown
+			if shard.CodeOf(a.err()) == shard.CodeRequestReused {
+				c.m.t.Errorf("order %d, %s of %s: %s", d.Serial, d.how, b.entity, a)
+			}
 		}
 		for _, a := range heard {
 			if a.lost != nil || a.fault != nil && passing(a.fault) {
@@ -307,7 +334,7 @@ func (c *caller) decided(b *book, d *deed, a told, epoch shard.Epoch, gaps uint6
 		c.same(b, d, a, epoch, gaps)
 	}
 	if a.fault == nil && d.Events > 0 && !quick && len(c.kept) < 3 {
-		c.kept = append(c.kept, &settled{b, d, c.number, a.reply})
+		c.kept = append(c.kept, &settled{b, d, c.session, c.number, a.reply})
 	}
 }
 
@@ -351,14 +378,21 @@ func (c *caller) repeat() {
 		o = order{Serial: c.m.serial.Add(1), Events: 1}
 		s.book.note(&deed{order: o, how: "in the place of " + s.deed.how, fate: absent, began: now(), ended: now()})
 	}
-	_, heard := c.send(s.book, s.number, o)
+	p, floor := c.m.g.placement(s.book.shard), c.floor()
+	if p == nil || p.Status != shard.Active {
+		return
+	}
+	if s.session != c.session {
+		floor = 0
+	}
+	heard := c.sendTo(s.book, p, request{s.session, s.number, floor}, o)
 	for _, a := range heard {
 		switch {
 		case a.lost != nil || a.fault != nil && passing(a.fault):
 		case o.Serial == s.deed.Serial && a.fault == nil && bytes.Equal(a.reply, s.reply):
 		default:
 			c.m.t.Errorf("request %d of session %d of entity %s, for order %d that was answered %.200q, is answered %s (%.200q) when order %d comes",
-				s.number, c.session, s.book.entity, s.deed.Serial, s.reply, a, a.reply, o.Serial)
+				s.number, s.session, s.book.entity, s.deed.Serial, s.reply, a, a.reply, o.Serial)
 		}
 	}
 	if c.random.IntN(2) == 0 {

@@ -237,9 +237,7 @@ func (v *volatile) finish(r *reign, c *call, reply []byte, fault *shard.Error) {
 // unremembered refuses a call as if it had never come, so that a retry may run.
 func (v *volatile) unremembered(r *reign, c *call, fault *shard.Error) {
 	v.mu.Lock()
-	if w := r.requests.sessions[c.env.Request.Session]; w != nil {
-		w.drop(c.env.Request.Number)
-	}
+	r.requests.drop(c.env.Request)
 	v.mu.Unlock()
 	v.leave(c, nil, fault)
 }
