@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"os"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -64,4 +65,32 @@ func FilePages(j *Journal) (pages int64, err error) {
 		return nil
 	})
 	return pages, err
+}
+
+// UsedPages says of each page of a file that is not open whether it is part of what was committed last.
+func UsedPages(path string) (map[int]bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	m, err := newestMeta(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, m.high*pageSize)
+	if _, err := f.ReadAt(data, 0); err != nil {
+		return nil, err
+	}
+	c := &checker{data: data, high: m.high, seen: make([]bool, m.high)}
+	_, err = c.page(m.root, span{}, 0)
+	used := map[int]bool{0: true, 1: true} // the two roots
+	for page, seen := range c.seen {
+		used[page] = used[page] || seen
+	}
+	return used, err
 }

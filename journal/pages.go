@@ -73,8 +73,8 @@ func checkPages(f *os.File) error {
 	return err
 }
 
-// newestMeta returns the younger of the two roots. bbolt goes on with the older one when the younger is rotten, and so
-// forgets a commit that was acknowledged; here both must be whole.
+// newestMeta returns the younger of the two roots. bbolt goes on with the older one when the younger is rotten, or was written over with
+// the older, and so forgets a commit that was acknowledged; here both must be whole, and each in its place: commits write them by turns.
 func newestMeta(f *os.File, size int64) (meta, error) {
 	if size == 0 {
 		return meta{}, fmt.Errorf("it is empty: it was cut off")
@@ -87,6 +87,9 @@ func newestMeta(f *os.File, size int64) (meta, error) {
 			return meta{}, err
 		}
 		m, err := parseMeta(page[:])
+		if own := order.Uint64(page[:]); err == nil && (own != uint64(i) || m.txid%2 != uint64(i)) {
+			err = fmt.Errorf("root %d calls itself %d and is of commit %d", i, own, m.txid)
+		}
 		if err != nil {
 			broken = append(broken, err)
 		}
