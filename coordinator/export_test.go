@@ -139,7 +139,7 @@ func Compact(c *Coordinator) error {
 // Servers are those of Raft's newest configuration on this voter, a "-" before those without a vote.
 func Servers(c *Coordinator) []string {
 	v := c.voter.Load()
-	if v == nil {
+	if v == nil || v.raft.Load() == nil {
 		return nil
 	}
 	f := v.raft.Load().GetConfiguration()

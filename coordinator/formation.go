@@ -295,7 +295,15 @@ func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
 	if err := c.openVoter(); err != nil {
 		return err
 	}
-	v := c.voter.Load()
+	if err := c.agree(c.voter.Load(), group, founders); err != nil {
+		c.dropVoter() // or no seat could be taken here, in whatever group this node comes to
+		return err
+	}
+	c.cfg.Port.SetGroup(group)
+	return nil
+}
+
+func (c *Coordinator) agree(v *voter, group shard.GroupID, founders []Founder) error {
 	has, err := v.hasLog()
 	switch {
 	case err != nil:
@@ -306,11 +314,7 @@ func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
 	if err := v.store.setFormed(group); err != nil {
 		return err
 	}
-	if err := d.form(group, founders); err != nil {
-		return err
-	}
-	c.cfg.Port.SetGroup(group)
-	return nil
+	return c.cfg.Directory.form(group, founders)
 }
 
 // hello says who this node is.

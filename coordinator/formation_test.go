@@ -3,12 +3,16 @@ package coordinator_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"muster/coordinator"
 	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
@@ -127,5 +131,57 @@ func TestJoiningNodeAcceptsNoForm(t *testing.T) {
 	})
 	if n.Voter() || n.directory.Group() != "" {
 		t.Errorf("it runs Raft (%v), and its directory belongs to group %q", n.Voter(), n.directory.Group())
+	}
+}
+
+// A node whose agreement to form a group does not get to its disk has agreed to nothing. It joins the group that is formed without it, and
+// takes a seat there, in the same process or after it died in between.
+func TestAgreementThatDidNotLastCostsNoSeat(t *testing.T) {
+	for name, dies := range map[string]bool{"in the same process": false, "it dies": true} {
+		t.Run(name, func(t *testing.T) {
+			g := newGroup(t, 3)
+			n := g.add("n4")
+			founding := func(c *coordinator.Config) {
+				hasty(c)
+				c.Seeds, c.Voters = append(slices.Clone(g.seeds), n.addr), 3
+			}
+			if err := n.open(founding); err != nil {
+				t.Fatal(err)
+			}
+			form := &wire.FormRequest{Group: "never formed"}
+			for i, addr := range g.seeds[:2] {
+				id := fmt.Sprintf("x%d", i)
+				form.Founders = append(form.Founders, &wire.Founder{Node: id, Addr: addr, Directory: "dir-" + id})
+			}
+			form.Founders = append(form.Founders, &wire.Founder{Node: string(n.id), Addr: n.addr, Directory: string(n.directory.ID())})
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			inTheWay := filepath.Join(n.path, "identity.json.new")
+			if err := os.Mkdir(inTheWay, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := sendForm(ctx, n.addr, form); err == nil {
+				t.Fatal("the Form was accepted, though the identity could not be written")
+			}
+			if err := os.Remove(inTheWay); err != nil {
+				t.Fatal(err)
+			}
+			if dies {
+				n.kill()
+				if err := n.open(founding); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.nodes = map[shard.NodeID]*node{"n1": g.nodes["n1"], "n2": g.nodes["n2"], "n3": g.nodes["n3"]}
+			g.startHastily()
+			g.nodes[n.id] = n
+			if err := n.Start(ctx); err != nil {
+				t.Fatal(err)
+			}
+			g.voters("n1", "n2", "n3")
+			lost, leads := g.follower(), g.leader()
+			lost.kill()
+			g.voters(leads.id, other(leads.id, lost.id), n.id)
+		})
 	}
 }

@@ -90,7 +90,8 @@ func (c *Coordinator) openSeat(term uint64) (*voter, error) {
 	return v, nil
 }
 
-// prepare makes the store one that may vote in the group, in later terms than the given one.
+// prepare makes the store one that may vote in the group, in later terms than the given one. That it was to vote in another means nothing
+// while it has no log: the directory knows nothing of that, so nobody was told that this node agreed to form it.
 func (v *voter) prepare(group shard.GroupID, term uint64) error {
 	formed, err := v.store.formed()
 	if err != nil || formed == group {
@@ -100,7 +101,7 @@ func (v *voter) prepare(group shard.GroupID, term uint64) error {
 	switch {
 	case err != nil:
 		return err
-	case formed != "" || has:
+	case has:
 		return shard.Errorf(shard.CodeWrongGroup, "node %s holds Raft state of group %q", v.c.cfg.Node, formed)
 	}
 	return errors.Join(

@@ -78,6 +78,20 @@ func (c *Coordinator) openVoter() error {
 	return err
 }
 
+// dropVoter closes the store of a seat that came to nothing. When the node shuts down that is left to stop.
+func (c *Coordinator) dropVoter() {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	if c.life.ctx.Err() != nil {
+		return
+	}
+	if v := c.voter.Swap(nil); v != nil {
+		if err := v.close(); err != nil {
+			c.log.Warn("the raft store was not closed in good order", "error", err)
+		}
+	}
+}
+
 // newVoter opens the store of a seat that nobody knows of yet. The caller holds opening.
 func (c *Coordinator) newVoter() (*voter, error) {
 	log := c.log.Named("raft")
