@@ -185,3 +185,29 @@ func TestAgreementThatDidNotLastCostsNoSeat(t *testing.T) {
 		})
 	}
 }
+
+// A node that is closed agrees to nothing any more: it would open a store that nobody closes.
+func TestClosedNodeAcceptsNoForm(t *testing.T) {
+	g := newGroup(t, 3)
+	n := g.nodes["n3"]
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	form := &wire.FormRequest{Group: "formed"}
+	for i, addr := range g.seeds {
+		id, directory := fmt.Sprintf("n%d", i+1), "elsewhere"
+		if addr == n.addr {
+			directory = string(n.directory.ID())
+		}
+		form.Founders = append(form.Founders, &wire.Founder{Node: id, Addr: addr, Directory: directory})
+	}
+	n.Kill()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := sendForm(ctx, n.addr, form); shard.CodeOf(err) != shard.CodeClosed {
+		t.Errorf("it answers %v", err)
+	}
+	if n.directory.Group() != "" {
+		t.Errorf("its directory belongs to group %q", n.directory.Group())
+	}
+}

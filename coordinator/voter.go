@@ -68,7 +68,10 @@ func nodeOf(id raft.ServerID) (shard.NodeID, shard.DirectoryID) {
 func (c *Coordinator) openVoter() error {
 	c.opening.Lock()
 	defer c.opening.Unlock()
-	if c.voter.Load() != nil {
+	switch {
+	case c.life.ctx.Err() != nil:
+		return shard.Errorf(shard.CodeClosed, "this node is shutting down")
+	case c.voter.Load() != nil:
 		return nil
 	}
 	v, err := c.newVoter()
