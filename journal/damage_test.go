@@ -327,6 +327,51 @@ func TestRotWhileOpen(t *testing.T) {
 	}
 }
 
+// One bit of a key turns while the journal is open: whoever asks for that entity, or for one that is found by way of it, is told its state or of
+// damage, and never that there is none. Whoever serves the shard would begin it anew.
+func TestRottenKeyWhileOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, journal.Options{})
+	create(t, j, 1)
+	write(t, j, 1, replication.Write{Promise: 1, Records: records(1, 1, 1, 3, 10), Confirmed: 3})
+	var all []replication.Record
+	for n := range 600 {
+		k := replication.Key{Kind: replication.KindSnapshot, Entity: shard.EntityID(fmt.Sprintf("entity-%04d", n*7))}
+		all = append(all, apartRecord(k, 1, 30))
+	}
+	must(t, wait(func(done func(error)) { j.Keep(1, all, nil, done) }))
+	for _, absent := range []shard.EntityID{"a", "entity-0001", "entity-2000", "z"} {
+		if r, ok, err := j.Entity(1, absent); ok || err != nil {
+			t.Errorf("an entity that was never kept is %v, %v", r.Key(), err)
+		}
+	}
+	must(t, j.Close())
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	random := rand.New(rand.NewPCG(5, 6))
+	outcomes := map[string]int{}
+	for n := 1; n+1 < len(all); n += 1 + random.IntN(5) {
+		key := append([]byte{0, 0, 0, 0, 0, 0, 0, 1, byte(replication.KindSnapshot)}, all[n].Entity...)
+		at, bit := int64(bytes.Index(raw, key)+random.IntN(len(key))), uint8(random.IntN(8))
+		j := open(t, path, journal.Options{ReadOnly: true})
+		flip(t, path, at, bit)
+		outcome := "harmless"
+		for _, of := range []int{n, random.IntN(len(all)), random.IntN(len(all)), n} {
+			r, ok, err := j.Entity(1, all[of].Entity)
+			switch {
+			case errors.As(err, new(*journal.DamagedError)):
+				outcome = "damaged"
+			case err != nil || !ok || !equal(r, all[of]):
+				t.Errorf("bit %d of byte %d, in the key of entity %s: entity %s is %v, %t, %v", bit, at, all[n].Entity, all[of].Entity, r.Key(), ok, err)
+			}
+		}
+		outcomes[outcome]++
+		flip(t, path, at, bit)
+		must(t, j.Close())
+	}
+	t.Log(outcomes)
+}
+
 // Files of others: each is refused with its own sentence and left as it is.
 func TestForeignFiles(t *testing.T) {
 	dir := t.TempDir()
