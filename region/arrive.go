@@ -112,6 +112,7 @@ func (h *host) againRecorded(c *call, at shard.LSN) {
 	case err != nil:
 		h.log.Error("cannot read the record of a repeated request", "lsn", at, "error", err)
 		h.leave(c, nil, shard.Unknownf(shard.CodeInternal, "read record %d of %s: %v", at, h.id, err))
+		h.rotten(err)
 	case out.Digest != c.env.Digest():
 		h.leave(c, nil, reused(c))
 	case at <= h.storage.confirmed && !h.region.muted(h.registered()):

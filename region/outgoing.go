@@ -69,7 +69,7 @@ func (h *host) flush() {
 	h.storage.confirm(e.Confirmed)
 	var s span
 	for i := range e.Appends {
-		if err := h.replicate(&e.Appends[i], &s); err != nil {
+		if err := h.replicate(&e.Appends[i], &s); err != nil && !h.rotten(err) {
 			h.log.Warn("cannot send records", "to", e.Appends[i].To, "error", err)
 		}
 	}

@@ -55,7 +55,9 @@ func (h *host) pump(x *transfer) {
 	for lane != nil && x.flying < partsInFlight && !x.whole {
 		records, more, err := h.storage.journal.Apart(h.copy, x.sent, partBytes)
 		if err != nil {
-			h.log.Warn("cannot send the snapshot", "to", x.of.To, "error", err)
+			if !h.rotten(err) {
+				h.log.Warn("cannot send the snapshot", "to", x.of.To, "error", err)
+			}
 			return
 		}
 		lane.replicate(partWith(x, records, !more))
