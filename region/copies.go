@@ -3,6 +3,7 @@ package region
 import (
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,6 +105,7 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 		return
 	}
 	index := c.region.view.Load().Index
+	c.recognize(p)
 	c.retire(p, index)
 	mine, ok := route.CopyOn(p, c.region.cfg.Directory.DirectoryID())
 	if !ok {
@@ -127,6 +129,19 @@ func (c *copies) follow(p *shard.Placement, spec shard.Spec) {
 	if h.host != nil {
 		c.region.owners.put(p.Shard, h.host)
 		h.host.inbox.put(func(b *batch) { b.placement = p })
+	}
+}
+
+// recognize gives a copy of which the journal cannot tell whose it is, because what it says of that is rotten, the shard that the map gives it.
+// The caller holds the lock.
+func (c *copies) recognize(p *shard.Placement) {
+	for _, id := range slices.Clone(c.mu.byShard[shard.ID{}]) {
+		if found, ok := route.Named(p, id); ok && found.Directory == c.region.cfg.Directory.DirectoryID() {
+			h := c.mu.held[id]
+			c.forget(id)
+			h.shard = p.Shard
+			c.hold(id, h)
+		}
 	}
 }
 

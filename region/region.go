@@ -141,6 +141,7 @@ func (r *Region) Update(v *shard.View) {
 		}
 	}
 	if settled {
+		r.copies.disown()
 		close(r.copies.admitted)
 	}
 }

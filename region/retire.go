@@ -49,6 +49,16 @@ func (c *copies) retire(p *shard.Placement, index shard.Index) {
 	}
 }
 
+// disown removes the copies that no placement of a settled map has recognized.
+func (c *copies) disown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range slices.Clone(c.mu.byShard[shard.ID{}]) {
+		c.forget(id)
+		c.region.discard(id)
+	}
+}
+
 // hush takes a copy that is given up when the process is admitted out of everybody's sight: it has answered nobody, so what waits for the
 // host is not to be answered first, as it otherwise is.
 func (c *copies) hush(h *host) {

@@ -79,3 +79,38 @@ func TestRotFoundBySendingIsReported(t *testing.T) {
 		})
 	}
 }
+
+// What the journal says of a copy as a whole rots, its shard among it. The copy is reported lost under the shard that the map gives it, and its data go
+// when that does without it; one that the map does not name any more goes at once. While it stayed the journal would give back no space.
+func TestCopyOfAnUnknownShardIsReplaced(t *testing.T) {
+	for name, named := range map[string]bool{"the map names it": true, "the map does without it": false} {
+		t.Run(name, func(t *testing.T) {
+			c := define("counter", entityOptions(1, 2, 1)...)
+			g := newGroup(t, 3, c)
+			id, n := one("counter"), g.nodes[2]
+			g.place(id, 0, 1, 2)
+			g.await(id, shard.Active)
+			leave := func() {
+				g.edit(id, func(p *shard.Placement) { reconfigured(p, []shard.CopyID{p.Copies[0].ID, p.Copies[1].ID}) })
+			}
+			n.stop()
+			n.rot(t, "counter") // that stands there alone
+			if !named {
+				leave()
+			}
+			next := g.overhear(t)
+			n.start()
+			if named {
+				r := next()
+				for r.Kind != shard.ReportLost { // the primary may have something to say, too
+					r = next()
+				}
+				if r.Shard != id || r.Copy != g.placement(id).Copies[2].ID {
+					t.Fatalf("reported %+v", r)
+				}
+				leave()
+			}
+			until(t, "its data are gone", func() bool { return len(n.journal.Copies()) == 0 })
+		})
+	}
+}
