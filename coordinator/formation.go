@@ -326,7 +326,7 @@ func (c *Coordinator) hello() *wire.HelloReply {
 	if v := c.voter.Load(); v != nil {
 		reply.HasRaft, _ = v.hasLog()
 	} else {
-		reply.HasRaft = d.Group() != "" // a member: its group exists
+		reply.HasRaft = d.Group() != "" && !d.seated() // a member: its group exists; a founder has not looked yet
 	}
 	return reply
 }

@@ -3,11 +3,13 @@ package coordinator_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -85,11 +87,17 @@ func newcomer(t *testing.T, g *group, sends bool) (*node, *wire.FormRequest) {
 func (f *founder) serve(t *testing.T) string {
 	t.Helper()
 	addr := freeAddr(t)
-	port, err := transport.Listen(transport.Config{Node: shard.NodeID(f.node), Bind: addr, Advertise: addr})
+	serveGroup(t, shard.NodeID(f.node), addr, f)
+	return addr
+}
+
+func serveGroup(t *testing.T, node shard.NodeID, addr string, s wire.GroupServer) {
+	t.Helper()
+	port, err := transport.Listen(transport.Config{Node: node, Bind: addr, Advertise: addr})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire.RegisterGroupServer(port.Server(), f)
+	wire.RegisterGroupServer(port.Server(), s)
 	var served sync.WaitGroup
 	served.Go(func() { port.Serve() })
 	t.Cleanup(func() {
@@ -98,7 +106,6 @@ func (f *founder) serve(t *testing.T) string {
 		port.Close(ctx)
 		served.Wait()
 	})
-	return addr
 }
 
 // The last founder's agreement lets the first one run Raft, so that the last one, which asked who is there before it agreed, may hear of a group that
@@ -193,14 +200,7 @@ func TestClosedNodeAcceptsNoForm(t *testing.T) {
 	if err := n.open(nil); err != nil {
 		t.Fatal(err)
 	}
-	form := &wire.FormRequest{Group: "formed"}
-	for i, addr := range g.seeds {
-		id, directory := fmt.Sprintf("n%d", i+1), "elsewhere"
-		if addr == n.addr {
-			directory = string(n.directory.ID())
-		}
-		form.Founders = append(form.Founders, &wire.Founder{Node: id, Addr: addr, Directory: directory})
-	}
+	form := g.form()
 	n.Kill()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -210,4 +210,86 @@ func TestClosedNodeAcceptsNoForm(t *testing.T) {
 	if n.directory.Group() != "" {
 		t.Errorf("its directory belongs to group %q", n.directory.Group())
 	}
+}
+
+// form is the Form of a group of the founding nodes, of which those that are not open are elsewhere.
+func (g *group) form() *wire.FormRequest {
+	form := &wire.FormRequest{Group: "formed"}
+	for i, addr := range g.seeds {
+		id, directory := shard.NodeID(fmt.Sprintf("n%d", i+1)), "elsewhere"
+		if n := g.nodes[id]; n.directory != nil {
+			directory = string(n.directory.ID())
+		}
+		form.Founders = append(form.Founders, &wire.Founder{Node: string(id), Addr: addr, Directory: directory})
+	}
+	return form
+}
+
+// A founder that has agreed, and comes back before the group is formed, does not say that it runs Raft, not even before it has looked. Another
+// that has not agreed yet would take the group for formed without it, join that, and refuse the Form that it is lacking.
+func TestFounderThatComesBackRunsNoRaft(t *testing.T) {
+	g := newGroup(t, 3)
+	n := g.nodes["n3"]
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := sendForm(ctx, n.addr, g.form()); err != nil {
+		t.Fatal(err)
+	}
+	n.kill()
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(n.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reply, err := wire.NewGroupClient(conn).Hello(ctx, &wire.HelloRequest{}, grpc.WaitForReady(true))
+	if err != nil || reply.Group != "formed" || reply.HasRaft {
+		t.Errorf("it answers %v, %v", reply, err)
+	}
+}
+
+// Each founding node dies a few times while the group is formed, at any moment. When all are there the group is formed, with the vote of each.
+func TestFoundersDieWhileTheGroupIsFormed(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			g := newGroup(t, 3+2*int(seed%2))
+			random := rand.New(rand.NewPCG(seed, 4))
+			var all sync.WaitGroup
+			var ids []shard.NodeID
+			for id, n := range g.nodes {
+				ids = append(ids, id)
+				lives := make([]time.Duration, 1+random.IntN(4))
+				for i := range lives {
+					lives[i] = time.Duration(random.IntN(250)) * time.Millisecond
+				}
+				all.Go(func() {
+					for _, l := range lives {
+						n.live(l)
+					}
+				})
+			}
+			all.Wait()
+			g.startAll()
+			g.voters(ids...)
+		})
+	}
+}
+
+// live starts the node and kills it after so long, whether or not it has started by then.
+func (n *node) live(d time.Duration) {
+	if err := n.open(nil); err != nil {
+		n.g.t.Errorf("open %s: %v", n.id, err)
+		return
+	}
+	var started sync.WaitGroup
+	started.Go(func() { n.Start(context.Background()) })
+	<-time.After(d)
+	n.Kill()
+	started.Wait()
+	n.kill()
 }
