@@ -73,7 +73,7 @@ func (c *Coordinator) resume(ctx context.Context) error {
 	if len(founders) > 0 && founders[0].Directory == d.ID() {
 		return c.form(ctx, founders) // a founding that may have been interrupted; done before, it is harmless
 	}
-	return v.start()
+	return c.startVoter(v)
 }
 
 // converse asks the seeds who they are until the answers say what to do.
@@ -234,7 +234,7 @@ func (c *Coordinator) form(ctx context.Context, founders []Founder) error {
 		}
 		c.log.Info("group formed", "group", group, "voters", len(founders))
 	}
-	return v.start()
+	return c.startVoter(v)
 }
 
 // gatherFounders repeats Form to each of the others until all have agreed. A refusal is final: it says that they agreed to

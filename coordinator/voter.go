@@ -81,6 +81,16 @@ func (c *Coordinator) openVoter() error {
 	return err
 }
 
+// startVoter runs Raft on a founder.
+func (c *Coordinator) startVoter(v *voter) error {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	if c.life.ctx.Err() != nil {
+		return shard.Errorf(shard.CodeClosed, "this node is shutting down")
+	}
+	return v.start()
+}
+
 // dropVoter closes the store of a seat that came to nothing. When the node shuts down that is left to stop.
 func (c *Coordinator) dropVoter() {
 	c.opening.Lock()
