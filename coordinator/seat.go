@@ -151,6 +151,11 @@ func (c *Coordinator) leaveSeat(term uint64) error {
 	if r := v.raft.Load(); r == nil || r.CurrentTerm() > term {
 		return shard.Errorf(shard.CodeConflict, "a leader of term %d does not decide about this seat", term)
 	}
+	return c.quitSeat(v)
+}
+
+// quitSeat ends this node's Raft. The caller holds opening.
+func (c *Coordinator) quitSeat(v *voter) error {
 	if err := c.cfg.Directory.sit(seatLeft); err != nil {
 		return err
 	}
@@ -164,19 +169,28 @@ func (c *Coordinator) leaveSeat(term uint64) error {
 // probation ends a newcomer's Raft when no leader asks for it any more: without a leader's word it is of no use.
 func (c *Coordinator) probation(v *voter) {
 	for pause(c.life.ctx, c.cfg.Times.CatchUp/4) {
-		c.opening.Lock()
-		waits, asked := c.opening.newcomer == v, c.opening.asked
-		c.opening.Unlock()
-		if !waits {
-			return
+		over, err := c.tryNewcomer(v)
+		if err != nil {
+			c.log.Warn("the seat that no leader asks for was not given up in good order", "error", err)
 		}
-		if time.Since(asked) > c.cfg.Times.CatchUp {
-			if err := c.leaveSeat(v.raft.Load().CurrentTerm()); err != nil {
-				c.log.Warn("the seat that no leader asks for was not given up in good order", "error", err)
-			}
+		if over {
 			return
 		}
 	}
+}
+
+// tryNewcomer gives the seat up if no leader has asked for it for too long, and reports whether v is no newcomer any more.
+func (c *Coordinator) tryNewcomer(v *voter) (over bool, err error) {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	switch {
+	case c.opening.newcomer != v || c.life.ctx.Err() != nil:
+		return true, nil
+	case time.Since(c.opening.asked) <= c.cfg.Times.CatchUp:
+		return false, nil
+	}
+	err = c.quitSeat(v)
+	return c.opening.newcomer == nil, err
 }
 
 // declareSeat tells the group when this node has begun or ceased to run Raft since it registered.
