@@ -237,9 +237,24 @@ func (c *Coordinator) form(ctx context.Context, founders []Founder) error {
 	return c.startVoter(v)
 }
 
+// notFormed says what may be done while this node, which alone begins the group, has not begun it.
+const notFormed = "the group is not formed yet and holds nothing: unless that node comes back as it was, with its directory and its address, start all " +
+	"founding nodes with empty directories"
+
+// begins returns the founder that this node waits for to begin their group, as far as it knows.
+func (c *Coordinator) begins() (first Founder, waits bool) {
+	founders, v := c.cfg.Directory.now.Load().Founders, c.voter.Load()
+	if len(founders) == 0 || v == nil {
+		return Founder{}, false
+	}
+	has, err := v.hasLog()
+	return founders[0], err == nil && !has && founders[0] != c.self()
+}
+
 // gatherFounders repeats Form to each of the others until all have agreed. A refusal is final: it says that they agreed to
 // something else.
 func (c *Coordinator) gatherFounders(ctx context.Context, group shard.GroupID, others []Founder) error {
+	said := time.Now()
 	for _, f := range others {
 		for {
 			err := c.sendForm(ctx, group, f)
@@ -247,12 +262,15 @@ func (c *Coordinator) gatherFounders(ctx context.Context, group shard.GroupID, o
 				break
 			}
 			if code := shard.CodeOf(err); code != shard.CodeUnavailable && code != shard.CodeTimeout {
-				return fmt.Errorf("form the group with %s at %s: %w", f.Node, f.Addr, err)
+				return fmt.Errorf("form the group with %s at %s: %w; %s", f.Node, f.Addr, err, notFormed)
 			}
-			c.log.Debug("a founder did not answer", "node", f.Node, "addr", f.Addr, "error", err)
+			if time.Since(said) > formSayAfter {
+				said = time.Now()
+				c.log.Info("a founder does not answer, "+notFormed, "node", f.Node, "addr", f.Addr, "error", err)
+			}
 			select {
 			case <-ctx.Done():
-				return shard.Errorf(shard.CodeTimeout, "form the group: %s at %s did not answer", f.Node, f.Addr)
+				return shard.Errorf(shard.CodeTimeout, "form the group: %s at %s did not answer; %s", f.Node, f.Addr, notFormed)
 			case <-time.After(formPause):
 			}
 		}

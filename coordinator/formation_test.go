@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -292,4 +294,69 @@ func (n *node) live(d time.Duration) {
 	n.Kill()
 	started.Wait()
 	n.kill()
+}
+
+// mute is a founding node that answers who it is, and no Form.
+type mute struct {
+	wire.UnimplementedGroupServer
+}
+
+func (mute) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, error) {
+	return &wire.HelloReply{Node: "n3", Directory: "dir-n3"}, nil
+}
+
+func (mute) Form(ctx context.Context, _ *wire.FormRequest) (*wire.FormReply, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// lines are those that a node logs.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) hold(words ...string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.all.String()) {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("none of its lines holds %q", words)
+}
+
+// A founder dies for good while the group is formed. The one that forms it says whom it waits for and what can be done, and one that has agreed
+// says whom that waits for.
+func TestFoundersSayWhomTheyWaitFor(t *testing.T) {
+	g := newGroup(t, 2)
+	addr := freeAddr(t)
+	serveGroup(t, "n3", addr, mute{})
+	g.seeds = append(g.seeds, addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	var started sync.WaitGroup
+	errs, said := map[shard.NodeID]*error{"n1": new(error), "n2": new(error)}, map[shard.NodeID]*lines{"n1": {}, "n2": {}}
+	for id, n := range g.nodes {
+		err := n.open(func(c *coordinator.Config) {
+			c.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: said[id]})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		started.Go(func() { *errs[id] = n.Start(ctx) })
+	}
+	g.eventually("n1 says that it waits for n3", func() error { return said["n1"].hold("does not answer", "node=n3", addr, "empty directories") })
+	g.eventually("n2 says that it waits for n1", func() error { return said["n2"].hold("has agreed", "founder=n1", g.nodes["n1"].addr) })
+	cancel()
+	started.Wait()
+	if err := *errs["n1"]; shard.CodeOf(err) != shard.CodeTimeout || !strings.Contains(err.Error(), "empty directories") {
+		t.Errorf("n1 ends with %v", err)
+	}
 }

@@ -66,6 +66,10 @@ func (s *session) open(ctx context.Context) error {
 	var giveUp time.Time // none before the first refusal: until then there may have been no leader, for however long
 	said, lacks := "", shard.SessionID(0)
 	late := time.AfterFunc(formSayAfter, func() {
+		if first, waits := s.c.begins(); waits {
+			s.c.log.Info("this node has agreed to form a group and waits for the founder that begins it", "node", s.c.cfg.Node, "founder", first.Node, "addr", first.Addr)
+			return
+		}
 		s.c.log.Info("this node is not registered yet: it waits for the leader of its group", "node", s.c.cfg.Node, "addr", s.c.cfg.Addr)
 	})
 	defer late.Stop()
