@@ -251,8 +251,8 @@ func (c *Coordinator) begins() (first Founder, waits bool) {
 	return founders[0], err == nil && !has && founders[0] != c.self()
 }
 
-// gatherFounders repeats Form to each of the others until all have agreed. A refusal is final: it says that they agreed to
-// something else.
+// gatherFounders repeats Form to each of the others until all have agreed. That one agrees to something else is final; that it could not
+// agree, being stopped for instance, is not.
 func (c *Coordinator) gatherFounders(ctx context.Context, group shard.GroupID, others []Founder) error {
 	said := time.Now()
 	for _, f := range others {
@@ -261,16 +261,16 @@ func (c *Coordinator) gatherFounders(ctx context.Context, group shard.GroupID, o
 			if err == nil {
 				break
 			}
-			if code := shard.CodeOf(err); code != shard.CodeUnavailable && code != shard.CodeTimeout {
+			if slices.Contains([]shard.Code{shard.CodeWrongGroup, shard.CodeMismatch, shard.CodeInvalid}, shard.CodeOf(err)) {
 				return fmt.Errorf("form the group with %s at %s: %w; %s", f.Node, f.Addr, err, notFormed)
 			}
 			if time.Since(said) > formSayAfter {
 				said = time.Now()
-				c.log.Info("a founder does not answer, "+notFormed, "node", f.Node, "addr", f.Addr, "error", err)
+				c.log.Info("a founder has not agreed, "+notFormed, "node", f.Node, "addr", f.Addr, "error", err)
 			}
 			select {
 			case <-ctx.Done():
-				return shard.Errorf(shard.CodeTimeout, "form the group: %s at %s did not answer; %s", f.Node, f.Addr, notFormed)
+				return shard.Errorf(shard.CodeTimeout, "form the group: %s at %s did not agree: %v; %s", f.Node, f.Addr, err, notFormed)
 			case <-time.After(formPause):
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -296,6 +297,33 @@ func (n *node) live(d time.Duration) {
 	n.kill()
 }
 
+// closing is a founding node that is being stopped when it first hears a Form, and agrees later.
+type closing struct {
+	wire.UnimplementedGroupServer
+	asked atomic.Int32
+}
+
+func (*closing) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, error) {
+	return &wire.HelloReply{Node: "n3", Directory: "dir-n3"}, nil
+}
+
+func (c *closing) Form(context.Context, *wire.FormRequest) (*wire.FormReply, error) {
+	if c.asked.Add(1) == 1 {
+		return &wire.FormReply{Fault: transport.FaultOf(shard.Errorf(shard.CodeClosed, "this node is shutting down"))}, nil
+	}
+	return &wire.FormReply{}, nil
+}
+
+// A founder that is stopped and started again while the group is formed costs no more than the time that it takes.
+func TestFounderThatClosesIsAskedAgain(t *testing.T) {
+	g := newGroup(t, 2)
+	addr := freeAddr(t)
+	serveGroup(t, "n3", addr, new(closing))
+	g.seeds = append(g.seeds, addr)
+	g.startAll()
+	g.leader()
+}
+
 // mute is a founding node that answers who it is, and no Form.
 type mute struct {
 	wire.UnimplementedGroupServer
@@ -352,7 +380,7 @@ func TestFoundersSayWhomTheyWaitFor(t *testing.T) {
 		}
 		started.Go(func() { *errs[id] = n.Start(ctx) })
 	}
-	g.eventually("n1 says that it waits for n3", func() error { return said["n1"].hold("does not answer", "node=n3", addr, "empty directories") })
+	g.eventually("n1 says that it waits for n3", func() error { return said["n1"].hold("has not agreed", "node=n3", addr, "empty directories") })
 	g.eventually("n2 says that it waits for n1", func() error { return said["n2"].hold("has agreed", "founder=n1", g.nodes["n1"].addr) })
 	cancel()
 	started.Wait()
