@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"muster/fsm"
 	"muster/shard"
@@ -45,7 +46,24 @@ func (v *voter) hangUp(addr string) {
 			return
 		}
 	}
-	v.c.cfg.Port.Keep(func(other string) bool { return other != addr })
+	v.c.cfg.Port.HangUp(addr)
+}
+
+// formerAddrs are the addresses that were a member's in the map before and are nobody's now.
+func formerAddrs(before, now *shard.View) []string {
+	var left []string
+	for id, m := range before.Members {
+		if n, there := now.Members[id]; !there || n.Addr != m.Addr {
+			left = append(left, m.Addr)
+		}
+	}
+	for _, m := range now.Members {
+		if len(left) == 0 {
+			break
+		}
+		left = slices.DeleteFunc(left, func(addr string) bool { return addr == m.Addr })
+	}
+	return left
 }
 
 // taken is the fault of a node that registers at the address of the leader: it can ask nobody but itself. Nil when it is something else

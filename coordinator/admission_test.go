@@ -81,3 +81,40 @@ func TestNobodyIsRefusedBeforeSessionsEnd(t *testing.T) {
 		return nil
 	})
 }
+
+// A node that comes back at another address each time leaves no connection behind at those it had: neither at the leader, which asks
+// it there, nor at another node that follows the map.
+func TestFormerAddressesAreHungUp(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n1, still, moves := g.nodes["n1"], g.add("n2"), g.add("n3")
+	if err := still.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		moves.addr = freeAddr(t)
+		if err := moves.start(nil); err != nil {
+			t.Fatal(err)
+		}
+		g.everyMap("n3 is up there", func(v *shard.View) error {
+			if m := v.Members["n3"]; !v.Up("n3") || m.Addr != moves.addr {
+				return fmt.Errorf("%+v", m)
+			}
+			return nil
+		})
+		still.port.Waiting(moves.addr)
+		moves.stop()
+	}
+	if err := moves.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	g.eventually("each holds connections to the other two", func() error {
+		for _, n := range []*node{n1, still} {
+			if held := n.port.Stats().Peers; held > 2 {
+				return fmt.Errorf("%s holds %d", n.id, held)
+			}
+		}
+		return nil
+	})
+}

@@ -304,7 +304,7 @@ func (f *follower) hear(e *wire.WatchEvent) {
 // publish makes a newer map this node's.
 func (f *follower) publish(v *shard.View, changed bool) {
 	f.mu.Lock()
-	newer := v.Index > f.mu.view.Index
+	before, newer := f.mu.view, v.Index > f.mu.view.Index
 	if newer {
 		f.mu.view = v
 	}
@@ -314,6 +314,9 @@ func (f *follower) publish(v *shard.View, changed bool) {
 	}
 	if changed {
 		f.c.cfg.OnView(v)
+		for _, addr := range formerAddrs(before, v) { // after OnView, so that nobody who follows the map calls there any more
+			f.c.cfg.Port.HangUp(addr)
+		}
 		if err := f.c.cfg.Directory.remember(voterAddrs(v)); err != nil {
 			f.c.log.Warn("where the voters are could not be noted", "error", err)
 		}

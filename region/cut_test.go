@@ -133,6 +133,26 @@ func TestCutConnectionsLoseAndDoubleNothing(t *testing.T) {
 	}
 }
 
+// A port hangs up where a node was, and the lanes of the region to that address were not gone yet, or are wanted again: the next command goes
+// over another connection.
+func TestLanesOutliveTheirConnection(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(1, 1, time.Second))
+	g := newGroup(t, 3, c)
+	g.place(shard.ID{Type: "counter"}, 0, 1)
+	g.await(shard.ID{Type: "counter"}, shard.Active)
+	ctx := ctxFor(t)
+	for want := range int64(3) {
+		if v, err := c.add.Ask(ctx, g.nodes[2].region, "e", 1); err != nil || v != want+1 {
+			t.Fatalf("add: %d, %v; want %d", v, err, want+1)
+		}
+		for _, from := range g.nodes {
+			for _, to := range g.nodes {
+				from.port.HangUp(to.port.Addr())
+			}
+		}
+	}
+}
+
 // Callers beyond the limits of what waits for an owner are refused, and what they asked has not happened.
 func TestBufferLimit(t *testing.T) {
 	c := define("counter", entityOptions(1, 0, 0)...)

@@ -125,25 +125,25 @@ func (p *peers) at(addr string) *peer {
 
 func (p *peers) dial(addr string) *peer {
 	ctx, cancel := context.WithCancel(p.region.life)
-	client := wire.NewPeerClient(p.region.cfg.Port.Peer(addr))
+	client := func() wire.PeerClient { return wire.NewPeerClient(p.region.cfg.Port.Peer(addr)) } // for each stream: the port may have hung up
 	n := &peer{addr: addr, cancel: cancel, appends: newFunnel[appendMessage](), calls: newDeliveries(), oneWays: newOneWays()}
 	replicate := &link[appendMessage]{
 		queue:   n.appends,
-		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.Replicate(ctx) },
+		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client().Replicate(ctx) },
 		frame:   n.frame,
 		receive: func(s grpc.ClientStream) error { return p.region.hear(s, n) },
 		broken:  n.broken,
 	}
 	deliver := &link[*call]{
 		queue:   n.calls.queue,
-		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.Deliver(ctx) },
+		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client().Deliver(ctx) },
 		frame:   n.calls.frame,
 		receive: n.calls.receive,
 		broken:  n.calls.broken,
 	}
 	oneWay := &link[routed]{
 		queue:   n.oneWays.queue,
-		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client.OneWay(ctx) },
+		open:    func(ctx context.Context) (grpc.ClientStream, error) { return client().OneWay(ctx) },
 		frame:   n.oneWays.frame,
 		receive: n.oneWays.receive,
 		broken:  func(err error) { p.region.log.Warn("one-way commands may be lost", "addr", addr, "error", err) },

@@ -78,7 +78,7 @@ func nonsense(t *testing.T, say []string, within time.Duration) {
 	}
 	talk.Wait()
 	c.Close()
-	a.Keep(func(string) bool { return false })
+	a.HangUp("a")
 	synctest.Wait()
 	if s := a.Stats(); s.Open != 0 || s.Pending != 0 || s.RaftStreams != 0 {
 		t.Errorf("left over: %+v", s)

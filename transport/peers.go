@@ -43,10 +43,11 @@ type line struct {
 
 // peers holds the connections to each address, dialed when first used.
 type peers struct {
-	port *Port
-	dial dialer
-	tls  *tls.Config // nil in plaintext
-	mu   struct {
+	port    *Port
+	dial    dialer
+	tls     *tls.Config    // nil in plaintext
+	closing sync.WaitGroup // connections that are being closed
+	mu      struct {
 		sync.Mutex
 		closed bool
 		conns  map[line]*grpc.ClientConn
@@ -109,31 +110,28 @@ func (p *Port) Wake(addr string) {
 	}
 }
 
-// Keep closes the connections to every address that is not wanted any more.
-func (p *Port) Keep(wanted func(addr string) bool) {
-	var gone []*grpc.ClientConn
-	p.peers.mu.Lock()
-	for l, c := range p.peers.mu.conns {
-		if !wanted(l.addr) {
-			gone = append(gone, c)
-			delete(p.peers.mu.conns, l)
+// HangUp closes the connections to addr, where nobody is looked for any more: they would be kept, and dialed on and on. Calls under way
+// there fail. It does not wait for the closing, and whoever calls that address again gets another connection.
+func (p *Port) HangUp(addr string) { p.peers.hangUp(func(l line) bool { return l.addr == addr }) }
+
+func (s *peers) hangUp(gone func(line) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l, c := range s.mu.conns {
+		if gone(l) {
+			delete(s.mu.conns, l)
+			s.closing.Go(func() { c.Close() }) // it says good-bye first, for seconds where nothing is read any more
 		}
-	}
-	p.peers.mu.Unlock()
-	for _, c := range gone {
-		c.Close()
 	}
 }
 
+// close closes every connection, waits for that, and lets none be made any more.
 func (s *peers) close() {
 	s.mu.Lock()
 	s.mu.closed = true
-	conns := s.mu.conns
-	s.mu.conns = map[line]*grpc.ClientConn{}
 	s.mu.Unlock()
-	for _, c := range conns {
-		c.Close()
-	}
+	s.hangUp(func(line) bool { return true })
+	s.closing.Wait()
 }
 
 func (s *peers) count() int {

@@ -160,9 +160,17 @@ func TestMembersTalk(t *testing.T) {
 	if first, again := a.Peer(b.Addr()), a.Peer(b.Addr()); first != again || a.Stats().Peers != 1 {
 		t.Error("a second connection to the same node was made")
 	}
-	a.Keep(func(string) bool { return false })
+	a.Waiting(b.Addr())
+	a.HangUp("elsewhere:7420")
+	if a.Stats().Peers != 2 {
+		t.Error("the connection to another address is gone")
+	}
+	a.HangUp(b.Addr())
 	if a.Stats().Peers != 0 {
-		t.Error("the connection to an unwanted address is kept")
+		t.Error("a connection to an unwanted address is kept")
+	}
+	if _, err := hello(t, a.Peer(b.Addr())); err != nil {
+		t.Errorf("there is no other connection: %v", err)
 	}
 }
 
