@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -322,5 +323,30 @@ func TestInspectEndsItsStream(t *testing.T) {
 	}
 	if now := runtime.NumGoroutine(); now > before+50 {
 		t.Errorf("%d goroutines, before 200 calls there were %d", now, before)
+	}
+}
+
+// An answer without end is refused at its first message that goes beyond what a map may be, and not collected until the caller's time is up.
+func TestInspectRefusesAnAnswerWithoutEnd(t *testing.T) {
+	s := open(t, "g1")
+	c, err := client.Connect(t.Context(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	sent, ended := 0, make(chan error, 1)
+	s.inspect = func(stream grpc.ServerStreamingServer[wire.InspectReply]) error {
+		defer func() { ended <- stream.Context().Err() }()
+		for whole := fsm.EncodeDelta(s.view.Whole())[0]; ; sent++ {
+			if err := stream.Send(&wire.InspectReply{Node: "n1", Whole: whole}); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := c.Inspect(within(t)); shard.CodeOf(err) != shard.CodeInvalid || !strings.Contains(err.Error(), "which is whole") {
+		t.Errorf("%v", err)
+	}
+	if err := <-ended; err == nil || sent > 100_000 {
+		t.Errorf("the node sent %d messages: %v", sent, err)
 	}
 }

@@ -51,9 +51,10 @@ func (c *Client) Inspect(ctx context.Context) (State, error) { return c.state(ct
 func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 	var s State
 	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-		reply, whole, err := transport.Inspected(wire.NewGroupClient(conn).Inspect(ctx, &wire.InspectRequest{Linearizable: linearizable}))
+		var whole fsm.Single
+		reply, err := transport.Inspect(ctx, wire.NewGroupClient(conn), &wire.InspectRequest{Linearizable: linearizable}, whole.Take)
 		if err == nil {
-			s, err = stateOf(reply, whole)
+			s, err = stateOf(reply, &whole)
 		}
 		if err == nil && s.View.Index == 0 {
 			err = shard.NoMap(s.Node)
@@ -63,12 +64,12 @@ func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 	return s, err
 }
 
-func stateOf(r *wire.InspectReply, messages [][]byte) (State, error) {
+func stateOf(r *wire.InspectReply, of *fsm.Single) (State, error) {
 	s := State{
 		Node: shard.NodeID(r.Node), Leader: shard.NodeID(r.Leader), LeaderAddr: r.LeaderAddr, Term: r.Term,
 		Age: time.Duration(r.AgeMicros) * time.Microsecond, Linearizable: r.Linearizable, Version: r.Version,
 	}
-	whole, err := fsm.DecodeDelta(messages...)
+	whole, err := of.Delta()
 	if err != nil {
 		return State{}, fmt.Errorf("map of node %s: %w", r.Node, err)
 	}

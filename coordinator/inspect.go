@@ -47,9 +47,10 @@ func (c *Coordinator) Inspect(ctx context.Context, linearizable bool) (*Inspecti
 			return nil
 		},
 		remote: func(ctx context.Context, g wire.GroupClient) error {
-			reply, whole, err := transport.Inspected(g.Inspect(ctx, &wire.InspectRequest{Linearizable: true}))
+			var whole fsm.Single
+			reply, err := transport.Inspect(ctx, g, &wire.InspectRequest{Linearizable: true}, whole.Take)
 			if err == nil {
-				found, err = inspectionOf(reply, whole)
+				found, err = inspectionOf(reply, &whole)
 			}
 			return err
 		},
@@ -97,12 +98,12 @@ func (v *voter) read(ctx context.Context) (*fsm.State, error) {
 	return v.machine.reach(ctx.Done(), shard.Index(needed))
 }
 
-func inspectionOf(r *wire.InspectReply, messages [][]byte) (*Inspection, error) {
+func inspectionOf(r *wire.InspectReply, of *fsm.Single) (*Inspection, error) {
 	i := &Inspection{
 		Node: shard.NodeID(r.Node), Leader: shard.NodeID(r.Leader), LeaderAddr: r.LeaderAddr, Term: r.Term,
 		Age: time.Duration(r.AgeMicros) * time.Microsecond, Linearizable: r.Linearizable,
 	}
-	whole, err := fsm.DecodeDelta(messages...)
+	whole, err := of.Delta()
 	if err != nil {
 		return nil, err
 	}

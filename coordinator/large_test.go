@@ -31,16 +31,17 @@ func TestTheLargestMapIsSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	reply, messages, err := transport.Inspected(wire.NewGroupClient(conn).Inspect(t.Context(), &wire.InspectRequest{Linearizable: true}))
+	var answer fsm.Single
+	size := 0
+	reply, err := transport.Inspect(t.Context(), wire.NewGroupClient(conn), &wire.InspectRequest{Linearizable: true}, func(b []byte) error {
+		size += len(b)
+		return answer.Take(b)
+	})
 	if err != nil || reply.Node != "n1" {
 		t.Fatalf("%v, %v", reply.GetNode(), err)
 	}
-	size := 0
-	for _, m := range messages {
-		size += len(m)
-	}
-	if whole, err := fsm.DecodeDelta(messages...); err != nil || size < 64<<20 || len(whole.Placements) != fsm.MaxShards {
-		t.Fatalf("%d bytes in %d messages: %v", size, len(messages), err)
+	if whole, err := answer.Delta(); err != nil || size < 64<<20 || len(whole.Placements) != fsm.MaxShards {
+		t.Fatalf("%d bytes: %v", size, err)
 	}
 	if err := late.start(nil); err != nil {
 		t.Fatal(err)

@@ -37,14 +37,38 @@ func partsOf(d *shard.Delta, most int) [][]byte {
 
 // DecodeDelta reads all messages of one delta. It fails with CodeInvalid, as Parts does.
 func DecodeDelta(messages ...[]byte) (*shard.Delta, error) {
-	var parts Parts
-	for i, b := range messages {
-		d, err := parts.Take(b)
-		if err != nil || d != nil && i == len(messages)-1 {
-			return d, err
+	var one Single
+	for _, b := range messages {
+		if err := one.Take(b); err != nil {
+			return nil, err
 		}
 	}
-	return nil, shard.Errorf(shard.CodeInvalid, "a delta in %d messages is not whole, or is more than one", len(messages))
+	return one.Delta()
+}
+
+// A Single is the one delta that an answer of some messages holds. It is read as they come, so no more than MaxDelta bytes are kept of an
+// answer without end. Its zero value waits for the first; not concurrent.
+type Single struct {
+	parts Parts
+	whole *shard.Delta
+}
+
+// Take reads the next message. It fails with CodeInvalid as Parts does, and when the delta is whole already; the answer is of no use then.
+func (s *Single) Take(b []byte) error {
+	if s.whole != nil {
+		return shard.Errorf(shard.CodeInvalid, "more follows on delta %d, which is whole", s.whole.Index)
+	}
+	var err error
+	s.whole, err = s.parts.Take(b)
+	return err
+}
+
+// Delta returns what was read. It fails with CodeInvalid when that is not whole.
+func (s *Single) Delta() (*shard.Delta, error) {
+	if s.whole == nil {
+		return nil, shard.Errorf(shard.CodeInvalid, "the delta is not whole")
+	}
+	return s.whole, nil
 }
 
 // Parts puts together the deltas of a stream that come in parts, in the order they were sent. Its zero value waits for a
