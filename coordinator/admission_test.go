@@ -2,8 +2,12 @@ package coordinator_test
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"muster/coordinator"
 	"muster/shard"
@@ -80,6 +84,56 @@ func TestNobodyIsRefusedBeforeSessionsEnd(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// The time begins anew when the leader is lost after it has refused a node: the next one gives the session that is in the way a whole lease, however
+// long there was none.
+func TestNobodyIsRefusedForTheTimeWithoutALeader(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n1, n2 := g.nodes["n1"], g.add("n2")
+	if err := n2.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	twin := &node{g: g, id: "n2", path: filepath.Join(g.root, "twin"), addr: freeAddr(t)}
+	twin.copies = newCopies(twin)
+	refusals, came := make(chan string, 1), make(chan error, 1)
+	go func() {
+		came <- twin.start(func(c *coordinator.Config) { c.Logger = listening("not admitted yet", refusals) })
+	}()
+	<-refusals
+	n2.kill()
+	n1.kill()
+	<-time.After(3500 * time.Millisecond) // more than three leases
+	if err := n1.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-came; err != nil {
+		t.Fatal(err)
+	}
+	defer twin.kill()
+	if m := n1.View().Members["n2"]; m.Addr != twin.addr {
+		t.Errorf("%+v", m)
+	}
+}
+
+// listening is a log that gives the first line with the words to heard.
+func listening(words string, heard chan<- string) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: writer(func(line string) {
+		if strings.Contains(line, words) {
+			select {
+			case heard <- line:
+			default:
+			}
+		}
+	})})
+}
+
+type writer func(string)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(string(b))
+	return len(b), nil
 }
 
 // A node that comes back at another address each time leaves no connection behind at those it had: neither at the leader, which asks

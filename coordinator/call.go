@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/fsm"
@@ -62,6 +63,7 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 			continue
 		}
 		hint, hops = "", 0
+		c.contacts.lapses.Add(1)
 		select {
 		case <-ctx.Done():
 			return &shard.Error{Code: shard.CodeNoLeader, Outcome: outcome, Detail: "no node is known to lead the group"}
@@ -102,7 +104,8 @@ func (c *Coordinator) try(ctx context.Context, hint string, call leaderCall) err
 // contacts rotates through the nodes that may know the leader. One that did not answer is passed over for a while: a node that is
 // stopped answers nobody and refuses nobody, and each try at it costs a good part of a lease. Safe for concurrent use.
 type contacts struct {
-	mu struct {
+	lapses atomic.Uint64 // how often a call found nobody who leads
+	mu     struct {
 		sync.Mutex
 		turn   int
 		silent map[string]time.Time // until when an address is passed over
@@ -226,6 +229,9 @@ func (c *Coordinator) proposeSurely(ctx context.Context, command fsm.Command) (f
 		}
 		fault := shard.As(err)
 		unknown = unknown || fault.Outcome == shard.Unknown
+		if unanswered(fault) {
+			c.contacts.lapses.Add(1)
+		}
 		if permanent(fault) || !pause(ctx, repeatPause) {
 			if unknown && fault.Outcome == shard.NotApplied {
 				repeated := *fault
@@ -246,6 +252,15 @@ func permanent(fault *shard.Error) bool {
 	default:
 		return true
 	}
+}
+
+// unanswered reports whether a request failed because no leader was there to answer it, and not because one did.
+func unanswered(fault *shard.Error) bool {
+	switch fault.Code {
+	case shard.CodeNoLeader, shard.CodeNotLeader, shard.CodeUnavailable, shard.CodeTimeout, shard.CodeClosed:
+		return true
+	}
+	return false
 }
 
 // bounded gives ctx a deadline when it has none.

@@ -62,9 +62,12 @@ func (s *session) leaseUntil() time.Duration { return time.Duration(s.until.Load
 //
 // While another process holds the node id or the address, or the leader finds nobody at the address, it is asked again for three leases: a
 // predecessor that died runs out in that time, and one that lives is a mistake the operator must hear of.
+//
+// The time begins with the first refusal, and anew when no leader was there to answer meanwhile: the next one gives every session a whole
+// lease, as it has not heard the renewals of before. Rejected: to count only the time under a leader, of which then less may be left.
 func (s *session) open(ctx context.Context) error {
-	var giveUp time.Time // none before the first refusal: until then there may have been no leader, for however long
-	said, lacks := "", shard.SessionID(0)
+	var giveUp time.Time // none before the first refusal by a leader that is still there
+	said, lacks, lapses := "", shard.SessionID(0), s.c.contacts.lapses.Load()
 	late := time.AfterFunc(formSayAfter, func() {
 		if first, waits := s.c.begins(); waits {
 			s.c.log.Info("this node has agreed to form a group and waits for the founder that begins it", "node", s.c.cfg.Node, "founder", first.Node, "addr", first.Addr)
@@ -82,6 +85,9 @@ func (s *session) open(ctx context.Context) error {
 			err = verdict.Err()
 		}
 		fault := shard.As(err)
+		if now := s.c.contacts.lapses.Load(); now != lapses {
+			lapses, giveUp = now, time.Time{}
+		}
 		if notYet(fault) && giveUp.IsZero() {
 			giveUp = time.Now().Add(3 * s.c.cfg.Times.Lease)
 		}
