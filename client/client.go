@@ -21,7 +21,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"muster/shard"
@@ -189,8 +188,7 @@ func (c *Client) at(ctx context.Context, addr string, call func(context.Context,
 		c.forget(addr, conn)
 		return shard.Errorf(shard.CodeUnavailable, "%s cannot be reached: %v", addr, err)
 	}
-	t := &tracked{ClientConn: conn}
-	err = call(ctx, t)
+	err = call(ctx, conn)
 	fault := transport.Typed(err)
 	switch {
 	case fault == nil:
@@ -198,21 +196,8 @@ func (c *Client) at(ctx context.Context, addr string, call func(context.Context,
 		return nil
 	case c.group == "" && status.Code(err) == codes.Unimplemented: // the first call of all: a node knows it
 		return shard.Errorf(shard.CodeUnavailable, "%s does not answer as a node does: %s", addr, status.Convert(err).Message())
-	case fault.Code == shard.CodeUnavailable && t.peer.Addr == nil:
-		fault.Outcome = shard.NotApplied // the connection broke before the call got a stream
 	}
 	return fault
-}
-
-// tracked is a connection that notes whether a unary call was put on the wire at all.
-type tracked struct {
-	*grpc.ClientConn
-	peer peer.Peer // has an address from the moment the call got a stream
-}
-
-// Invoke implements grpc.ClientConnInterface.
-func (t *tracked) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return t.ClientConn.Invoke(ctx, method, args, reply, append(opts, grpc.Peer(&t.peer))...)
 }
 
 func (c *Client) order() []string {
@@ -264,7 +249,7 @@ func ready(ctx context.Context, conn *grpc.ClientConn) error {
 			conn.Connect()
 		}
 		if !conn.WaitForStateChange(ctx, state) {
-			return ctx.Err()
+			return errors.New("no answer in time")
 		}
 	}
 }
@@ -275,7 +260,7 @@ func why(ctx context.Context, conn *grpc.ClientConn) error {
 	if err == nil {
 		return nil
 	}
-	return errors.New(status.Convert(err).Message())
+	return errors.New(transport.Typed(err).Detail)
 }
 
 // forget closes a connection that did not come up: the next call dials anew, instead of learning of an old failure.

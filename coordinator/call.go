@@ -30,12 +30,15 @@ type leaderCall struct {
 }
 
 // elsewhere reports whether the fault says that another node must be asked. That a node cannot be reached is no reason to give up what
-// may be repeated.
+// was not sent to it, or may be repeated.
 func (l leaderCall) elsewhere(fault *shard.Error) bool {
 	if (l.reads || l.again) && fault.Code == shard.CodeUnavailable {
 		return true
 	}
-	return fault.Outcome == shard.NotApplied && (fault.Code == shard.CodeNotLeader || fault.Code == shard.CodeNoLeader)
+	if fault.Outcome != shard.NotApplied {
+		return false
+	}
+	return fault.Code == shard.CodeNotLeader || fault.Code == shard.CodeNoLeader || fault.Code == shard.CodeUnavailable
 }
 
 // atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails

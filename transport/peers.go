@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	"muster/shard"
 )
@@ -93,8 +95,9 @@ func (s *peers) conn(l line) *grpc.ClientConn {
 }
 
 func (s *peers) connect(addr string) (*grpc.ClientConn, error) {
-	o := dialOptions(addr, s.dial, s.tls, s.port.limits)
-	o = append(o, identified(func() (shard.GroupID, shard.NodeID) { return s.port.Group(), s.port.node })...)
+	newest := &attempt{}
+	o := dialOptions(addr, s.dial, s.tls, s.port.limits, newest)
+	o = append(o, identified(func() (shard.GroupID, shard.NodeID) { return s.port.Group(), s.port.node }, newest)...)
 	return grpc.NewClient(target, o...)
 }
 
@@ -169,21 +172,28 @@ func Dial(addr string, o ClientOptions) (*grpc.ClientConn, error) {
 	if o.Dialer == nil {
 		o.Dialer = dialTCP
 	}
-	options := dialOptions(addr, o.Dialer, o.TLS, Limits{}.withDefaults())
-	options = append(options, identified(func() (shard.GroupID, shard.NodeID) { return o.Group, "" })...)
+	newest := &attempt{}
+	options := dialOptions(addr, o.Dialer, o.TLS, Limits{}.withDefaults(), newest)
+	options = append(options, identified(func() (shard.GroupID, shard.NodeID) { return o.Group, "" }, newest)...)
 	return grpc.NewClient(target, options...)
 }
 
-func dialOptions(addr string, dial dialer, secure *tls.Config, limits Limits) []grpc.DialOption {
+func dialOptions(addr string, dial dialer, secure *tls.Config, limits Limits, newest *attempt) []grpc.DialOption {
 	creds := insecure.NewCredentials()
 	if secure != nil {
-		creds = credentials.NewTLS(clientTLS(secure, addr))
+		creds = heard{credentials.NewTLS(clientTLS(secure, addr)), newest}
 	}
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, addr) }),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			c, err := dial(ctx, addr)
+			if err != nil || secure == nil {
+				newest.ended(err)
+			}
+			return c, err
+		}),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(clientCodec(), grpc.MaxCallRecvMsgSize(limits.Reply), grpc.MaxCallSendMsgSize(limits.Request)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -196,8 +206,8 @@ func dialOptions(addr string, dial dialer, secure *tls.Config, limits Limits) []
 	}
 }
 
-// identified adds the group and node, when known, to every call at the time it is made.
-func identified(who func() (shard.GroupID, shard.NodeID)) []grpc.DialOption {
+// identified adds the group and node, when known, to every call at the time it is made, and says of one that never left that it did not.
+func identified(who func() (shard.GroupID, shard.NodeID), newest *attempt) []grpc.DialOption {
 	with := func(ctx context.Context) context.Context {
 		group, node := who()
 		if group != "" {
@@ -211,11 +221,14 @@ func identified(who func() (shard.GroupID, shard.NodeID)) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 			invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			return invoke(with(ctx), method, req, reply, cc, opts...)
+			var at peer.Peer // has an address from the moment the call gets a stream
+			err := invoke(with(ctx), method, req, reply, cc, append(slices.Clip(opts), grpc.Peer(&at))...)
+			return newest.unsent(err, &at)
 		}),
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn,
 			method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-			return streamer(with(ctx), desc, cc, method, opts...)
+			s, err := streamer(with(ctx), desc, cc, method, opts...)
+			return s, newest.unsent(err, &peer.Peer{}) // with an error there is no stream
 		}),
 	}
 }

@@ -129,7 +129,11 @@ func deadline(t *testing.T) context.Context {
 }
 
 func hello(t *testing.T, c grpc.ClientConnInterface) (*wire.HelloReply, error) {
-	return wire.NewGroupClient(c).Hello(deadline(t), &wire.HelloRequest{})
+	return helloWithin(deadline(t), c)
+}
+
+func helloWithin(ctx context.Context, c grpc.ClientConnInterface) (*wire.HelloReply, error) {
+	return wire.NewGroupClient(c).Hello(ctx, &wire.HelloRequest{})
 }
 
 func client(t *testing.T, addr string, o transport.ClientOptions) *grpc.ClientConn {
