@@ -16,8 +16,8 @@ import (
 
 // service answers the calls of other nodes and of clients. It converts; the Coordinator's parts decide.
 //
-// What only the leader can answer is never passed on: the caller is told who leads. Exceptions are Inspect and Arrive when
-// a client calls, which may ask any node.
+// What only the leader can answer is never passed on to it for another node, which is told who leads. A client may ask any node: what it
+// asks is passed on, and a leader waited for while there is none.
 type service struct {
 	wire.UnimplementedGroupServer
 	c *Coordinator
@@ -42,9 +42,20 @@ func (c *Coordinator) seat() (*voter, error) {
 	return nil, &shard.Error{Code: shard.CodeNotLeader, Node: node, Addr: addr, Detail: "this node has no vote"}
 }
 
-// Propose implements the Group service.
+// Propose implements the Group service. A client's commands are passed on to the leader.
 func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.ProposeReply, error) {
-	verdicts, index, err := s.propose(ctx, req.Commands)
+	var verdicts []fsm.Verdict
+	var index shard.Index
+	commands, err := fsm.Decode(req.Commands)
+	switch {
+	case err != nil:
+	case transport.CallerNode(ctx) == "":
+		ctx, cancel := answering(ctx)
+		defer cancel()
+		verdicts, index, err = s.c.Propose(ctx, commands...)
+	default:
+		verdicts, index, err = s.propose(ctx, commands)
+	}
 	reply := &wire.ProposeReply{Index: uint64(index), Fault: transport.FaultOf(err)}
 	for _, v := range verdicts {
 		b, err := fsm.EncodeVerdict(v)
@@ -56,12 +67,8 @@ func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.
 	return reply, nil
 }
 
-func (s *service) propose(ctx context.Context, entry []byte) ([]fsm.Verdict, shard.Index, error) {
+func (s *service) propose(ctx context.Context, commands []fsm.Command) ([]fsm.Verdict, shard.Index, error) {
 	v, err := s.c.seat()
-	if err != nil {
-		return nil, 0, err
-	}
-	commands, err := fsm.Decode(entry)
 	if err != nil {
 		return nil, 0, err
 	}
