@@ -47,3 +47,35 @@ func TestJournalsOfAnOddDirectory(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Of the faults of several journals the worst decides on the code, whichever came first, and all are said.
+func TestTheWorstOfSeveralJournalsDecides(t *testing.T) {
+	damaged, inUse, none := errors.New("1 of 2 copies are damaged"), shard.Errorf(shard.CodeInUse, "in use"), misusef("no journal")
+	for _, c := range []struct {
+		faults []error
+		exit   int
+		code   string
+	}{
+		{[]error{nil, nil}, exitDone, "failed"},
+		{[]error{none, inUse, nil, damaged}, exitFailed, "failed"},
+		{[]error{inUse, damaged}, exitFailed, "failed"},
+		{[]error{none, inUse}, exitRefused, "id-in-use"},
+		{[]error{nil, none}, exitMisuse, "misuse"},
+	} {
+		err := worstOf(c.faults)
+		if exitCode(err) != c.exit {
+			t.Errorf("%v: exit code %d, want %d", c.faults, exitCode(err), c.exit)
+		}
+		if err == nil {
+			continue
+		}
+		if f := failureOf(err); f.Code != c.code || f.Exit != c.exit {
+			t.Errorf("%v: %+v", c.faults, f)
+		}
+		for _, fault := range c.faults {
+			if fault != nil && !strings.Contains(sentence(err), fault.Error()) {
+				t.Errorf("%q does not say %q", sentence(err), fault)
+			}
+		}
+	}
+}

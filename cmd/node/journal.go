@@ -35,7 +35,8 @@ var journalVerifyVerb = verb{
 	use:   "verify FILE|DIR [--accept]",
 	short: "check every checksum of a journal",
 	long: "Reads everything and says of each copy which epoch it has promised, where its log starts and ends, how much of it is known to be\n" +
-		"confirmed, how many records it has, and what is damaged; then it ends with code 1. A journal with the mark of a failed\n" +
+		"confirmed, how many records it has, and what is damaged; then it ends with code 1. Of several journals the worst decides: 1 when\n" +
+		"one is damaged or cannot be read, else 4 when one is in use, else 2 when one is none. A journal with the mark of a failed\n" +
 		"sync proves nothing, whatever its checksums say: the next start sets it aside, and its copies are lost. With --accept you\n" +
 		"vouch for the disk, and the mark is taken away, unless something is damaged.",
 	example: "muster journal verify DIR",
@@ -55,7 +56,7 @@ DIR/journal.db  1     counter/0  1         0@0           1@1   0          1     
 				r, err := verifyJournal(path, *accept)
 				all, faults = append(all, r), append(faults, err)
 			}
-			return errors.Join(t.show(all, func(w *columns) { verifyTable(w, all) }), errors.Join(faults...))
+			return errors.Join(t.show(all, func(w *columns) { verifyTable(w, all) }), worstOf(faults))
 		}
 	},
 }
@@ -137,6 +138,29 @@ type auditReport struct {
 	Records   int            `json:"records"`
 	Apart     int            `json:"apart"` // snapshots, and what is remembered of requests
 	Damage    string         `json:"damage"`
+}
+
+// A worst is all the faults of several files, in their order. The worst of them decides how the verb ends: what was found damaged before what
+// was not looked at.
+type worst struct{ all, decides error }
+
+func (w worst) Error() string { return w.all.Error() }
+
+// Unwrap gives the one that decides.
+func (w worst) Unwrap() error { return w.decides }
+
+func worstOf(faults []error) error {
+	w := worst{all: errors.Join(faults...)}
+	if w.all == nil {
+		return nil
+	}
+	for _, code := range []int{exitFailed, exitRefused, exitMisuse} {
+		if i := slices.IndexFunc(faults, func(err error) bool { return exitCode(err) == code }); i >= 0 {
+			w.decides = faults[i]
+			return w
+		}
+	}
+	return w.all
 }
 
 // openJournal opens for reading only.
