@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"muster/coordinator"
+	"muster/fsm"
 	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
@@ -143,4 +144,60 @@ func TestOrdersWaitForALeader(t *testing.T) {
 	if err != nil || transport.ErrorOf(reply.Fault).Code != shard.CodeNoLeader {
 		t.Errorf("%+v, %v; want %s", reply, err, shard.CodeNoLeader)
 	}
+}
+
+// Without a leader an order is not applied, and is known not to be: the nodes that are gone cannot have heard it, whether or not one of them is still
+// taken for the leader. What a client proposes waits for one, at any node.
+func TestOrdersWithoutALeader(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	n1 := g.nodes["n1"]
+	g.nodes["n2"].kill()
+	g.nodes["n3"].kill()
+	g.eventually("n1 does not lead", func() error {
+		if id, _, _ := n1.Leader(); id == "n1" {
+			return fmt.Errorf("it still does")
+		}
+		return nil
+	})
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		_, err := n1.Administer(ctx, coordinator.Order{Kind: coordinator.Cordon, Node: "n2", On: true})
+		cancel()
+		if fault := shard.As(err); fault == nil || fault.Outcome != shard.NotApplied {
+			t.Errorf("%v, want not applied", err)
+		}
+	}
+	conn, err := transport.Dial(n1.addr, transport.ClientOptions{Group: n1.View().Group})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	entry, err := fsm.Encode(&fsm.RequireQuorum{Members: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		reply, err := wire.NewGroupClient(conn).Propose(ctx, &wire.ProposeRequest{Commands: entry})
+		if err == nil && reply.Fault != nil {
+			err = transport.ErrorOf(reply.Fault)
+		}
+		answered <- err
+	}()
+	if err := g.nodes["n2"].start(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	g.eventually("it is so", func() error {
+		if n := n1.Required(); n != 2 {
+			return fmt.Errorf("%d are required", n)
+		}
+		return nil
+	})
 }
