@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+
 	"muster/fsm"
 	"muster/shard"
 	"muster/transport"
@@ -12,7 +15,8 @@ import (
 )
 
 // meet sees that whoever registers at an address that is new for it answers there: a node that nobody can find would be given copies, and
-// never make them. One that comes back where it was known is not asked; it may be cut off from this leader and not from the others.
+// never make them. With TLS the certificate there has to name the node too: what answers may say any name. One that comes back where it
+// was known is not asked; it may be cut off from this leader and not from the others.
 //
 // What the network says is no part of the replicated state, so the leader looks before it proposes. That no two members that are up
 // have one address is for the entry to decide, see fsm.Register.
@@ -23,13 +27,15 @@ func (v *voter) meet(ctx context.Context, r *fsm.Register) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	there, err := wire.NewGroupClient(v.c.cfg.Port.Peer(r.Addr)).Hello(ctx, &wire.HelloRequest{})
+	var who peer.Peer
+	there, err := wire.NewGroupClient(v.c.cfg.Port.Peer(r.Addr)).Hello(ctx, &wire.HelloRequest{}, grpc.Peer(&who))
 	refused := &shard.Error{Code: shard.CodeUnreachable, Node: r.Node, Addr: r.Addr}
 	switch {
 	case err != nil:
 		refused.Detail = fmt.Sprintf("node %s, the leader, reaches nobody at %s, the address of node %s: %s", v.c.cfg.Node, r.Addr, r.Node, transport.Typed(err).Detail)
 	case shard.NodeID(there.Node) != r.Node:
 		refused.Detail = fmt.Sprintf("at %s, the address of node %s, node %s answers", r.Addr, r.Node, there.Node)
+	case !vouched(&who, refused):
 	case shard.DirectoryID(there.Directory) != r.Directory:
 		refused.Detail = fmt.Sprintf("at %s, the address of node %s, another process answers under that name, with another data directory", r.Addr, r.Node)
 	default:
@@ -37,6 +43,17 @@ func (v *voter) meet(ctx context.Context, r *fsm.Register) error {
 	}
 	v.hangUp(r.Addr)
 	return refused
+}
+
+// vouched reports whether the certificate at the address, if there is one, names the node, and says in refused why it does not.
+func vouched(who *peer.Peer, refused *shard.Error) bool {
+	err := transport.Vouched(who, refused.Node)
+	if err == nil {
+		return true
+	}
+	refused.Code = shard.CodeOf(err)
+	refused.Detail = fmt.Sprintf("at %s, the address of node %s: %s", refused.Addr, refused.Node, shard.As(err).Detail)
+	return false
 }
 
 // hangUp closes the connections to an address at which nobody was found, unless it is a member's: they would be dialed on and on.

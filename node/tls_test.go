@@ -121,6 +121,40 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// A node whose address answers with the certificate of another node is not admitted, though its calls carry its own. With one certificate for
+// both it is.
+func TestTheCertificateAtTheAddressNamesTheNode(t *testing.T) {
+	c := newCluster(t, 1, entity.Types(visits)...)
+	a := newAuthority(t)
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	of := func(name string) *tls.Config {
+		a.identity(name, "spiffe://prod/server/"+name)
+		pair := must(tls.LoadX509KeyPair(a.path(name+".crt"), a.path(name+".key")))
+		return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ClientCAs: roots}
+	}
+	c.configs[0].TLS = of("n1")
+	c.start()
+	joins := node.Config{ID: "n2", Addr: "127.0.0.1:0", Dir: t.TempDir(), Seeds: c.configs[0].Seeds, Logger: logger(t, "n2"), TLS: of("n3")}
+	own := of("n2")
+	joins.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own.Certificates[0], nil }
+	n, err := node.Start(c.context(), joins)
+	if shard.CodeOf(err) != shard.CodeWrongGroup || !strings.Contains(err.Error(), `the certificate of server "n3" does not speak for node "n2"`) {
+		t.Errorf("%v", err)
+	}
+	if n != nil {
+		n.Kill()
+	}
+	if m, known := c.nodes[0].View().Members["n2"]; known && err != nil {
+		t.Errorf("it is a member: %+v", m)
+	}
+	joins.TLS = own
+	if n, err = node.Start(c.context(), joins); err != nil {
+		t.Fatal(err)
+	}
+	n.Kill()
+}
+
 func TestKeysAreKeptSecret(t *testing.T) {
 	a := newAuthority(t)
 	if err := os.Chmod(a.path("ca.key"), 0o644); err != nil {

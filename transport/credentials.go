@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 
 	"muster/shard"
 )
@@ -134,4 +135,25 @@ func identity(state *tls.ConnectionState) (Identity, error) {
 		return Identity{}, shard.Errorf(shard.CodeWrongGroup, "the peer showed no certificate")
 	}
 	return IdentityOf(state.PeerCertificates[0])
+}
+
+// Vouched fails with CodeWrongGroup unless the certificate of whoever answered a call, or makes one, is that of a server named as the node.
+// In plaintext nobody vouches for anything, and it does not fail.
+func Vouched(who *peer.Peer, node shard.NodeID) error {
+	secure, isTLS := who.AuthInfo.(credentials.TLSInfo)
+	if !isTLS {
+		return nil
+	}
+	named, err := identity(&secure.State)
+	if err != nil {
+		return err
+	}
+	return named.vouches(node)
+}
+
+func (i Identity) vouches(node shard.NodeID) error {
+	if i.Role == RoleServer && i.Name == string(node) {
+		return nil
+	}
+	return shard.Errorf(shard.CodeWrongGroup, "the certificate of %s %q does not speak for node %q", i.Role, i.Name, node)
 }

@@ -230,8 +230,8 @@ func (r *RaftLayer) judge(state *tls.ConnectionState, h hello) (byte, error) {
 		return raftWelcome, nil
 	}
 	who, err := identity(state)
-	if err == nil && (who.Role != RoleServer || who.Name != string(h.node)) {
-		err = shard.Errorf(shard.CodeWrongGroup, "%s %q opened a Raft stream as node %q", who.Role, who.Name, h.node)
+	if err == nil {
+		err = who.vouches(h.node)
 	}
 	if err != nil {
 		return raftForbidden, err
