@@ -32,3 +32,14 @@ func TestHistoryTellsHowLongItTook(t *testing.T) {
 		}
 	}
 }
+
+// A change whose time the log does not tell was before the next one that it does; after that there is nothing to say.
+func TestHistorySaysBeforeWhen(t *testing.T) {
+	all := []changeReport{{}, {}, {Time: "10:00"}, {Time: "11:00"}, {}, {Time: "12:00"}, {}}
+	want := []string{"before 10:00", "before 10:00", "10:00", "11:00", "before 12:00", "12:00", ""}
+	for i := range all {
+		if got := timeOf(all, i); got != want[i] {
+			t.Errorf("change %d: %q, want %q", i+1, got, want[i])
+		}
+	}
+}
