@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // The keys of Raft's stable store that a ballot holds; Raft does not export them.
@@ -173,7 +171,7 @@ func (b *ballots) keep(next ballot) error {
 	if _, err := b.file.WriteAt(next.encode(), int64(next.serial%2)*ballotSlot); err != nil {
 		return fmt.Errorf("write a ballot: %w", err)
 	}
-	if err := unix.Fdatasync(int(b.file.Fd())); err != nil {
+	if err := syncData(b.file); err != nil {
 		return fmt.Errorf("sync a ballot: %w", err)
 	}
 	b.mu.kept = next

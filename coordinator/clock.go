@@ -1,21 +1,6 @@
 package coordinator
 
-import (
-	"fmt"
-	"time"
-
-	"golang.org/x/sys/unix"
-)
-
-// Boottime is the time since the machine booted, suspension included. Leases are counted on it: a process that was
-// paused, or a machine that slept, finds its lease over. Go's own monotonic clock stands still while the machine sleeps.
-func Boottime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(fmt.Sprintf("no CLOCK_BOOTTIME: %v", err)) // Linux has had it since 2.6.39
-	}
-	return time.Duration(ts.Nano())
-}
+import "time"
 
 // clock counts the time of one coordinator's life. The leader's loop runs on it; that it stands still while the machine
 // sleeps only delays an expiry.

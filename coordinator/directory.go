@@ -120,7 +120,7 @@ func fingerprint(lock *os.File) (shard.MachineID, error) {
 	if err := unix.Fstat(int(lock.Fd()), &st); err != nil {
 		return "", err
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := bootID()
 	if err != nil {
 		return "", err
 	}

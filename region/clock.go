@@ -1,21 +1,9 @@
 package region
 
 import (
-	"fmt"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// boottime is what leases are counted on: unlike Go's clock it goes on while the machine sleeps.
-func boottime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(fmt.Sprintf("no CLOCK_BOOTTIME: %v", err)) // Linux has had it since 2.6.39
-	}
-	return time.Duration(ts.Nano())
-}
 
 // A leaseClock tells boottime without a system call each time, which was most of what a local ask cost: it goes on from its
 // last look by Go's monotonic clock, which stands still while the machine sleeps. A sleep shows: the wall clock goes on, so it

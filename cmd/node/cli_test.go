@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	measure "muster/internal/load"
 )
 
 // The scripts run this test's own binary as muster: the real main, in processes of its own.
@@ -99,7 +101,7 @@ func launch(ts *testscript.TestScript, neg bool, args []string) {
 	p := &process{cmd: exec.Command(path, args...), first: make(chan string, 1), exited: make(chan error, 1), log: &safeBuffer{}}
 	p.cmd.Dir, p.cmd.Stderr = ts.Getenv("WORK"), p.log
 	p.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "HOME=" + ts.Getenv("HOME")}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = measure.Attached()
 	out, err := p.cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(p.cmd.Start())

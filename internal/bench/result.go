@@ -89,7 +89,7 @@ func syncTime(dir string) (float64, error) {
 			return 0, err
 		}
 		began := time.Now()
-		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+		if err := syncData(f); err != nil {
 			return 0, err
 		}
 		took = append(took, micros(time.Since(began)))

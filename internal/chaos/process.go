@@ -20,6 +20,7 @@ import (
 
 	"muster/coordinator"
 	"muster/entity"
+	"muster/internal/load"
 	"muster/node"
 	"muster/region"
 	"muster/shard"
@@ -144,7 +145,7 @@ func (p *Process) Start() error {
 	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env = append(os.Environ(), nodeVariable+"="+string(settings))
 	p.cmd.Stderr = log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = load.Attached()
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}

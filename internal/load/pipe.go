@@ -74,7 +74,7 @@ func Start(dir, name string, environ []string, program string, args ...string) (
 	defer log.Close()
 	p.cmd.Env = append(os.Environ(), environ...)
 	p.cmd.Stderr = log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = Attached()
 	if p.mu.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
