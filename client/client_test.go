@@ -32,6 +32,7 @@ type station struct {
 	order   func(*wire.AdministerRequest) *wire.Fault
 	asked   atomic.Int32
 	inspect func(grpc.ServerStreamingServer[wire.InspectReply]) error // nil: the whole map
+	arrive  func(context.Context, *wire.ArriveRequest) (*wire.ArriveReply, error)
 	stop    func()
 }
 
@@ -67,6 +68,10 @@ func (s *station) Inspect(_ *wire.InspectRequest, stream grpc.ServerStreamingSer
 		return s.inspect(stream)
 	}
 	return stream.Send(&wire.InspectReply{Node: "n1", Whole: fsm.EncodeDelta(s.view.Whole())[0]})
+}
+
+func (s *station) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.ArriveReply, error) {
+	return s.arrive(ctx, req)
 }
 
 func (s *station) Ask(context.Context, *wire.AskRequest) (*wire.AskReply, error) {
@@ -348,5 +353,57 @@ func TestInspectRefusesAnAnswerWithoutEnd(t *testing.T) {
 	}
 	if err := <-ended; err == nil || sent > 100_000 {
 		t.Errorf("the node sent %d messages: %v", sent, err)
+	}
+}
+
+// Who gives up at a barrier hears what became of the arrival from the call that made it: that the barrier opened in that very moment, or that it was
+// taken back for certain, also when the word to take it back comes first. From a node that does not know how, nothing is certain.
+func TestGivingUpAtABarrierIsCertain(t *testing.T) {
+	s := open(t, "g1")
+	c, err := client.Connect(t.Context(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	withdrawn := &wire.ArriveReply{Fault: transport.FaultOf(shard.Errorf(shard.CodeTimeout, "it did not open"))}
+	unknown := &wire.ArriveReply{Fault: transport.FaultOf(shard.Errorf(shard.CodeNotFound, "no such call"))}
+	old := &wire.ArriveReply{Fault: transport.FaultOf(shard.Invalid("parties = 0"))}
+	for what, x := range map[string]struct {
+		words   []*wire.ArriveReply // to take back, one after the other
+		becomes *wire.ArriveReply
+		opened  bool
+		outcome shard.Outcome
+	}{
+		"it opened":              {[]*wire.ArriveReply{{}}, &wire.ArriveReply{Generation: 3, Parties: 2}, true, shard.NotApplied},
+		"taken back":             {[]*wire.ArriveReply{{}}, withdrawn, false, shard.NotApplied},
+		"the word overtook it":   {[]*wire.ArriveReply{unknown, unknown, {}}, withdrawn, false, shard.NotApplied},
+		"a node that is too old": {[]*wire.ArriveReply{old}, nil, false, shard.Unknown},
+	} {
+		ctx, giveUp := context.WithCancel(within(t))
+		words, last, request := x.words, make(chan struct{}), uint64(0)
+		s.arrive = func(call context.Context, req *wire.ArriveRequest) (*wire.ArriveReply, error) {
+			if req.Parties > 0 {
+				request = req.Request
+				giveUp()
+				select {
+				case <-last:
+					return x.becomes, nil
+				case <-call.Done():
+					return nil, call.Err()
+				}
+			}
+			if req.Request != request || req.Name != "b" {
+				t.Errorf("%s: take back %v", what, req)
+			}
+			word := words[0]
+			if words = words[1:]; len(words) == 0 && x.becomes != nil {
+				close(last)
+			}
+			return word, nil
+		}
+		out, err := c.Barrier(ctx, "b", 2, "me")
+		if fault := shard.As(err); x.opened != (err == nil) || err != nil && (fault.Code != shard.CodeTimeout || fault.Outcome != x.outcome) {
+			t.Errorf("%s: %+v, %v", what, out, err)
+		}
 	}
 }

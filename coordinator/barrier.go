@@ -32,6 +32,7 @@ type arrival struct {
 type arrivals struct {
 	numbers atomic.Uint64 // so far; the request of the newest
 	waiting atomic.Int64
+	callers callers
 }
 
 func (a arrival) key() waitKey {

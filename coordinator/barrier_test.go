@@ -9,6 +9,8 @@ import (
 
 	"muster/barrier"
 	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
 )
 
 // party is one arrival under way.
@@ -139,4 +141,66 @@ func TestBarrierOutlivesItsLeader(t *testing.T) {
 			t.Errorf("%+v, %v", p.out, p.err)
 		}
 	}
+}
+
+// A client's call is taken back by its own name, and says itself what became of it. One of another name is not touched, and what is over, or was
+// never here, is not there.
+func TestAClientTakesItsCallBack(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	g.everyMap("n1 is up", up("n1"))
+	n1 := g.nodes["n1"]
+	conn, err := transport.Dial(n1.addr, transport.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	call := func(r *wire.ArriveRequest) (*wire.ArriveReply, error) {
+		reply, err := wire.NewGroupClient(conn).Arrive(ctx, r)
+		if err == nil && reply.Fault != nil {
+			err = transport.ErrorOf(reply.Fault)
+		}
+		return reply, err
+	}
+	over := map[uint64]chan error{7: make(chan error, 1), 8: make(chan error, 1)}
+	for request, done := range over {
+		go func() {
+			_, err := call(&wire.ArriveRequest{Name: "b", Parties: 3, Participant: fmt.Sprint(request), Request: request})
+			done <- err
+		}()
+	}
+	waiting := func(want int) error {
+		i, err := n1.Inspect(ctx, true)
+		if err != nil {
+			return err
+		}
+		got := 0
+		for _, b := range i.Barriers {
+			got += len(b.Arrived)
+		}
+		if got != want {
+			return fmt.Errorf("%d wait", got)
+		}
+		return nil
+	}
+	g.eventually("both wait", func() error { return waiting(2) })
+	if _, err := call(&wire.ArriveRequest{Name: "c", Request: 7}); shard.CodeOf(err) != shard.CodeNotFound {
+		t.Errorf("at another barrier: %v", err)
+	}
+	if _, err := call(&wire.ArriveRequest{Name: "b", Request: 7}); err != nil {
+		t.Error(err)
+	}
+	if fault := shard.As(<-over[7]); fault == nil || fault.Code != shard.CodeTimeout || fault.Outcome != shard.NotApplied {
+		t.Errorf("%v, want timeout, not applied", fault)
+	}
+	if err := waiting(1); err != nil {
+		t.Errorf("one is left, and %v", err)
+	}
+	if _, err := call(&wire.ArriveRequest{Name: "b", Request: 7}); shard.CodeOf(err) != shard.CodeNotFound {
+		t.Errorf("once more: %v", err)
+	}
+	cancel()
+	<-over[8]
 }

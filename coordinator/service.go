@@ -119,7 +119,8 @@ func (s *service) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServe
 	return w.run(stream.Context(), s.c.cfg.Port.Draining())
 }
 
-// Arrive implements the Group service. A call that names no session comes from a client: it borrows this node's.
+// Arrive implements the Group service. A call that names no session comes from a client: it borrows this node's. Its request is then the
+// client's own name for the call; with no parties it has the call of that name taken back.
 func (s *service) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.ArriveReply, error) {
 	patience := longestWait // no time is no deadline
 	if req.TimeoutMicros != 0 {
@@ -128,6 +129,12 @@ func (s *service) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.Ar
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if req.Session == 0 {
+		who := caller{req.Name, req.Request}
+		if req.Request != 0 && req.Parties == 0 {
+			return &wire.ArriveReply{Fault: transport.FaultOf(s.c.arrivals.callers.takeBack(who))}, nil
+		}
+		ctx, over := s.c.arrivals.callers.enter(ctx, who)
+		defer over()
 		out, err := s.c.Arrive(ctx, req.Name, int(req.Parties), req.Participant)
 		if err != nil {
 			return &wire.ArriveReply{Fault: transport.FaultOf(err)}, nil

@@ -14,6 +14,7 @@ import (
 
 	"muster/barrier"
 	"muster/client"
+	"muster/shard"
 )
 
 var barrierVerb = verb{
@@ -28,7 +29,8 @@ var barrierWaitVerb = verb{
 	short: "arrive at a barrier and wait for the others",
 	long: "Arrives at the barrier and waits until N parties are in, from whatever nodes, programs and shells they arrive. The first\n" +
 		"to arrive says how many; another number is refused. A name given by --participant makes a repeated arrival the same one.\n" +
-		"When the timeout passes, code 3, and after Ctrl-C, code 130, the arrival is taken back; that is waited for a moment.",
+		"When the timeout passes, code 3, and after Ctrl-C, code 130, the arrival is taken back; that is waited for a moment. What opened\n" +
+		"before is shown all the same, with code 0.",
 	example: "muster barrier wait deploy --parties 1 --participant web-1",
 	output: `BARRIER  GENERATION  PARTIES  PARTICIPANTS
 deploy   1           1        web-1`,
@@ -46,7 +48,11 @@ deploy   1           1        web-1`,
 			}
 			return r.with(ctx, func(ctx context.Context, c *client.Client) error {
 				out, err := c.Barrier(ctx, args[0], *parties, *participant)
-				if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+				var fault *shard.Error
+				if errors.As(err, &fault) && errors.Is(ctx.Err(), context.Canceled) {
+					if fault.Outcome == shard.NotApplied && fault.Code == shard.CodeTimeout {
+						return interrupted(fmt.Sprintf("the arrival of %s at barrier %s was taken back", *participant, args[0]))
+					}
 					return left(c, barrier.Name(args[0]), barrier.Participant(*participant))
 				}
 				if err != nil {
@@ -71,7 +77,8 @@ func party() string {
 // departure bounds how long an interrupted party looks whether its arrival is gone.
 const departure = 3 * time.Second
 
-// left says what became of the arrival of a party that was interrupted. The node it arrived at takes it back when the call breaks off.
+// left looks what became of the arrival of a party that was interrupted, when its node did not say: it was lost, or is of an earlier build. A node
+// takes it back when the call breaks off.
 func left(c *client.Client, name barrier.Name, who barrier.Participant) error {
 	ctx, cancel := context.WithTimeout(context.Background(), departure)
 	defer cancel()

@@ -1372,7 +1372,7 @@ type ArriveRequest struct {
 	Parties       int32                  `protobuf:"varint,2,opt,name=parties,proto3" json:"parties,omitempty"`
 	Participant   string                 `protobuf:"bytes,3,opt,name=participant,proto3" json:"participant,omitempty"`
 	Session       uint64                 `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"` // 0: that of the contacted node
-	Request       uint64                 `protobuf:"varint,5,opt,name=request,proto3" json:"request,omitempty"`
+	Request       uint64                 `protobuf:"varint,5,opt,name=request,proto3" json:"request,omitempty"` // without a session: the client's own name for the call, 0 for none; with parties = 0 that call is taken back
 	TimeoutMicros int64                  `protobuf:"varint,6,opt,name=timeout_micros,json=timeoutMicros,proto3" json:"timeout_micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
