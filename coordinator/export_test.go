@@ -194,6 +194,19 @@ func (m Machine) Rest(ctx context.Context, index shard.Index) time.Duration {
 	return time.Since(began)
 }
 
+// WatchSilence is for how long a source of maps may say nothing.
+const WatchSilence = watchSilence
+
+// Follow watches the node at addr until that watch breaks.
+func Follow(ctx context.Context, c *Coordinator, addr string) { c.follower.followRemote(ctx, addr) }
+
+// HoldEncoding has a voter take as long over the encoding of its map as it takes until release.
+func HoldEncoding(c *Coordinator) (release func()) {
+	m := c.voter.Load().machine
+	m.whole.Lock()
+	return m.whole.Unlock
+}
+
 // WatchOnce watches whomever the node would watch first, until that watch breaks.
 func WatchOnce(ctx context.Context, c *Coordinator) {
 	addr, _ := c.follower.source()

@@ -200,11 +200,11 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 		case <-again:
 			f.repeat()
 		case e := <-events:
-			silence.Reset(watchSilence)
 			if !f.take(e, addr, &parts) {
 				f.avoid(addr)
 				return
 			}
+			silence.Reset(watchSilence) // that this node took long over an event is no silence of the source
 		case <-leaders:
 		}
 		if now, local := f.source(); local || now != addr && !f.anyone(addr) {
@@ -226,7 +226,7 @@ func (f *follower) anyone(addr string) bool {
 }
 
 func (f *follower) receive(ctx context.Context, addr string, events chan<- *wire.WatchEvent) error {
-	req := &wire.WatchRequest{From: uint64(f.view().Index), Node: string(f.c.cfg.Node)}
+	req := &wire.WatchRequest{From: uint64(f.view().Index), Node: string(f.c.cfg.Node), Parts: true}
 	stream, err := wire.NewGroupClient(f.c.cfg.Port.Peer(addr)).Watch(ctx, req)
 	if err != nil {
 		return err

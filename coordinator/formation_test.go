@@ -94,6 +94,7 @@ func (f *founder) serve(t *testing.T) string {
 	return addr
 }
 
+// serveGroup answers as a node at an address until the test ends.
 func serveGroup(t *testing.T, node shard.NodeID, addr string, s wire.GroupServer) {
 	t.Helper()
 	port, err := transport.Listen(transport.Config{Node: node, Bind: addr, Advertise: addr})

@@ -59,6 +59,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func newGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
 	t.Helper()
 	t.Parallel()
+	return newLoneGroup(t, n, hosts...)
+}
+
+// newLoneGroup is newGroup for a test that keeps the machine busy: beside it groups would lose their leaders and leases.
+func newLoneGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
+	t.Helper()
 	root := t.TempDir() // removed after the nodes are gone
 	g := &group{t: t, root: root, nodes: map[shard.NodeID]*node{}, hosts: hosts}
 	t.Cleanup(func() {

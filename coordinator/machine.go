@@ -38,8 +38,8 @@ type machine struct {
 	news   bell // rings at every change
 	whole  struct {
 		sync.Mutex
-		of      *shard.View
-		encoded [][]byte // the map that was asked for last
+		of *shard.View // the map that was asked for last
+		encodings
 	}
 	mu struct {
 		sync.Mutex
@@ -64,17 +64,35 @@ type renewal struct {
 	number uint64
 }
 
-// loggedDelta is a delta for watchers. Its encoding is made once, by the first that needs it.
+// loggedDelta is a delta for watchers. Its encodings are made once, by the first that needs one.
 type loggedDelta struct {
 	delta *shard.Delta
 	items int
-	once  sync.Once
-	parts [][]byte
+	mu    sync.Mutex
+	made  encodings
 }
 
-func (l *loggedDelta) encoded() [][]byte {
-	l.once.Do(func() { l.parts = fsm.EncodeDelta(l.delta) })
-	return l.parts
+// encoded is the delta for a watcher that asks for parts, or for one that does not.
+func (l *loggedDelta) encoded(parts bool) [][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.made.of(parts, func() *shard.Delta { return l.delta })
+}
+
+// encodings are the forms of one delta. Watchers of one build need one of them.
+type encodings struct{ few, parts [][]byte }
+
+func (e *encodings) of(parts bool, delta func() *shard.Delta) [][]byte {
+	switch {
+	case parts && e.parts == nil:
+		e.parts = fsm.EncodeParts(delta())
+	case !parts && e.few == nil:
+		e.few = fsm.EncodeDelta(delta())
+	}
+	if parts {
+		return e.parts
+	}
+	return e.few
 }
 
 // applied is Raft's answer to a proposal.

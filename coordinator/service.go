@@ -115,7 +115,7 @@ func (s *service) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServe
 		node, addr, term := s.c.Leader()
 		return stream.Send(&wire.WatchEvent{Behind: true, Leader: string(node), LeaderAddr: addr, Term: term})
 	}
-	w := &watcher{v: v, from: shard.Index(req.From), send: stream.Send}
+	w := &watcher{v: v, from: shard.Index(req.From), parts: req.Parts, send: stream.Send}
 	return w.run(stream.Context(), s.c.cfg.Port.Draining())
 }
 

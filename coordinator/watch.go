@@ -6,7 +6,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"muster/fsm"
 	"muster/shard"
 	"muster/transport/wire"
 )
@@ -14,6 +13,8 @@ import (
 const (
 	watchPace  = 20 * time.Millisecond // between two events that carry no change
 	watchBatch = 512                   // deltas of one event, or parts of them
+	watchBytes = 2 << 20               // of those of one event: on its way for less than watchSilence, over a slow line too
+	watchItems = 4_096                 // placements of a delta that are encoded while the watcher hears nothing
 )
 
 // current reports whether this voter's map may be served: it has been told by a leader in this life how far the log is
@@ -57,10 +58,11 @@ func (v *voter) lastCurrent() time.Time {
 // A watcher is one node's watch, served from this voter's state. It sends changes at once, news without a change at a pace,
 // and something at every beat. A slow receiver holds up only itself: what it missed is looked up when it is ready.
 type watcher struct {
-	v    *voter
-	from shard.Index
-	sent time.Time
-	send func(*wire.WatchEvent) error
+	v     *voter
+	from  shard.Index
+	parts bool // it reads small parts, and signs of life before them; clients and earlier builds do not
+	sent  time.Time
+	send  func(*wire.WatchEvent) error
 }
 
 // run serves until ctx ends or the watcher must go elsewhere.
@@ -122,11 +124,11 @@ func (w *watcher) step(due bool) (more bool, err error) {
 	}
 	load := cargo{w: w, event: w.event(w.from)}
 	if u.whole != nil {
-		err = load.add(u.whole.Index, w.v.machine.encodedWhole(u.whole))
+		err = load.add(u.whole.Index, true, func() [][]byte { return w.v.machine.encodedWhole(u.whole, w.parts) })
 	}
 	for _, l := range u.deltas {
 		if err == nil {
-			err = load.add(l.delta.Index, l.encoded())
+			err = load.add(l.delta.Index, len(l.delta.Placements) > watchItems, func() [][]byte { return l.encoded(w.parts) })
 		}
 	}
 	if err != nil {
@@ -140,7 +142,7 @@ func (w *watcher) step(due bool) (more bool, err error) {
 	return true, w.send(e)
 }
 
-// cargo puts deltas into events, of which none is too large for a message, and sends those that are full. The index of an event
+// cargo puts deltas into events, of which none is larger than it has to be, and sends those that are full. The index of an event
 // is that of the newest delta that is whole with it.
 type cargo struct {
 	w     *watcher
@@ -148,9 +150,13 @@ type cargo struct {
 	bytes int
 }
 
-func (c *cargo) add(index shard.Index, parts [][]byte) error {
+func (c *cargo) add(index shard.Index, large bool, encoded func() [][]byte) error {
+	parts, err := c.w.encode(large, encoded)
+	if err != nil {
+		return err
+	}
 	for _, b := range parts {
-		if n := len(c.event.Deltas); n == watchBatch || n > 0 && c.bytes+len(b) > fsm.MaxPart {
+		if n := len(c.event.Deltas); n == watchBatch || n > 0 && c.bytes+len(b) > watchBytes {
 			if err := c.w.send(c.event); err != nil {
 				return err
 			}
@@ -163,6 +169,28 @@ func (c *cargo) add(index shard.Index, parts [][]byte) error {
 	return nil
 }
 
+// encode has something encoded. What is large takes long: the watcher is shown signs of life meanwhile, or it would look for another
+// source, where it has to wait as long, and never get it on a slow machine.
+func (w *watcher) encode(large bool, encoded func() [][]byte) ([][]byte, error) {
+	if !large || !w.parts {
+		return encoded(), nil
+	}
+	done := make(chan [][]byte, 1)
+	go func() { done <- encoded() }()
+	beat := time.NewTicker(watchBeat)
+	defer beat.Stop()
+	for {
+		select {
+		case parts := <-done:
+			return parts, nil
+		case <-beat.C:
+			if err := w.send(w.event(w.from)); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
 // event is an event without changes.
 func (w *watcher) event(index shard.Index) *wire.WatchEvent {
 	node, addr, term := w.v.leader()
@@ -173,11 +201,11 @@ func (w *watcher) event(index shard.Index) *wire.WatchEvent {
 }
 
 // encodedWhole encodes a whole map, once for all who ask for the same.
-func (m *machine) encodedWhole(v *shard.View) [][]byte {
+func (m *machine) encodedWhole(v *shard.View, parts bool) [][]byte {
 	m.whole.Lock()
 	defer m.whole.Unlock()
 	if m.whole.of != v {
-		m.whole.of, m.whole.encoded = v, fsm.EncodeDelta(v.Whole())
+		m.whole.of, m.whole.encodings = v, encodings{}
 	}
-	return m.whole.encoded
+	return m.whole.encodings.of(parts, v.Whole)
 }

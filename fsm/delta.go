@@ -28,6 +28,11 @@ func partsOf(d *shard.Delta, most int) [][]byte {
 	if len(whole) <= most {
 		return [][]byte{whole}
 	}
+	return EncodeParts(d)
+}
+
+// EncodeParts is EncodeDelta for whoever is known to read parts: none is so large that it takes long to send.
+func EncodeParts(d *shard.Delta) [][]byte {
 	var messages [][]byte
 	for _, part := range d.Split(partItems) {
 		messages = append(messages, versioned(part))

@@ -101,6 +101,9 @@ func TestWholeMapsComeInParts(t *testing.T) {
 	if len(messages) != 3 {
 		t.Fatalf("10,001 placements in %d messages", len(messages))
 	}
+	if few, more := fsm.EncodeDelta(g.state.View.Whole()), fsm.EncodeParts(g.state.View.Whole()); len(few) != 1 || !reflect.DeepEqual(more, messages) {
+		t.Errorf("one message holds the map: without parts it is in %d, with parts in %d", len(few), len(more))
+	}
 	var parts fsm.Parts
 	var whole *shard.Delta
 	for range 2 { // the same stream goes on with another map

@@ -1224,8 +1224,9 @@ func (x *ReportReply) GetFault() *Fault {
 
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // the newest index the watcher has
-	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`  // who watches
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`   // the newest index the watcher has
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`    // who watches
+	Parts         bool                   `protobuf:"varint,3,opt,name=parts,proto3" json:"parts,omitempty"` // it reads a delta in parts also when one message would hold it, and signs of life before the first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1272,6 +1273,13 @@ func (x *WatchRequest) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *WatchRequest) GetParts() bool {
+	if x != nil {
+		return x.Parts
+	}
+	return false
 }
 
 type WatchEvent struct {
@@ -3971,10 +3979,11 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x18\n" +
 	"\arecords\x18\x05 \x01(\x04R\arecords\"5\n" +
 	"\vReportReply\x12&\n" +
-	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\"6\n" +
+	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\"L\n" +
 	"\fWatchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\xbe\x01\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05parts\x18\x03 \x01(\bR\x05parts\"\xbe\x01\n" +
 	"\n" +
 	"WatchEvent\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
