@@ -29,16 +29,14 @@ type leaderCall struct {
 	waits  bool // the answer comes when others have done something
 }
 
-// elsewhere reports whether the fault says that another node must be asked. That a node cannot be reached is no reason to give up what
-// was not sent to it, or may be repeated.
+// elsewhere reports whether the fault says that another node must be asked. That a node cannot be reached, or lost the lead before it knew
+// what came of it, is no reason to give up what did not happen there, or may be repeated.
 func (l leaderCall) elsewhere(fault *shard.Error) bool {
-	if (l.reads || l.again) && fault.Code == shard.CodeUnavailable {
-		return true
+	switch fault.Code {
+	case shard.CodeNotLeader, shard.CodeNoLeader, shard.CodeUnavailable:
+		return fault.Outcome == shard.NotApplied || l.reads || l.again
 	}
-	if fault.Outcome != shard.NotApplied {
-		return false
-	}
-	return fault.Code == shard.CodeNotLeader || fault.Code == shard.CodeNoLeader || fault.Code == shard.CodeUnavailable
+	return false
 }
 
 // atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails

@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func TestOrdersOutliveTheLeader(t *testing.T) {
 		}
 		return nil
 	})
-	old.kill()
+	g.leader().kill() // the old one, unless that lost the lead meanwhile
 	g.everyMap("both are over", func(v *shard.View) error {
 		m := v.Members[other.id]
 		if v.Paused || m.Maintenance || !m.Cordoned || m.Until != 0 || v.PausedUntil != 0 {
@@ -54,6 +55,41 @@ func TestOrdersOutliveTheLeader(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// deposed leads no more by the time that it knows what came of an order; asked again it has carried that out.
+type deposed struct {
+	wire.UnimplementedGroupServer
+	asked atomic.Int32
+}
+
+func (d *deposed) Administer(context.Context, *wire.AdministerRequest) (*wire.AdministerReply, error) {
+	if d.asked.Add(1) == 1 {
+		return &wire.AdministerReply{Fault: transport.FaultOf(shard.Unknownf(shard.CodeNotLeader, "this node lost the lead before it knew"))}, nil
+	}
+	return &wire.AdministerReply{Stage: string(coordinator.StageDone)}, nil
+}
+
+// An order whose leader lost the lead while the order was stored may have been carried out or not. It is repeated, as it is when the leader cannot be
+// reached; but not one to transfer the lead, which would move it twice.
+func TestOrdersAreRepeatedWhenTheLeadIsLost(t *testing.T) {
+	g := newGroup(t, 1)
+	n := g.nodes["n1"]
+	for kind, times := range map[coordinator.OrderKind]int32{coordinator.Cordon: 2, coordinator.Transfer: 1} {
+		d := &deposed{}
+		addr := freeAddr(t)
+		serveGroup(t, "n9", addr, d)
+		if err := n.open(func(c *coordinator.Config) { c.Seeds = []string{addr} }); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, err := n.Administer(ctx, coordinator.Order{Kind: kind, Node: "n9", On: true})
+		cancel()
+		if asked := d.asked.Load(); asked != times || (err == nil) != (times == 2) {
+			t.Errorf("%s was given %d times: %v", kind, asked, err)
+		}
+		n.kill()
+	}
 }
 
 // The lead goes to the node that was named. A drain that leaves too few copies is refused, and so is what makes no sense.
