@@ -27,6 +27,20 @@ type cluster struct {
 	nodes   []*node.Node // nil while down
 }
 
+// loopback is an address of this machine that no other process binds to: on the one that all know, another test's listener may be given the port
+// of a node while that is down, before it comes back there.
+func loopback() net.IP { return net.IPv4(127, byte(1+os.Getpid()/250%250), byte(1+os.Getpid()%250), 1) }
+
+// listen binds a port that a node takes over, and comes back to.
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // newCluster prepares n nodes; listeners are bound first, so that every node knows all seeds.
 func newCluster(t *testing.T, n int, types ...entity.Definition) *cluster {
 	t.Helper()
@@ -35,10 +49,7 @@ func newCluster(t *testing.T, n int, types ...entity.Definition) *cluster {
 	dir := t.TempDir()
 	var seeds []string
 	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := listen(t)
 		seeds = append(seeds, l.Addr().String())
 		name := fmt.Sprintf("n%d", i+1)
 		c.configs = append(c.configs, node.Config{

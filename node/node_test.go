@@ -182,13 +182,10 @@ func TestFormationGivesUp(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	defer cancel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t)
 	here := l.Addr().String()
 	cfg := node.Config{ID: "n1", Addr: here, Listener: l, Dir: t.TempDir(), Seeds: []string{here, "127.0.0.1:1", "127.0.0.1:2"}}
-	_, err = node.Start(ctx, cfg)
+	_, err := node.Start(ctx, cfg)
 	if shard.CodeOf(err) != shard.CodeTimeout || !strings.Contains(err.Error(), "not reached: 127.0.0.1:1, 127.0.0.1:2") {
 		t.Errorf("got %v", err)
 	}

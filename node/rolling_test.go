@@ -3,7 +3,6 @@ package node_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -71,10 +70,7 @@ func (c *crowd) stop() {
 // add prepares one more node, which is no founder, and returns its number.
 func (c *cluster) add() int {
 	c.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	l := listen(c.t)
 	cfg, name := c.configs[0], fmt.Sprintf("n%d", len(c.configs)+1)
 	cfg.ID, cfg.Addr, cfg.Listener = shard.NodeID(name), l.Addr().String(), l
 	cfg.Dir, cfg.Logger = filepath.Join(c.t.TempDir(), name), logger(c.t, name)

@@ -57,7 +57,7 @@ func (a *authority) issue(name string, template *x509.Certificate) (*x509.Certif
 
 func (a *authority) identity(name, uri string) {
 	a.issue(name, &x509.Certificate{
-		URIs: []*url.URL{must(url.Parse(uri))}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		URIs: []*url.URL{must(url.Parse(uri))}, IPAddresses: []net.IP{loopback()},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 }

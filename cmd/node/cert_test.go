@@ -48,7 +48,7 @@ func (ca authority) issue(ts *testscript.TestScript, name, uri string) {
 	ts.Check(err)
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, URIs: []*url.URL{id},
+		KeyUsage: x509.KeyUsageDigitalSignature, IPAddresses: []net.IP{loopback()}, URIs: []*url.URL{id},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, ca.cert, &key.PublicKey, ca.key)
 	ts.Check(err)

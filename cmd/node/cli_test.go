@@ -251,9 +251,13 @@ func muster(ts *testscript.TestScript, args []string) ([]byte, error) {
 	return cmd.Output()
 }
 
+// loopback is an address of this machine that no other process binds to: on the one that all know, another test's listener may be given a port
+// before the process takes it that it is meant for, or while that is down.
+func loopback() net.IP { return net.IPv4(127, byte(1+os.Getpid()/250%250), byte(1+os.Getpid()%250), 1) }
+
 func ports(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback()})
 		ts.Check(err)
 		defer l.Close() // only now, so that all are different
 		ts.Setenv(name, l.Addr().String())
