@@ -234,6 +234,7 @@ func TestUnconfirmedTailIsCut(t *testing.T) {
 		return v
 	}
 	add(g.nodes[0], "e")
+	g.ignore(shard.ReportReconfig) // of primaries, which leave out whoever is away for long
 	g.nodes[1].stop()
 	g.nodes[2].stop()
 	for _, lost := range []entity.ID{"e", "lost", "lost"} {
@@ -300,7 +301,7 @@ func TestSlowDisk(t *testing.T) {
 	g.placeAll("counter")
 	ctx := ctxFor(t)
 	var all sync.WaitGroup
-	began := time.Now()
+	before := g.nodes[0].journal.Stats().Commits
 	for range 200 {
 		all.Go(func() {
 			if _, err := c.add.Ask(ctx, g.nodes[0].region, "e", 1); err != nil {
@@ -309,8 +310,8 @@ func TestSlowDisk(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("200 commands to one entity took %s with commits of 20 ms: they waited for one another", took)
+	if n := g.nodes[0].journal.Stats().Commits - before; n > 100 {
+		t.Errorf("200 commands to one entity took %d commits: they waited for one another", n)
 	}
 }
 

@@ -183,7 +183,7 @@ func (n *node) stop() {
 	if !n.turn(false) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	gone, stop := context.WithCancel(ctx)
 	stop()
@@ -402,7 +402,7 @@ func (g *group) recover(id shard.ID) {
 		if !n.up || c.State == shard.CopyLost {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		sealed := n.region.Seal(ctx, []shard.SealItem{{Shard: id, Copy: c.ID, Epoch: p.Epoch}})
 		cancel()
 		if len(sealed) != 1 || sealed[0].Fault != nil {
@@ -465,7 +465,7 @@ func (g *group) await(id shard.ID, s shard.Status) {
 // until waits for a condition that other goroutines bring about.
 func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(15 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

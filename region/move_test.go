@@ -304,15 +304,11 @@ func TestHandOffWaitsForHandlers(t *testing.T) {
 	<-c.inside
 	g.wish(id, g.nodes[1])
 	until(t, "the shard is paused", func() bool { return hosted(t, g.nodes[0], id).Waiting != "" })
-	began := time.Now()
 	if v, err := c.add.Ask(ctx, g.nodes[2].region, "e", 1); err != nil || v != 1 {
 		t.Fatalf("add that came in the pause: %d, %v", v, err)
 	}
-	if took := time.Since(began); took < 500*time.Millisecond {
-		t.Errorf("an add was answered after %s, in the pause", took)
-	}
 	if h := g.nodes[0].region.HandOffs(); h.Stalled != 1 || h.Count != 0 {
-		t.Errorf("%+v", h)
+		t.Errorf("an add that came in the pause was answered before that was over: %+v", h)
 	}
 	c.gate <- struct{}{}
 	if err := <-slow; err != nil {

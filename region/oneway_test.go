@@ -136,8 +136,8 @@ func TestOneWayIsPassedOn(t *testing.T) {
 	g.place(one("cache"), 0)
 	g.await(one("cache"), shard.Active)
 	ctx := ctxFor(t)
-	g.nodes[2].up = false // it hears of no map from here on
-	defer func() { g.nodes[2].up = true }()
+	g.nodes[2].turn(false) // it hears of no map from here on
+	defer g.nodes[2].turn(true)
 	g.place(one("cache"), 1)
 	g.await(one("cache"), shard.Active)
 	if err := c.add.OneWay(ctx, g.nodes[2].region, "e", 1); err != nil {

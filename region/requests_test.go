@@ -181,13 +181,21 @@ func TestAsksGoOnUnderTheNextSession(t *testing.T) {
 	old := n.Session()
 	g.change(func(d *shard.Delta) { d.Ended = []shard.SessionID{old} })
 
-	short, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := c.add.Ask(short, n.region, "e", 1); shard.CodeOf(err) != shard.CodeSessionEnded || shard.As(err).Outcome != shard.NotApplied {
+	answer, looks := make(chan error, 1), n.looks.Load()
+	waits := func() bool { return len(answer) > 0 || n.looks.Load() > looks+20 }
+	given, giveUp := context.WithCancel(ctxFor(t))
+	defer giveUp()
+	go func() {
+		_, err := c.add.Ask(given, n.region, "e", 1)
+		answer <- err
+	}()
+	until(t, "the command waits for a session", waits)
+	giveUp()
+	if err := <-answer; shard.CodeOf(err) != shard.CodeSessionEnded || shard.As(err).Outcome != shard.NotApplied {
 		t.Fatalf("without another session: %v; want session-ended, not applied", err)
 	}
 
-	answer, looks := make(chan error, 1), n.looks.Load()
+	looks = n.looks.Load()
 	go func() {
 		v, err := c.add.Ask(ctxFor(t), n.region, "e", 1)
 		if err == nil && v != 1 {
@@ -195,7 +203,7 @@ func TestAsksGoOnUnderTheNextSession(t *testing.T) {
 		}
 		answer <- err
 	}()
-	until(t, "the command waits for a session", func() bool { return len(answer) > 0 || n.looks.Load() > looks+20 })
+	until(t, "the command waits for a session", waits)
 	g.change(func(d *shard.Delta) {
 		g.sessions++
 		d.LastSession = g.sessions

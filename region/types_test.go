@@ -61,4 +61,5 @@ func define(name string, options ...entity.Option) *counters {
 	return c
 }
 
-const patience = 10 * time.Second
+// patience bounds what has to happen at some time. It is long for a machine, and a disk, that have other things to do as well.
+const patience = 30 * time.Second
