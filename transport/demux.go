@@ -100,8 +100,8 @@ func (p *Port) greet(v *visitor) {
 	if err == nil {
 		return
 	}
-	v.Close()
 	p.counters.refused.Add(1)
+	v.Close()
 	p.log.Debug("connection refused", "peer", v.host, "error", err)
 }
 

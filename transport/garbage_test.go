@@ -90,7 +90,9 @@ func nonsense(t *testing.T, say []string, within time.Duration) {
 // once; a member at another address is served.
 func TestHalfOpenFlood(t *testing.T) {
 	const share = 20
-	a := start(t, "a", "g1", func(c *transport.Config) { c.Limits.PendingPerAddress = share })
+	a := start(t, "a", "g1", func(c *transport.Config) {
+		c.Limits.PendingPerAddress, c.Limits.Handshake = share, time.Minute // however long the flood takes to come, the first are still there
+	})
 	var flood []net.Conn
 	defer func() {
 		for _, c := range flood {
@@ -116,6 +118,39 @@ func TestHalfOpenFlood(t *testing.T) {
 	}
 	if _, err := readByte(flood[len(flood)-1]); !gone(err) {
 		t.Errorf("the surplus read %v", err)
+	}
+}
+
+// closing is a connection that tells when it is closed, before its peer can know.
+type closing struct {
+	net.Conn
+	tell func()
+}
+
+func (c closing) Close() error {
+	c.tell()
+	return c.Conn.Close()
+}
+
+// What is closed for a limit, or for nonsense, is counted by then: whoever hears of it may look.
+func TestClosedIsCounted(t *testing.T) {
+	l := newPipes()
+	a := start(t, "a", "g1", func(c *transport.Config) { c.Listener, c.Limits.Conns = l, 1 })
+	seen := make(chan transport.Stats, 8)
+	accept := func() net.Conn {
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close() })
+		l.conns <- closing{far, func() { seen <- a.Stats() }}
+		return near
+	}
+	first := accept()
+	accept()
+	if s := <-seen; s.Full != 1 {
+		t.Errorf("when one too many was closed: %+v", s)
+	}
+	go first.Write([]byte{0}) // the byte of no protocol
+	if s := <-seen; s.Refused != 1 {
+		t.Errorf("when nonsense was closed: %+v", s)
 	}
 }
 

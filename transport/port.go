@@ -250,10 +250,10 @@ func (p *Port) admit(raw net.Conn) {
 		Conn: raw, host: hostOf(raw.RemoteAddr()), limit: time.Now().Add(p.limits.Handshake), census: p.census,
 	}
 	if full, ok := p.census.admit(v); !ok {
-		raw.Close()
 		if p.counters.full.Add(1)%1024 == 1 {
 			p.log.Warn("connection refused, a limit is reached", "peer", v.host, "limit", full)
 		}
+		raw.Close() // counted by then: whoever hears of it may look
 		return
 	}
 	p.stops.greeters.Go(func() { p.greet(v) })
