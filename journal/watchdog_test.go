@@ -23,13 +23,22 @@ func hang(j *journal.Journal) (entered chan struct{}, release chan struct{}) {
 	return entered, release
 }
 
+// impatient is a journal with a copy that calls a commit hung after so short a time that only one may be under way that is meant to hang: one that makes
+// a copy takes as long on a busy disk.
+func impatient(t *testing.T, path string, hung time.Duration) *journal.Journal {
+	t.Helper()
+	j := open(t, path, journal.Options{})
+	create(t, j, 1)
+	must(t, j.Close())
+	return open(t, path, journal.Options{Hung: hung})
+}
+
 // A commit hangs in the disk. The journal stops for good while it still hangs; its writes are answered when it ends, with an
 // error although the data are there, since somebody else may have taken over; and Close does not wait for it, but keeps the
 // file locked until then.
 func TestHungCommit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
-	j := open(t, path, journal.Options{Hung: 100 * time.Millisecond})
-	create(t, j, 1)
+	j := impatient(t, path, 100*time.Millisecond)
 	entered, release := hang(j)
 	answers := make(chan error, 2)
 	for lsn := shard.LSN(1); lsn <= 2; lsn++ {
@@ -71,8 +80,7 @@ func TestHungCommit(t *testing.T) {
 // A sync that hangs and then fails leaves the mark of a failed sync like any other.
 func TestHungCommitFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
-	j := open(t, path, journal.Options{Hung: 50 * time.Millisecond})
-	create(t, j, 1)
+	j := impatient(t, path, 50*time.Millisecond)
 	release := make(chan struct{})
 	journal.FailCommits(j, func(commit func() error) error { <-release; return errors.New("input/output error") })
 	answer := make(chan error, 1)
@@ -90,9 +98,10 @@ func TestHungCommitFails(t *testing.T) {
 
 // Slow commits are only slow, however many there are.
 func TestSlowCommitsAreNotHung(t *testing.T) {
-	j := open(t, filepath.Join(t.TempDir(), "journal.db"), journal.Options{Hung: 200 * time.Millisecond, SyncDelay: 30 * time.Millisecond})
+	const hung, slow = time.Second, 100 * time.Millisecond
+	j := open(t, filepath.Join(t.TempDir(), "journal.db"), journal.Options{Hung: hung, SyncDelay: slow})
 	create(t, j, 1)
-	for lsn := shard.LSN(1); lsn <= 20; lsn++ {
+	for lsn := shard.LSN(1); lsn <= 2*shard.LSN(hung/slow); lsn++ {
 		w := replication.Write{Records: records(1, 1, lsn, lsn, 9)}
 		if err := wait(func(done func(error)) { j.Write(1, &w, done) }); err != nil {
 			t.Fatal(err)
