@@ -175,7 +175,7 @@ func (w *watcher) encode(large bool, encoded func() [][]byte) ([][]byte, error) 
 	if !large || !w.parts {
 		return encoded(), nil
 	}
-	done := make(chan [][]byte, 1)
+	began, done := time.Now(), make(chan [][]byte, 1)
 	go func() { done <- encoded() }()
 	beat := time.NewTicker(watchBeat)
 	defer beat.Stop()
@@ -184,7 +184,9 @@ func (w *watcher) encode(large bool, encoded func() [][]byte) ([][]byte, error) 
 		case parts := <-done:
 			return parts, nil
 		case <-beat.C:
-			if err := w.send(w.event(w.from)); err != nil {
+			e := w.event(w.from)
+			e.AgeMicros += time.Since(began).Microseconds() // what the watcher has is not current any more
+			if err := w.send(e); err != nil {
 				return nil, err
 			}
 		}

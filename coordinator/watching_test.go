@@ -30,11 +30,13 @@ func TestWatchLivesWhileTheMapIsEncoded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		if e, err := stream.Recv(); err != nil || len(e.Deltas) > 0 || e.Index != 0 || e.Behind {
+	for age := int64(0); age < (400 * time.Millisecond).Microseconds(); {
+		e, err := stream.Recv()
+		if err != nil || len(e.Deltas) > 0 || e.Index != 0 || e.Behind || e.AgeMicros <= age {
 			t.Errorf("before the map: %+v, %v", e, err)
 			break
 		}
+		age = e.AgeMicros
 	}
 	release()
 	wholeMap(t, stream)
