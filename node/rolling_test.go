@@ -17,7 +17,7 @@ import (
 // A crowd deposits through whichever nodes it is told of, and counts what it was told is done.
 type crowd struct {
 	bank *bank
-	mu   sync.Mutex
+	mu   sync.RWMutex // read-locked for each ask
 	ask  []*node.Node
 	done atomic.Int64
 	end  chan struct{}
@@ -40,7 +40,10 @@ func (c *crowd) call(ctx context.Context, i int) {
 		default:
 		}
 		account := k % len(c.bank.sums)
-		if _, err := Deposit.Ask(ctx, c.sender(k), name(account), Amount{1}); err != nil {
+		c.mu.RLock()
+		_, err := Deposit.Ask(ctx, c.ask[k%len(c.ask)], name(account), Amount{1})
+		c.mu.RUnlock()
+		if err != nil {
 			c.bank.t.Errorf("deposit to %s: %v", name(account), err)
 			return
 		}
@@ -49,13 +52,7 @@ func (c *crowd) call(ctx context.Context, i int) {
 	}
 }
 
-func (c *crowd) sender(k int) *node.Node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ask[k%len(c.ask)]
-}
-
-// through changes the nodes that are asked.
+// through changes the nodes that are asked. When it returns nobody asks those before any more, nor is about to.
 func (c *crowd) through(nodes ...*node.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
