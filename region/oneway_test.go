@@ -74,6 +74,9 @@ func TestOneWayWaitsForRoom(t *testing.T) {
 				short, cancel := shortly(ctx, 100*time.Millisecond)
 				err := c.bulky.OneWay(short, n.region, id, make([]byte, 32<<10))
 				cancel()
+				if shard.CodeOf(err) == shard.CodeTimeout && ctx.Err() == nil {
+					continue // its time was over before it was looked at: the machine is busy
+				}
 				if err != nil {
 					expect(t, "a full lane", string(shard.CodeOf(err)), string(shard.CodeOverloaded))
 					break
