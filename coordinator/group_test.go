@@ -30,12 +30,13 @@ func quick() coordinator.Times {
 
 // group is a set of nodes in this process, over real loopback sockets, with copies that are kept in memory.
 type group struct {
-	t      *testing.T
-	root   string // of the data directories
-	seeds  []string
-	nodes  map[shard.NodeID]*node
-	hosts  []shard.Spec
-	change func(*coordinator.Config) // for startAll; may be nil
+	t        *testing.T
+	root     string // of the data directories
+	seeds    []string
+	nodes    map[shard.NodeID]*node
+	hosts    []shard.Spec
+	change   func(*coordinator.Config) // for startAll; may be nil
+	patience time.Duration
 }
 
 // node is one node. Its directory, address and copies stay when it is stopped.
@@ -66,7 +67,7 @@ func newGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
 func newLoneGroup(t *testing.T, n int, hosts ...shard.Spec) *group {
 	t.Helper()
 	root := t.TempDir() // removed after the nodes are gone
-	g := &group{t: t, root: root, nodes: map[shard.NodeID]*node{}, hosts: hosts}
+	g := &group{t: t, root: root, nodes: map[shard.NodeID]*node{}, hosts: hosts, patience: patience}
 	t.Cleanup(func() {
 		for _, n := range g.nodes {
 			n.kill()
@@ -150,7 +151,7 @@ func (n *node) start(change func(*coordinator.Config)) error {
 	if err := n.open(change); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), n.g.patience)
 	defer cancel()
 	err := n.Start(ctx)
 	if err != nil {
@@ -238,7 +239,7 @@ func (g *group) leader() *node {
 // eventually polls until the condition holds.
 func (g *group) eventually(what string, condition func() error) {
 	g.t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(g.patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -249,7 +250,7 @@ func (g *group) eventually(what string, condition func() error) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			g.t.Fatalf("not in %s: %s: %v", patience, what, err)
+			g.t.Fatalf("not in %s: %s: %v", g.patience, what, err)
 		}
 	}
 }
