@@ -135,7 +135,7 @@ func TestTheCertificateAtTheAddressNamesTheNode(t *testing.T) {
 	}
 	c.configs[0].TLS = of("n1")
 	c.start()
-	joins := node.Config{ID: "n2", Addr: "127.0.0.1:0", Dir: t.TempDir(), Seeds: c.configs[0].Seeds, Logger: logger(t, "n2"), TLS: of("n3")}
+	joins := node.Config{ID: "n2", Addr: loopback().String() + ":0", Dir: t.TempDir(), Seeds: c.configs[0].Seeds, Logger: logger(t, "n2"), TLS: of("n3")}
 	own := of("n2")
 	joins.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own.Certificates[0], nil }
 	n, err := node.Start(c.context(), joins)
