@@ -197,6 +197,9 @@ func (m Machine) Rest(ctx context.Context, index shard.Index) time.Duration {
 // WatchSilence is for how long a source of maps may say nothing.
 const WatchSilence = watchSilence
 
+// Announce has OnView called once more.
+func Announce(c *Coordinator) { c.follower.announce() }
+
 // Follow watches the node at addr until that watch breaks.
 func Follow(ctx context.Context, c *Coordinator, addr string) { c.follower.followRemote(ctx, addr) }
 

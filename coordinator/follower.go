@@ -28,7 +28,7 @@ const (
 type follower struct {
 	c        *Coordinator
 	news     bell                       // rings when the map has reached another index
-	again    bell                       // rings when OnView should be called although nothing changed
+	again    chan struct{}              // OnView should be called although nothing changed; kept until run gets to it, whatever it does now
 	avoiding map[string]time.Time       // owned by run
 	shown    atomic.Pointer[shard.View] // the newest map that OnView has returned from, or that changes nothing for it
 	mu       struct {
@@ -47,7 +47,7 @@ type leaderKnown struct {
 }
 
 func newFollower(c *Coordinator) *follower {
-	f := &follower{c: c, avoiding: map[string]time.Time{}}
+	f := &follower{c: c, avoiding: map[string]time.Time{}, again: make(chan struct{}, 1)}
 	f.mu.view, f.mu.current = shard.NewView(), time.Now()
 	f.shown.Store(f.mu.view)
 	return f
@@ -72,7 +72,12 @@ func (f *follower) leader() (shard.NodeID, string, uint64) {
 }
 
 // announce has OnView called once more.
-func (f *follower) announce() { f.again.ring() }
+func (f *follower) announce() {
+	select {
+	case f.again <- struct{}{}:
+	default: // it is to be called already
+	}
+}
 
 // reach waits until the map has reached the index.
 func (f *follower) reach(ctx context.Context, index shard.Index) error {
@@ -140,7 +145,7 @@ func (f *follower) followLocal(ctx context.Context) {
 	beat := time.NewTicker(watchBeat)
 	defer beat.Stop()
 	for {
-		news, again, leaders := v.machine.news.listen(), f.again.listen(), f.c.leaders.listen()
+		news, leaders := v.machine.news.listen(), f.c.leaders.listen()
 		if _, local := f.source(); !local {
 			return
 		}
@@ -155,7 +160,7 @@ func (f *follower) followLocal(ctx context.Context) {
 		case <-news:
 		case <-leaders:
 		case <-beat.C:
-		case <-again:
+		case <-f.again:
 			f.repeat()
 		}
 	}
@@ -182,7 +187,7 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 	defer silence.Stop()
 	var parts fsm.Parts
 	for {
-		again, leaders := f.again.listen(), f.c.leaders.listen()
+		leaders := f.c.leaders.listen()
 		select {
 		case <-ctx.Done():
 			return
@@ -197,7 +202,7 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 			f.c.log.Debug("the watch is silent", "addr", addr)
 			f.avoid(addr)
 			return
-		case <-again:
+		case <-f.again:
 			f.repeat()
 		case e := <-events:
 			if !f.take(e, addr, &parts) {

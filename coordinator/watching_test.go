@@ -120,6 +120,30 @@ func TestSlowWatcherKeepsItsSource(t *testing.T) {
 	<-ended
 }
 
+// A node registers while its follower does something else: OnView is called once more all the same, for it may have been shown the map that holds
+// the session before the node knew that this is its own. A region that is not shown it answers nobody.
+func TestAnnouncedMapIsShown(t *testing.T) {
+	g := newGroup(t, 1)
+	addr := freeAddr(t)
+	serveGroup(t, "n9", addr, &slowed{})
+	shown := make(chan struct{}, 1)
+	if err := g.nodes["n1"].open(func(c *coordinator.Config) { c.OnView = func(*shard.View) { shown <- struct{}{} } }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	coordinator.Announce(g.nodes["n1"].Coordinator)
+	ended := make(chan struct{})
+	go func() { coordinator.Follow(ctx, g.nodes["n1"].Coordinator, addr); close(ended) }()
+	select {
+	case <-shown:
+	case <-ended:
+		t.Error("the map is not shown again")
+	}
+	cancel()
+	<-ended
+}
+
 // send sends the next map, which differs from the one before.
 func (s *slowed) send(index shard.Index) {
 	members := int(index)
