@@ -63,7 +63,7 @@ func decodeCopy(id shard.CopyID, b []byte) (copyValue, error) {
 		return copyValue{}, fmt.Errorf("what the file says of it has a wrong checksum")
 	}
 	if b[0] != copyFormat {
-		return copyValue{}, fmt.Errorf("it was written in format %d, this program knows %d", b[0], copyFormat)
+		return copyValue{}, fmt.Errorf("%w: copy %d was written in format %d, this program knows %d", ErrWrongFile, id, b[0], copyFormat)
 	}
 	at := 1
 	next := func() uint64 {

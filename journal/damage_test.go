@@ -372,6 +372,46 @@ func TestRottenKeyWhileOpen(t *testing.T) {
 	t.Log(outcomes)
 }
 
+// A record that rots costs the copy it is of, not the one whose records stand beside it.
+func TestRotBesideAnotherCopy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, journal.Options{})
+	for _, id := range []shard.CopyID{1, 2, 3} {
+		create(t, j, id)
+		write(t, j, id, replication.Write{Promise: 1, Records: records(1, 1, 1, 3, 10), Confirmed: 3})
+		k := replication.Key{Kind: replication.KindSnapshot, Entity: shard.EntityID(fmt.Sprintf("m-of-%d", id))}
+		must(t, wait(func(done func(error)) { j.Keep(id, []replication.Record{apartRecord(k, 1, 30)}, nil, done) }))
+	}
+	must(t, j.Close())
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	j = open(t, path, journal.Options{})
+	for _, id := range []shard.CopyID{1, 3} {
+		key := fmt.Appendf(nil, "%cm-of-%d", replication.KindSnapshot, id)
+		for at := bytes.Index(raw, key); at >= 0; { // in pages that are free by now too
+			flip(t, path, int64(at+len(key)+30), 3)
+			next := bytes.Index(raw[at+1:], key)
+			if next < 0 {
+				break
+			}
+			at += 1 + next
+		}
+	}
+	for _, absent := range []shard.EntityID{"a", "z"} {
+		if r, ok, err := j.Entity(2, absent); ok || err != nil {
+			t.Errorf("entity %s, which was never kept, is %v, %t, %v", absent, r.Key(), ok, err)
+		}
+	}
+	if _, ok, err := j.Entity(2, "m-of-2"); !ok || err != nil {
+		t.Errorf("the copy between is %t, %v", ok, err)
+	}
+	for _, id := range []shard.CopyID{1, 3} {
+		if _, _, err := j.Entity(id, shard.EntityID(fmt.Sprintf("m-of-%d", id))); !errors.As(err, new(*journal.DamagedError)) {
+			t.Errorf("the rotten record of copy %d: %v", id, err)
+		}
+	}
+}
+
 // Files of others: each is refused with its own sentence and left as it is.
 func TestForeignFiles(t *testing.T) {
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -130,7 +131,11 @@ func (c *contents) readCopy(k, v []byte) error {
 	l := &copyLog{copy: id, created: true}
 	c.copies[id] = l
 	var err error
-	if l.value, err = decodeCopy(id, v); err != nil {
+	l.value, err = decodeCopy(id, v)
+	if errors.Is(err, ErrWrongFile) {
+		return fmt.Errorf("%s is %w", c.path, err)
+	}
+	if err != nil {
 		l.damage(c.path, err.Error())
 		return nil
 	}

@@ -70,7 +70,9 @@ func checkPages(f *os.File) error {
 }
 
 // newestMeta returns the younger of the two roots. bbolt goes on with the older one when the younger is rotten, or was written over with
-// the older, and so forgets a commit that was acknowledged; here both must be whole, and each in its place: commits write them by turns.
+// the older, and so forgets a commit that was acknowledged; here both must be whole, and neither the other one: commits write them by turns.
+// A root of which the name alone, or the commit alone, is the other's is no copy of it: no checksum covers the name, and a copy that bbolt
+// made of a file that is in use has its newest root first.
 func newestMeta(f *os.File, size int64) (meta, error) {
 	if size == 0 {
 		return meta{}, fmt.Errorf("it is empty: it was cut off")
@@ -83,7 +85,7 @@ func newestMeta(f *os.File, size int64) (meta, error) {
 			return meta{}, err
 		}
 		m, err := parseMeta(page[:])
-		if own := order.Uint64(page[:]); err == nil && (own != uint64(i) || m.txid%2 != uint64(i)) {
+		if own := order.Uint64(page[:]); err == nil && own != uint64(i) && m.txid%2 != uint64(i) {
 			err = fmt.Errorf("root %d calls itself %d and is of commit %d", i, own, m.txid)
 		}
 		if err != nil {
