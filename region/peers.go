@@ -181,6 +181,7 @@ func (p *peers) keep(v *shard.View) {
 	for addr, n := range p.mu.byAddr {
 		if !wanted[addr] {
 			n.cancel()
+			p.region.cfg.Port.HangUp(addr) // one who had the map before may have called there since
 			delete(p.mu.byAddr, addr)
 		}
 	}

@@ -53,6 +53,9 @@ func (c *copies) retire(p *shard.Placement, index shard.Index) {
 func (c *copies) disown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.mu.closed { // then they were not looked at
+		return
+	}
 	for _, id := range slices.Clone(c.mu.byShard[shard.ID{}]) {
 		c.forget(id)
 		c.region.discard(id)
