@@ -28,7 +28,7 @@ func (a *attempt) ended(err error) { a.failed.Store(&err) }
 
 // unsent is the error of a call that never got a stream: the other side has not heard of it, whatever gRPC calls it. Any other
 // error stays what it is.
-func (a *attempt) unsent(err error, at *peer.Peer) error {
+func (a *attempt) unsent(ctx context.Context, err error, at *peer.Peer) error {
 	if err == nil || at.Addr != nil {
 		return err
 	}
@@ -36,7 +36,12 @@ func (a *attempt) unsent(err error, at *peer.Peer) error {
 	switch s.Code() {
 	case codes.Unavailable:
 		return &shard.Error{Code: shard.CodeUnavailable, Detail: a.cause()}
-	case codes.DeadlineExceeded, codes.Canceled:
+	case codes.Canceled:
+		if ctx.Err() == nil { // not by the caller: the port hung up
+			return &shard.Error{Code: shard.CodeUnavailable, Detail: "the connection was given up"}
+		}
+		fallthrough
+	case codes.DeadlineExceeded:
 		return &shard.Error{Code: shard.CodeTimeout, Detail: "there was no connection yet"}
 	}
 	return err

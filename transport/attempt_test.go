@@ -12,6 +12,7 @@ import (
 
 	"muster/shard"
 	"muster/transport"
+	"muster/transport/wire"
 )
 
 // A call for which there is no connection was not sent, and says in plain words why there is none: of nodes that are away, and of those with which
@@ -65,6 +66,31 @@ func TestUnsentInTime(t *testing.T) {
 	_, err := helloWithin(ctx, client(t, "n9:7420", hangs))
 	if e := transport.Typed(err); e == nil || e.Code != shard.CodeTimeout || e.Outcome != shard.NotApplied {
 		t.Errorf("%v", err)
+	}
+}
+
+// What waits for a connection that the port gives up was not sent, and may be asked of another node: its own time is not over.
+func TestHungUpIsNoTimeout(t *testing.T) {
+	const addr = "n9:7420"
+	dialed := make(chan struct{}, 1)
+	p, err := transport.Listen(transport.Config{Node: "a", Bind: "127.0.0.1:0", Dialer: func(ctx context.Context, _ string) (net.Conn, error) {
+		dialed <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := wire.NewGroupClient(p.Peer(addr)).Hello(t.Context(), &wire.HelloRequest{})
+		ended <- err
+	}()
+	<-dialed
+	p.HangUp(addr)
+	if e := transport.Typed(<-ended); e == nil || e.Code != shard.CodeUnavailable || e.Outcome != shard.NotApplied {
+		t.Errorf("%v", e)
 	}
 }
 

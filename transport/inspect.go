@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"muster/shard"
 	"muster/transport/wire"
 )
@@ -13,6 +16,7 @@ import (
 // message that says all the rest. It ends with the first failure, take's among them, and keeps no more of an answer than one message. It
 // fails with *shard.Error, or as take did.
 func Inspect(ctx context.Context, of wire.GroupClient, r *wire.InspectRequest, take func(whole []byte) error) (*wire.InspectReply, error) {
+	caller := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // gRPC keeps a stream that is not read to its end until then
 	stream, err := of.Inspect(ctx, r)
@@ -33,6 +37,8 @@ func Inspect(ctx context.Context, of wire.GroupClient, r *wire.InspectRequest, t
 		}
 	}
 	switch {
+	case status.Code(err) == codes.Canceled && caller.Err() == nil:
+		return nil, shard.Errorf(shard.CodeUnavailable, "the connection was given up")
 	case !errors.Is(err, io.EOF):
 		return nil, Typed(err)
 	case last == nil:

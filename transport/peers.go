@@ -223,12 +223,12 @@ func identified(who func() (shard.GroupID, shard.NodeID), newest *attempt) []grp
 			invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			var at peer.Peer // has an address from the moment the call gets a stream
 			err := invoke(with(ctx), method, req, reply, cc, append(slices.Clip(opts), grpc.Peer(&at))...)
-			return newest.unsent(err, &at)
+			return newest.unsent(ctx, err, &at)
 		}),
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn,
 			method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 			s, err := streamer(with(ctx), desc, cc, method, opts...)
-			return s, newest.unsent(err, &peer.Peer{}) // with an error there is no stream
+			return s, newest.unsent(ctx, err, &peer.Peer{}) // with an error there is no stream
 		}),
 	}
 }
