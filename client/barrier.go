@@ -34,6 +34,9 @@ const (
 // barrier may have counted this party.
 func (c *Client) Barrier(ctx context.Context, name string, parties int, participant string) (barrier.Outcome, error) {
 	var out barrier.Outcome
+	if parties < 1 { // without any it would take a call back
+		return barrier.Outcome{}, shard.Invalid("barrier %.80q takes %d parties: it takes one at least", name, parties)
+	}
 	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		patience := remaining(ctx)
 		patience -= min(withdrawMargin, patience/5)

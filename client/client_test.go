@@ -406,4 +406,7 @@ func TestGivingUpAtABarrierIsCertain(t *testing.T) {
 			t.Errorf("%s: %+v, %v", what, out, err)
 		}
 	}
+	if _, err := c.Barrier(within(t), "b", 0, "me"); shard.CodeOf(err) != shard.CodeInvalid {
+		t.Errorf("a barrier of nobody: %v", err)
+	}
 }

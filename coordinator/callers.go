@@ -14,7 +14,7 @@ import (
 type callers struct {
 	mu struct {
 		sync.Mutex
-		giveUp map[caller]context.CancelFunc
+		calls map[caller]*waitingCall
 	}
 }
 
@@ -24,22 +24,28 @@ type caller struct {
 	request uint64 // 0: it cannot be taken back
 }
 
-// enter returns a context that ends when the call is taken back, and what ends it when the call is over.
+type waitingCall struct{ giveUp context.CancelFunc }
+
+// enter returns a context that ends when the call is taken back, and what ends it when the call is over. Of two calls under one name the
+// later one is taken back.
 func (k *callers) enter(ctx context.Context, who caller) (context.Context, context.CancelFunc) {
 	ctx, giveUp := context.WithCancel(ctx)
 	if who.request == 0 {
 		return ctx, giveUp
 	}
+	call := &waitingCall{giveUp}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.mu.giveUp == nil {
-		k.mu.giveUp = map[caller]context.CancelFunc{}
+	if k.mu.calls == nil {
+		k.mu.calls = map[caller]*waitingCall{}
 	}
-	k.mu.giveUp[who] = giveUp
+	k.mu.calls[who] = call
 	return ctx, func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		delete(k.mu.giveUp, who)
+		if k.mu.calls[who] == call {
+			delete(k.mu.calls, who)
+		}
 		giveUp()
 	}
 }
@@ -48,10 +54,10 @@ func (k *callers) enter(ctx context.Context, who caller) (context.Context, conte
 func (k *callers) takeBack(who caller) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	giveUp, waits := k.mu.giveUp[who]
+	call, waits := k.mu.calls[who]
 	if !waits {
 		return shard.Errorf(shard.CodeNotFound, "barrier %.80q: no such call waits here", who.barrier)
 	}
-	giveUp()
+	call.giveUp()
 	return nil
 }

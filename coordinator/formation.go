@@ -103,9 +103,14 @@ func (c *Coordinator) converse(ctx context.Context) error {
 
 // judge decides on one round of answers. It returns done false when more answers are needed.
 func (c *Coordinator) judge(ctx context.Context, heard []hello, missing []string) (done bool, err error) {
-	if i := slices.IndexFunc(heard, func(h hello) bool { return h.group != "" && h.hasRaft }); i >= 0 {
+	running := slices.DeleteFunc(slices.Clone(heard), func(h hello) bool { return h.group == "" || !h.hasRaft })
+	if i := slices.IndexFunc(running, func(h hello) bool { return h.group != running[0].group }); i > 0 {
+		return true, shard.Errorf(shard.CodeWrongGroup, "seed %s belongs to group %s, seed %s to group %s: name the seeds of one group",
+			running[0].addr, running[0].group, running[i].addr, running[i].group)
+	}
+	if len(running) > 0 {
 		// Founders have Raft state only after all of them agreed, so whoever is not in yet was not one of them.
-		return true, c.join(ctx, heard[i])
+		return true, c.join(ctx, running[0])
 	}
 	if !c.cfg.founding() {
 		return false, nil

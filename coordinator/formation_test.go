@@ -389,3 +389,20 @@ func TestFoundersSayWhomTheyWaitFor(t *testing.T) {
 		t.Errorf("n1 ends with %v", err)
 	}
 }
+
+// Seeds of two groups are a mistake of whoever starts the node: it joins neither.
+func TestSeedsOfTwoGroups(t *testing.T) {
+	g := newGroup(t, 0)
+	for _, of := range []string{"one", "two"} {
+		f := &founder{node: "in-" + of, form: &wire.FormRequest{Group: of}}
+		g.seeds = append(g.seeds, f.serve(t))
+	}
+	n := g.add("n3")
+	refused(t, n.start(nil), shard.CodeWrongGroup, "to group one", "to group two", "name the seeds of one group")
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	if group := n.directory.Group(); group != "" {
+		t.Errorf("it is in group %q", group)
+	}
+}
