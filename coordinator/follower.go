@@ -204,6 +204,7 @@ func (f *follower) followRemote(ctx context.Context, addr string) {
 			return
 		case <-f.again:
 			f.repeat()
+			silence.Reset(watchSilence)
 		case e := <-events:
 			if !f.take(e, addr, &parts) {
 				f.avoid(addr)
@@ -291,10 +292,12 @@ func (f *follower) forget() {
 	f.mu.view = &stale
 }
 
-// hear notes who leads and how old the source's knowledge is.
+// hear notes who leads, and when the source's knowledge was current, if that is later than what is known.
 func (f *follower) hear(e *wire.WatchEvent) {
 	f.mu.Lock()
-	f.mu.current = time.Now().Add(-time.Duration(e.AgeMicros) * time.Microsecond)
+	if current := time.Now().Add(-time.Duration(e.AgeMicros) * time.Microsecond); current.After(f.mu.current) {
+		f.mu.current = current
+	}
 	before := f.mu.leader
 	if e.Leader != "" && e.Term >= before.term {
 		f.mu.leader = leaderKnown{shard.NodeID(e.Leader), e.LeaderAddr, e.Term}

@@ -13,7 +13,8 @@ import (
 const (
 	watchPace  = 20 * time.Millisecond // between two events that carry no change
 	watchBatch = 512                   // deltas of one event, or parts of them
-	watchBytes = 2 << 20               // of those of one event: on its way for less than watchSilence, over a slow line too
+	watchBytes = 256 << 10             // of those of one event: on its way for less than watchSilence, over a line of 4 Mbit/s too
+	shortAge   = 24 * time.Hour        // of an event that others follow: older than whatever the watcher knows
 	watchItems = 4_096                 // placements of a delta that are encoded while the watcher hears nothing
 )
 
@@ -116,7 +117,7 @@ func (w *watcher) rest(ctx context.Context) {
 
 // step sends what is new, or a sign of life when due. More is false when this voter is behind the watcher.
 func (w *watcher) step(due bool) (more bool, err error) {
-	u := w.v.machine.since(w.from)
+	began, u := time.Now(), w.v.machine.since(w.from)
 	e := w.event(u.index)
 	if u.behind || !w.v.current() {
 		e.Behind = true
@@ -139,6 +140,7 @@ func (w *watcher) step(due bool) (more bool, err error) {
 		return true, nil
 	}
 	w.from, w.sent = u.index, time.Now()
+	e.AgeMicros += w.sent.Sub(began).Microseconds()
 	return true, w.send(e)
 }
 
@@ -157,7 +159,7 @@ func (c *cargo) add(index shard.Index, large bool, encoded func() [][]byte) erro
 	}
 	for _, b := range parts {
 		if n := len(c.event.Deltas); n == watchBatch || n > 0 && c.bytes+len(b) > watchBytes {
-			if err := c.w.send(c.event); err != nil {
+			if err := c.w.send(c.w.short(c.event)); err != nil {
 				return err
 			}
 			c.event, c.bytes = c.w.event(shard.Index(c.event.Index)), 0
@@ -175,7 +177,7 @@ func (w *watcher) encode(large bool, encoded func() [][]byte) ([][]byte, error) 
 	if !large || !w.parts {
 		return encoded(), nil
 	}
-	began, done := time.Now(), make(chan [][]byte, 1)
+	done := make(chan [][]byte, 1)
 	go func() { done <- encoded() }()
 	beat := time.NewTicker(watchBeat)
 	defer beat.Stop()
@@ -184,13 +186,19 @@ func (w *watcher) encode(large bool, encoded func() [][]byte) ([][]byte, error) 
 		case parts := <-done:
 			return parts, nil
 		case <-beat.C:
-			e := w.event(w.from)
-			e.AgeMicros += time.Since(began).Microseconds() // what the watcher has is not current any more
-			if err := w.send(e); err != nil {
+			if err := w.send(w.short(w.event(w.from))); err != nil {
 				return nil, err
 			}
 		}
 	}
+}
+
+// short says of an event that the watcher lacks something when it has it: that does not make its map current.
+func (w *watcher) short(e *wire.WatchEvent) *wire.WatchEvent {
+	if w.parts {
+		e.AgeMicros = shortAge.Microseconds()
+	}
+	return e
 }
 
 // event is an event without changes.

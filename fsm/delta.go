@@ -16,8 +16,8 @@ const (
 	MaxPart  = 48 << 20  // bytes of one message of it, beside which there is room for others in what a server may send
 )
 
-// partItems is how many items of each kind one of several parts holds: 2 MiB or so, when they are placements.
-const partItems = 4_096
+// partItems is how many items of each kind one of several parts holds: 256 KiB or so, when they are placements.
+const partItems = 512
 
 // EncodeDelta writes a delta as one or more messages, for Parts. One that is small makes one, as all did in earlier builds, whose nodes
 // read no other.
