@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"muster/coordinator"
 	"muster/fsm"
+	"muster/internal/boottime"
 	"muster/shard"
 	"muster/transport/wire"
 )
@@ -70,7 +70,7 @@ func TestLeaseNeedsAMajority(t *testing.T) {
 	g.startAll()
 	n := g.nodes["n1"]
 	ahead := func() error {
-		if left := n.LeaseUntil() - coordinator.Boottime(); left <= 0 || left > quick().Lease {
+		if left := n.LeaseUntil() - boottime.Now(); left <= 0 || left > quick().Lease {
 			return fmt.Errorf("%s left", left)
 		}
 		return nil
@@ -80,7 +80,7 @@ func TestLeaseNeedsAMajority(t *testing.T) {
 	g.nodes["n3"].kill()
 	g.eventually("the lease runs out", func() error {
 		if ahead() == nil {
-			return fmt.Errorf("%s left", n.LeaseUntil()-coordinator.Boottime())
+			return fmt.Errorf("%s left", n.LeaseUntil()-boottime.Now())
 		}
 		return nil
 	})

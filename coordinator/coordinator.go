@@ -107,7 +107,7 @@ func (c *Coordinator) Session() shard.SessionID { return c.session.id() }
 // DirectoryID names this node's data directory.
 func (c *Coordinator) DirectoryID() shard.DirectoryID { return c.cfg.Directory.ID() }
 
-// LeaseUntil is when this node's lease ends, on Boottime, with its margin taken off; 0 when it has none.
+// LeaseUntil is when this node's lease ends, on boottime, with its margin taken off; 0 when it has none.
 func (c *Coordinator) LeaseUntil() time.Duration { return c.session.leaseUntil() }
 
 // Report brings what this node found about one of its copies to the leader. It never blocks. A report may be lost: the caller

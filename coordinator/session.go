@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"muster/fsm"
+	"muster/internal/boottime"
 	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
@@ -19,7 +20,7 @@ import (
 // A session is this process's standing in the group: registered once, kept alive by renewals, opened anew when the group
 // has ended it.
 //
-// The lease counts from the moment a renewal was sent, on Boottime, less a margin, and a grant takes effect only when OnView has
+// The lease counts from the moment a renewal was sent, on boottime, less a margin, and a grant takes effect only when OnView has
 // been shown the map at the entry that holds the renewal: until then the map that is gone by may not yet show that the lease
 // was lost for a shard. A number is sent once; after a lost answer the next one follows, so that a late repetition can never
 // stretch a lease.
@@ -32,7 +33,7 @@ type session struct {
 	// Every command that this node takes in looks at these two, so they are read without the lock; they change under it. The lease
 	// of one session is over before the next one's number shows.
 	number atomic.Uint64 // the session's, a shard.SessionID; 0 before there is one
-	until  atomic.Int64  // the end of its lease, a time.Duration on Boottime; 0 for none
+	until  atomic.Int64  // the end of its lease, a time.Duration on boottime; 0 for none
 
 	mu struct {
 		sync.Mutex
@@ -138,7 +139,7 @@ func (s *session) nonce() (string, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.sent == 0 {
-		s.mu.sent = Boottime()
+		s.mu.sent = boottime.Now()
 	}
 	return fmt.Sprintf("%s/%d", s.process, s.mu.opened), s.mu.sent
 }
@@ -232,12 +233,12 @@ func (s *session) renewOnce(ctx context.Context) time.Duration {
 		return s.reopen(ctx)
 	}
 	id, number := s.next()
-	sent := Boottime()
+	sent := boottime.Now()
 	index, next, err := s.c.renew(ctx, fsm.Renewal{Session: id, Number: number})
 	switch fault := shard.As(err); {
 	case fault == nil:
 		s.granted(grant{id, index, s.c.expiry(sent)})
-		return min(max(next-(Boottime()-sent), 0), t.Renew)
+		return min(max(next-(boottime.Now()-sent), 0), t.Renew)
 	case fault.Code == shard.CodeSessionEnded:
 		return s.reopen(ctx)
 	default:

@@ -3,6 +3,8 @@ package region
 import (
 	"sync/atomic"
 	"time"
+
+	"muster/internal/boottime"
 )
 
 // A leaseClock tells boottime without a system call each time, which was most of what a local ask cost: it goes on from its
@@ -39,7 +41,7 @@ func (c *leaseClock) now() time.Duration {
 			return l.boot + passed
 		}
 	}
-	l := &look{at: t, gap: gap(t), boot: boottime()}
+	l := &look{at: t, gap: gap(t), boot: boottime.Now()}
 	c.look.Store(l)
 	return l.boot
 }

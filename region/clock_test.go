@@ -3,15 +3,17 @@ package region
 import (
 	"testing"
 	"time"
+
+	"muster/internal/boottime"
 )
 
 // The clock of leases agrees with CLOCK_BOOTTIME, however many ask it and whether it looked or reckoned.
 func TestLeaseClockAgrees(t *testing.T) {
 	var c leaseClock
 	for range 100_000 {
-		before := boottime()
+		before := boottime.Now()
 		now := c.now()
-		after := boottime()
+		after := boottime.Now()
 		if now < before-clockSlack {
 			t.Fatalf("it tells %s when it is at least %s", now, before)
 		}
@@ -29,7 +31,7 @@ func TestLeaseClockNoticesASleep(t *testing.T) {
 	asleep.gap -= time.Hour // as if the look had been taken before an hour's sleep
 	asleep.boot -= time.Hour
 	c.look.Store(&asleep)
-	if now, truth := c.now(), boottime(); now < truth-clockSlack {
+	if now, truth := c.now(), boottime.Now(); now < truth-clockSlack {
 		t.Errorf("it tells %s, an hour behind %s", now, truth)
 	}
 }

@@ -19,8 +19,8 @@ var allowed = map[string][]string{
 	"transport/wire":   {},
 	"transport":        {"transport/wire", "shard"},
 	"journal":          {"replication", "shard"},
-	"coordinator":      {"coordinator/plan", "fsm", "barrier", "transport", "transport/wire", "shard"},
-	"region":           {"region/route", "replication", "entity", "journal", "transport", "transport/wire", "shard"},
+	"coordinator":      {"coordinator/plan", "fsm", "barrier", "transport", "transport/wire", "shard", "internal/boottime"},
+	"region":           {"region/route", "replication", "entity", "journal", "transport", "transport/wire", "shard", "internal/boottime"},
 	"client":           {"transport", "transport/wire", "entity", "region/route", "fsm", "barrier", "shard"},
 	"node": {
 		"coordinator", "region", "region/route", "replication", "barrier", "journal", "transport", "transport/wire", "entity", "fsm", "shard",

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package region
+package boottime
 
 import (
 	"fmt"
@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// boottime is what leases are counted on: unlike Go's clock it goes on while the machine sleeps.
+// Now is the time since the machine booted. Any goroutine may call it; it is a system call.
 //
 // There is no CLOCK_BOOTTIME here. CLOCK_MONOTONIC goes on in suspension on macOS; elsewhere that is the system's choice, and where it
 // stands still a machine that was suspended finds a lease of before that is over: no node should run on one that is.
-func boottime() time.Duration {
+func Now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		panic(fmt.Sprintf("no CLOCK_MONOTONIC: %v", err)) // POSIX has it

@@ -1,0 +1,2 @@
+// Package boottime is the clock that leases are counted on.
+package boottime
