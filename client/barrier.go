@@ -25,7 +25,7 @@ const (
 )
 
 // Barrier arrives at the named barrier and waits until as many parties as it takes are in. The first to arrive says how many;
-// another number is CodeMismatch. participant names this party, so that a repeated arrival is the same one; "" makes it a
+// another number is CodeMismatch, and fewer than one CodeInvalid. participant names this party, so that a repeated arrival is the same one; "" makes it a
 // party of its own.
 //
 // When ctx ends the arrival is taken back, which may take three seconds beyond a cancellation; what opened before is a success.

@@ -211,6 +211,17 @@ func (g *group) startAll() {
 	}
 }
 
+// others are all nodes but one, in no order.
+func (g *group) others(but *node) []*node {
+	var all []*node
+	for _, n := range g.nodes {
+		if n != but {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
 // leader waits until the running nodes agree on a leader among them.
 func (g *group) leader() *node {
 	g.t.Helper()

@@ -49,7 +49,7 @@ func TestTheLargestMapIsSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What comes in one event has to be on its way for less than a watch may be silent, or a slow line carries no map at all.
-	if whole, largest := wholeMap(t, stream); len(whole.Placements) != fsm.MaxShards || largest > 3<<20 {
+	if whole, largest := wholeMap(t, stream); len(whole.Placements) != fsm.MaxShards || largest > 512<<10 {
 		t.Errorf("%d shards come in events of up to %d bytes", len(whole.Placements), largest)
 	}
 	if err := late.start(nil); err != nil {

@@ -149,12 +149,7 @@ func TestOrdersWaitForALeader(t *testing.T) {
 	g.startAll()
 	g.everyMap("all are up", up("n1", "n2", "n3"))
 	leader := g.leader()
-	var others []*node
-	for _, n := range g.nodes {
-		if n != leader {
-			others = append(others, n)
-		}
-	}
+	others := g.others(leader)
 	leader.kill()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -81,12 +81,7 @@ func TestReplacedCallEndsAtOnce(t *testing.T) {
 	g := newGroup(t, 3)
 	g.startAll()
 	lead := g.leader()
-	var others []*node
-	for _, n := range g.nodes {
-		if n != lead {
-			others = append(others, n)
-		}
-	}
+	others := g.others(lead)
 	here, there := others[0], others[1]
 	for name, by := range map[string]*node{"same-session": here, "other-session": there} {
 		first := here.arrive(patience, name, 2, "x")
@@ -115,12 +110,7 @@ func TestOneOfTwoCallsIsReplaced(t *testing.T) {
 	g := newGroup(t, 3)
 	g.startAll()
 	lead := g.leader()
-	var others []*node
-	for _, n := range g.nodes {
-		if n != lead {
-			others = append(others, n)
-		}
-	}
+	others := g.others(lead)
 	for round := range 40 {
 		name := fmt.Sprint("b", round)
 		one, two := others[0].arrive(patience, name, 2, "x"), others[1].arrive(patience, name, 2, "x")
