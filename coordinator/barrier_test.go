@@ -124,12 +124,7 @@ func TestBarrierOutlivesItsLeader(t *testing.T) {
 	g := newGroup(t, 3)
 	g.startAll()
 	dead := g.leader()
-	var rest []*node
-	for _, n := range g.nodes {
-		if n != dead {
-			rest = append(rest, n)
-		}
-	}
+	rest := g.others(dead)
 	first, second := rest[0].arrive(patience, "start", 3, ""), rest[1].arrive(patience, "start", 3, "")
 	g.waiting("start", 2)
 	dead.kill()
