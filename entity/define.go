@@ -21,6 +21,8 @@ type Definition interface {
 	Spec() shard.Spec
 	// SnapshotEvery is the number of an entity's records after which its state is snapshotted, 0 for never.
 	SnapshotEvery() int
+	// LeasedReads reports whether an owner whose lease runs answers reads without asking other copies.
+	LeasedReads() bool
 	// Commands names the commands the type handles, sorted.
 	Commands() []string
 	// NewCell returns the entity in its initial state.
@@ -41,6 +43,7 @@ type Type[S any] struct {
 type settings struct {
 	spec      shard.Spec
 	snapshots int
+	confirmed bool // reads wait for other copies
 	codec     Codec
 	states    Codec // for snapshots; nil means codec
 }
@@ -83,6 +86,11 @@ func LossyFailover(after time.Duration) Option {
 
 // SnapshotEvery takes a snapshot of an entity's state after that many of its records, 0 for never; 100 by default.
 func SnapshotEvery(records int) Option { return func(s *settings) { s.snapshots = records } }
+
+// ConfirmedReads has every command that records nothing, a read or a refusal, wait until min_acks other copies have answered that no
+// other primary was elected since it came. By default the owner's lease is enough for that while it runs, which takes no message,
+// and rests on clocks: that none is more than 1 % faster than another. It is a matter of each node, so all should say the same.
+func ConfirmedReads() Option { return func(s *settings) { s.confirmed = true } }
 
 // Volatile keeps the entities in memory only: no journal, no copies. When their node dies they start anew elsewhere.
 func Volatile() Option { return func(s *settings) { s.spec.Volatile = true } }
@@ -134,6 +142,9 @@ func (s *settings) validate() error {
 		return shard.Invalid("snapshot every %d records, must be 0 or more", s.snapshots)
 	}
 	if s.spec.Volatile {
+		if s.confirmed {
+			return shard.Invalid("a volatile type has no copies that could confirm its reads")
+		}
 		s.snapshots = 0
 	}
 	return s.spec.Validate()
@@ -147,6 +158,9 @@ func (t *Type[S]) Spec() shard.Spec { return t.spec }
 
 // SnapshotEvery returns the number of an entity's records after which its state is snapshotted, 0 for never.
 func (t *Type[S]) SnapshotEvery() int { return t.snapshots }
+
+// LeasedReads reports whether an owner whose lease runs answers reads without asking other copies.
+func (t *Type[S]) LeasedReads() bool { return !t.confirmed }
 
 // Commands names the commands the type handles, sorted.
 func (t *Type[S]) Commands() []string { return slices.Sorted(maps.Keys(t.commands)) }

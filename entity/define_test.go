@@ -89,11 +89,21 @@ func TestTypesThatCarryThemselves(t *testing.T) {
 	entity.Define[struct{ hidden chan int }]("t", entity.Volatile())
 }
 
+// There is nobody who could confirm the reads of a type without copies.
+func TestVolatileReadsAreNotConfirmed(t *testing.T) {
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.Contains(got, "a volatile type has no copies") {
+			t.Errorf("panic %q", got)
+		}
+	}()
+	entity.Define[int]("t", entity.Volatile(), entity.ConfirmedReads())
+}
+
 func TestDefaults(t *testing.T) {
 	x := entity.Define[int]("t")
 	want := shard.Spec{Name: "t", Shards: 64, AckTimeout: 5 * time.Second}
-	if x.Spec() != want || x.SnapshotEvery() != 100 {
-		t.Errorf("got %+v, snapshots %d", x.Spec(), x.SnapshotEvery())
+	if x.Spec() != want || x.SnapshotEvery() != 100 || !x.LeasedReads() {
+		t.Errorf("got %+v, snapshots %d, reads by the lease %t", x.Spec(), x.SnapshotEvery(), x.LeasedReads())
 	}
 	if got := accounts.Spec(); got.Replicas != 2 || got.MinAcks != 1 {
 		t.Errorf("got %+v", got)

@@ -44,7 +44,8 @@ type call struct {
 // grounds are what an answer waits for.
 type grounds struct {
 	at      shard.LSN     // its record, or for a read the newest record it may have seen
-	round   uint64        // for a read, the round that has to be verified
+	read    bool          // there is no record
+	round   uint64        // for a read without a lease, the round that has to be verified
 	expires time.Duration // on the region's clock, when an unconfirmed output becomes unknown
 }
 

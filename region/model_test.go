@@ -112,9 +112,14 @@ func newModel(t *testing.T, seed uint64) *model {
 	codec := flaw{seed, new(atomic.Uint64), m.armed}
 	m.armed.Store(m.random.IntN(2) == 0)
 	replicas, minAcks := m.copies()
-	m.durable = defineLedgers("durable", entity.Encoding(codec), entity.Shards(1+m.random.IntN(2)),
-		entity.Replicate(replicas, minAcks, time.Duration(150+m.random.IntN(400))*time.Millisecond),
-		entity.SnapshotEvery(m.random.IntN(5)))
+	options := []entity.Option{
+		entity.Encoding(codec), entity.Shards(1 + m.random.IntN(2)),
+		entity.Replicate(replicas, minAcks, time.Duration(150+m.random.IntN(400))*time.Millisecond), entity.SnapshotEvery(m.random.IntN(5)),
+	}
+	if seed%3 == 0 {
+		options = append(options, entity.ConfirmedReads())
+	}
+	m.durable = defineLedgers("durable", options...)
 	m.quick = defineLedgers("quick", entity.Encoding(codec), entity.Shards(1), entity.Volatile())
 	limits := m.limits()
 	m.g = newGroupOf(t, modelNodes, func(n *node) {

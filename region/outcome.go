@@ -3,6 +3,7 @@ package region
 import (
 	"time"
 
+	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
 )
@@ -65,21 +66,41 @@ func (h *host) propose(now time.Duration) {
 	h.do(effects)
 }
 
-// verify makes answers without a record, which are all that is left of what finished, wait for a round that begins now, and for whatever
-// their handlers saw. Where the records beside them were refused the term is over, and there is no round.
+// verify makes answers without a record, which are all that is left of what finished, wait for whatever their handlers saw, and, while the
+// lease does not run, for a round. Where the records beside them were refused the term is over.
 func (h *host) verify(finished []*call, now time.Duration) {
-	round, effects := h.protocol.Read()
 	for _, c := range finished {
 		if c == nil {
 			continue
 		}
-		if round == 0 || h.term == nil {
+		if h.term == nil {
 			h.leave(c, nil, h.elsewhere())
 			continue
 		}
-		c.round, c.at, c.expires = round, c.run.of.last, now+h.spec.AckTimeout
-		h.outputs.reads.push(c)
+		c.read, c.at, c.expires = true, c.run.of.last, now+h.spec.AckTimeout
+		h.outputs.leased.push(c)
 	}
+	if h.term != nil && !h.leased() {
+		h.askAround()
+	}
+}
+
+// leased reports whether this process alone has served the shard until now, by its lease and the map.
+func (h *host) leased() bool {
+	r := h.region
+	until := r.cfg.Directory.LeaseUntil() // before the map
+	return h.def.LeasedReads() && route.Leased(r.view.Load(), r.self(), h.id, h.term.epoch, until, r.cfg.Clock())
+}
+
+// askAround begins a round for the reads that cannot go by the lease.
+func (h *host) askAround() {
+	round, effects := h.protocol.Read()
+	if round == 0 {
+		for _, c := range h.outputs.leased.take() {
+			h.leave(c, nil, h.elsewhere())
+		}
+	}
+	h.outputs.lapse(round)
 	h.do(effects)
 }
 
@@ -89,7 +110,7 @@ func (h *host) settle(now time.Duration) {
 		return
 	}
 	if h.outputs.len() > 0 && !h.region.muted(h.registered()) {
-		h.outputs.settled(h.storage.confirmed, h.out.round, h.answer)
+		h.release()
 	}
 	if !h.term.handing.Paused {
 		h.snapshots(now)
@@ -101,13 +122,21 @@ func (h *host) settle(now time.Duration) {
 	h.cells.shrink(h.storage.confirmed)
 }
 
+// release lets the answers leave whose grounds are there. What a read saw is confirmed before the lease is looked at.
+func (h *host) release() {
+	if h.outputs.leased.len() > 0 && !h.leased() {
+		h.askAround()
+	}
+	h.outputs.settled(h.storage.confirmed, h.out.round, h.answer)
+}
+
 // answer sends a confirmed outcome. An outcome without a record is kept for a duplicate.
 func (h *host) answer(c *call) {
 	fault := c.fault
 	if fault == nil {
 		fault = faultOf(&c.outcome)
 	}
-	if c.round > 0 {
+	if c.read {
 		h.keep(c, c.outcome.Reply, fault)
 	}
 	h.leave(c, c.outcome.Reply, fault)

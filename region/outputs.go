@@ -10,21 +10,33 @@ import (
 // outputs holds back every answer until what it rests on is confirmed. Owned by the host.
 //
 // Answers with a record wait for it, in log order. Answers without one are reads: they wait for the newest record they
-// may have seen and for a round of the protocol that began after they ran. Each has a time by which it becomes unknown;
-// as all outputs of a shard wait equally long, the front is the first to expire, but for retries that came late and wait
-// for an old record.
+// may have seen, and then go by the lease, or wait for a round of the protocol, too, that began after they ran. Each has a time by
+// which it becomes unknown; as all outputs of a shard wait equally long, the front is the first to expire, but for retries that came
+// late and wait for an old record.
 type outputs struct {
 	records queue[*call]
-	reads   queue[*call]
-	late    bool // a retry was put before others among the records
+	leased  queue[*call] // reads that go by the lease
+	reads   queue[*call] // those that wait for a round, older than any in leased
+	late    bool         // a retry was put before others among the records
 }
 
-func (o *outputs) len() int { return o.records.len() + o.reads.len() }
+func (o *outputs) len() int { return o.records.len() + o.leased.len() + o.reads.len() }
 
-// settled calls leave with every answer whose grounds are confirmed.
+// lapse has the reads that would go by the lease wait for a round.
+func (o *outputs) lapse(round uint64) {
+	for _, c := range o.leased.take() {
+		c.round = round
+		o.reads.push(c)
+	}
+}
+
+// settled calls leave with every answer whose grounds are confirmed; that the lease runs has been looked at.
 func (o *outputs) settled(confirmed shard.LSN, round uint64, leave func(*call)) {
 	for o.records.len() > 0 && o.records.front().at <= confirmed {
 		leave(o.records.pop())
+	}
+	for o.leased.len() > 0 && o.leased.front().at <= confirmed {
+		leave(o.leased.pop())
 	}
 	for o.reads.len() > 0 && o.reads.front().round <= round && o.reads.front().at <= confirmed {
 		leave(o.reads.pop())
@@ -46,8 +58,10 @@ func (o *outputs) expired(now time.Duration, leave func(c *call, recorded bool))
 		})
 		o.late = o.records.len() > 0
 	}
-	for o.reads.len() > 0 && o.reads.front().expires <= now {
-		leave(o.reads.pop(), false)
+	for _, reads := range []*queue[*call]{&o.leased, &o.reads} {
+		for reads.len() > 0 && reads.front().expires <= now {
+			leave(reads.pop(), false)
+		}
 	}
 }
 

@@ -37,10 +37,11 @@ type call struct {
 	twins []func(answer)
 }
 
-// output leaves when everything up to lsn is confirmed and the round, if any, is verified.
+// output leaves when everything up to lsn is confirmed and, if it is a read, its round is verified or the lease runs.
 type output struct {
 	lsn   shard.LSN
-	round uint64
+	read  bool
+	round uint64 // 0 for a read that goes by the lease
 	since time.Duration
 	reply func(answer)
 	value answer
@@ -72,7 +73,7 @@ func (s *service) end() {
 	unsure := *away.fault
 	unsure.Outcome = shard.Unknown
 	for _, o := range s.waiting {
-		if o.round != 0 {
+		if o.read {
 			o.reply(away)
 		} else {
 			o.reply(answer{fault: &unsure})
@@ -248,17 +249,47 @@ func (s *service) append(c *call) {
 	s.h.run(e)
 }
 
-// read answers with the entity's list as it is now, when that is confirmed and a round begun now is verified.
+// read answers with the entity's list as it is now, when that is confirmed and the lease runs then, or a round begun now is verified.
 func (s *service) read(c *call) {
 	l, due := s.entity(c.entity), s.h.p.n.w.check.reads(s.h)
+	o := output{lsn: l.last, read: true, value: answer{values: slices.Clone(l.values)}, due: due}
+	if s.leased() {
+		s.await(c, o)
+		s.release(0, 0)
+		return
+	}
 	round, e := s.h.copy.Read()
 	if round == 0 {
 		c.answer(s.h.elsewhere())
 		return
 	}
-	s.await(c, output{lsn: l.last, round: round, value: answer{values: slices.Clone(l.values)}, due: due})
+	o.round = round
+	s.await(c, o)
 	s.h.run(e)
 }
+
+// leased reports whether reads go by the lease in this run, and it runs.
+func (s *service) leased() bool {
+	p := s.h.p
+	self := route.Self{Node: p.n.id, Session: p.adopted()}
+	return p.n.w.leases() && s.h.term != nil && route.Leased(p.view, self, s.h.shard, s.h.term.epoch, p.session.until, p.n.local())
+}
+
+// lapse begins a round for the reads that would have gone by the lease.
+func (s *service) lapse() {
+	if s.leased() || !slices.ContainsFunc(s.waiting, output.leasing) {
+		return
+	}
+	round, e := s.h.copy.Read()
+	for i := range s.waiting {
+		if s.waiting[i].leasing() {
+			s.waiting[i].round = round
+		}
+	}
+	s.h.run(e)
+}
+
+func (o output) leasing() bool { return o.read && o.round == 0 }
 
 func (s *service) await(c *call, o output) {
 	o.since, o.reply = s.h.p.n.local(), c.answer
@@ -292,7 +323,7 @@ func (s *service) release(confirmed shard.LSN, round uint64) {
 		if o.round <= round && o.round != 0 {
 			o.round = verified
 		}
-		if o.lsn <= known && (o.round == 0 || o.round == verified) {
+		if o.lsn <= known && (!o.read || o.round == verified || o.round == 0 && s.leased()) {
 			free = append(free, o)
 		} else {
 			rest = append(rest, o)
@@ -300,7 +331,7 @@ func (s *service) release(confirmed shard.LSN, round uint64) {
 	}
 	s.waiting = rest
 	for _, o := range free {
-		if o.round == verified {
+		if o.read {
 			s.h.p.n.w.check.answers(s.h, o.due)
 		}
 		o.reply(o.value)
@@ -314,13 +345,14 @@ const verified = ^uint64(0)
 func (s *service) expire() {
 	if len(s.waiting) > 0 {
 		s.release(0, 0)
+		s.lapse()
 	}
 	now := s.h.p.n.local()
 	for len(s.waiting) > 0 && now >= s.waiting[0].since+s.h.spec.AckTimeout {
 		o := s.waiting[0]
 		s.waiting = s.waiting[1:]
 		fault := &shard.Error{Code: shard.CodeUnconfirmed, Shard: s.h.shard}
-		if o.round == 0 {
+		if !o.read {
 			fault.Outcome = shard.Unknown
 		}
 		o.reply(answer{fault: fault})

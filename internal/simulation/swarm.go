@@ -118,11 +118,15 @@ type swarm struct {
 }
 
 // whimsical says in which seeds primaries want any C they may propose, now and then: one of so many. Mixed says in which of them some
-// processes are of an earlier build.
+// processes are of an earlier build, and leasing in which of them reads go by the lease while it runs.
 const (
 	whimsical = 7
 	mixed     = 5
+	leasing   = 4
 )
+
+// leases reports whether reads go by the lease while it runs.
+func (w *world) leases() bool { return w.seed%leasing == leasing-1 }
 
 // heir reports whether the process of a session begins an epoch that is active already, as one of an earlier build does not.
 func (s *swarm) heir(id shard.SessionID) bool { return !s.mixed || id%3 != 0 }

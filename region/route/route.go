@@ -4,6 +4,7 @@ package route
 
 import (
 	"fmt"
+	"time"
 
 	"muster/shard"
 )
@@ -98,6 +99,18 @@ func At(v *shard.View, self Self, id shard.ID) Decision {
 		d.Action, d.Addr = Forward, member.Addr
 	}
 	return d
+}
+
+// Leased reports whether the process may answer from an epoch that it leads by its lease alone, without a word from other copies: the
+// lease runs until then, on the same clock as now, and the map names this process owner in that very epoch. The caller has to read
+// until first and v after that, for a lease is extended when the map has reached what it rests on: an older map could name an owner
+// that is one no more. And it has to read now last, when the answer and what it rests on are there: until then nobody else served.
+func Leased(v *shard.View, self Self, id shard.ID, epoch shard.Epoch, until, now time.Duration) bool {
+	if now >= until {
+		return false
+	}
+	d := At(v, self, id)
+	return d.Action == Deliver && d.Epoch == epoch
 }
 
 func waits(p *shard.Placement) Reason {

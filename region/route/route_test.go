@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -43,6 +44,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return out.String()
 	case "accept":
 		return s.accept(t, d)
+	case "leased":
+		return s.leased(t, d)
 	case "after":
 		return after(t, d)
 	}
@@ -117,6 +120,25 @@ func (s *script) accept(t *testing.T, d *datadriven.TestData) string {
 		return "runs here"
 	}
 	return described(fault)
+}
+
+// leased says of each line, a shard, an epoch that it is led in, until when the lease runs and now in seconds, whether the lease will do.
+func (s *script) leased(t *testing.T, d *datadriven.TestData) string {
+	var out strings.Builder
+	for _, line := range strings.Split(d.Input, "\n") {
+		var name string
+		var epoch shard.Epoch
+		var until, now time.Duration
+		if _, err := fmt.Sscanf(line, "%s epoch=%d until=%d now=%d", &name, &epoch, &until, &now); err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		id, err := shard.ParseID(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&out, route.Leased(s.view, s.self, id, epoch, until*time.Second, now*time.Second))
+	}
+	return out.String()
 }
 
 func after(t *testing.T, d *datadriven.TestData) string {
