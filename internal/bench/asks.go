@@ -102,6 +102,28 @@ func (b *bench) local() error {
 	return nil
 }
 
+// reads measures what it costs to read a durable entity on its owner: by the lease, and with the word of another copy.
+func (b *bench) reads() error {
+	leased := kindSettings{Name: "leased", Shards: durableP1, Replicas: 2, MinAcks: 1}
+	confirmed := leased
+	confirmed.Name, confirmed.Confirm = "confirmed", true
+	g, err := b.newGroup(3, false, leased, confirmed)
+	if err != nil {
+		return err
+	}
+	w := work{Kind: leased.Name, Entities: manyKeys, Where: ownedHere, Read: true}
+	asking := w
+	asking.Kind = confirmed.Name
+	const alone, together = "Muster, read by the lease", "Muster, read with another copy"
+	callers := []int{1, 64}
+	f := bout{bench: b, row: "reads", callers: callers, systems: []system{g.ask(alone, w), g.ask(together, asking)}}.run()
+	for _, n := range callers {
+		at := callersOf(n)
+		b.compare("reads", atMost(0.5, "p50 with another copy: by the lease, "+at), mP50, f.find(alone, at), f.find(together, at))
+	}
+	return nil
+}
+
 // hot measures one journaled entity that everybody asks, beside many of the same type.
 func (b *bench) hot() error {
 	k := kindSettings{Name: "durable", Shards: durableP1, Replicas: 2, MinAcks: 1}

@@ -32,6 +32,7 @@ var rows = []struct {
 	{[]string{"P4", "P5"}, (*bench).asks},
 	{[]string{"P6"}, (*bench).tells},
 	{[]string{"P7"}, (*bench).local},
+	{[]string{"reads"}, (*bench).reads},
 	{[]string{"P8"}, (*bench).idle},
 	{[]string{"P9"}, (*bench).failover},
 	{[]string{"P10"}, (*bench).replay},

@@ -46,7 +46,8 @@ type kindSettings struct {
 	Replicas int    `json:"replicas"`
 	MinAcks  int    `json:"min_acks"`
 	Volatile bool   `json:"volatile"`
-	Whole    bool   `json:"whole"` // no snapshots: an entity is brought back from all its events
+	Whole    bool   `json:"whole"`   // no snapshots: an entity is brought back from all its events
+	Confirm  bool   `json:"confirm"` // reads wait for other copies
 }
 
 // newKind defines a type that answers a command with the command's tag and the number of commands so far. A durable one
@@ -55,6 +56,9 @@ func newKind(s kindSettings) *kind {
 	options := []entity.Option{entity.Shards(s.Shards), entity.Encoding(entity.Lent), entity.SnapshotEncoding(entity.Binary)}
 	if s.Whole {
 		options = append(options, entity.SnapshotEvery(0))
+	}
+	if s.Confirm {
+		options = append(options, entity.ConfirmedReads())
 	}
 	if s.Volatile {
 		options = append(options, entity.Volatile())
