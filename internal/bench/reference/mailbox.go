@@ -96,11 +96,19 @@ func (m *mailboxes) unary(body []byte) []byte {
 }
 
 func (m *mailboxes) count(s grpc.ServerStream) error {
+	next := uint64(0)
 	for {
 		var frame []byte
 		if err := s.RecvMsg(&frame); err != nil {
 			return err
 		}
-		m.received.Add(int64(len(frame) / envelopeSize))
+		for ; len(frame) >= slotSize+envelopeSize; frame = frame[slotSize+envelopeSize:] {
+			n := binary.BigEndian.Uint64(frame)
+			if n != next {
+				return fmt.Errorf("envelope %d came where %d is due", n, next)
+			}
+			next++
+		}
+		m.received.Store(int64(next))
 	}
 }

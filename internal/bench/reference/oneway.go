@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"time"
@@ -11,11 +12,12 @@ import (
 	"muster/internal/load"
 )
 
-// oneWay sends envelopes over a bare gRPC stream to a process that counts them, perFrame in a frame, and expects nothing back.
-// Whatever the number of callers, one goroutine sends.
+// oneWay sends envelopes over a bare gRPC stream to a process that takes them out of their frames and counts them, perFrame in a
+// frame, and expects nothing back. Whatever the number of callers, one goroutine puts them into frames and sends.
 type oneWay struct {
 	server *load.Process
 	stream grpc.ClientStream
+	next   uint64 // the number of the next envelope
 	sent   int64
 }
 
@@ -42,10 +44,14 @@ func (o *oneWay) close() { o.server.Kill() }
 // run sends until the time is over, and waits until everything has arrived: what the stream still held counts in time.
 func (o *oneWay) run(r load.Request) (*load.Sample, error) {
 	r.Loop.Callers = 1
-	body := make([]byte, perFrame*envelopeSize)
+	var body [envelopeSize]byte
 	began := time.Now()
 	s := r.Loop.Run(context.Background(), func(context.Context, int, int) error {
-		frame := body
+		frame := make([]byte, 0, perFrame*(slotSize+envelopeSize)) // gRPC keeps it until it is written
+		for range perFrame {
+			frame = append(binary.BigEndian.AppendUint64(frame, o.next), body[:]...)
+			o.next++
+		}
 		return o.stream.SendMsg(&frame)
 	})
 	s.Ops, s.Late = (s.Ops+s.Late)*perFrame, 0
