@@ -40,7 +40,8 @@ func (l leaderCall) elsewhere(fault *shard.Error) bool {
 }
 
 // atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails
-// with CodeNoLeader when the deadline passes before the request was taken, and otherwise as the call did.
+// with CodeNoLeader when the deadline passes before the request was taken, and otherwise as the call did. Its outcome is that of all attempts: what
+// the last one refused an earlier one may have done.
 func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 	hint, hops, outcome := "", 0, shard.NotApplied
 	for {
@@ -57,7 +58,7 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 		case fault == nil:
 			return nil
 		case !call.elsewhere(fault):
-			return fault
+			return despite(fault, outcome)
 		case fault.Addr != "" && hops < mostHops:
 			hint = fault.Addr
 			hops++
@@ -74,6 +75,16 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 		case <-time.After(leaderPause):
 		}
 	}
+}
+
+// despite is the fault of an attempt after earlier ones of that outcome.
+func despite(fault *shard.Error, earlier shard.Outcome) *shard.Error {
+	if fault.Outcome >= earlier {
+		return fault
+	}
+	repeated := *fault
+	repeated.Outcome = earlier
+	return &repeated
 }
 
 func (c *Coordinator) try(ctx context.Context, hint string, call leaderCall) error {
@@ -218,7 +229,7 @@ func proposeAt(ctx context.Context, g wire.GroupClient, entry []byte, commands i
 
 // proposeSurely repeats one command until a verdict is known or ctx ends. The command must be one that may be repeated.
 func (c *Coordinator) proposeSurely(ctx context.Context, command fsm.Command) (fsm.Verdict, shard.Index, error) {
-	unknown := false
+	outcome := shard.NotApplied
 	for {
 		attempt, cancel := context.WithTimeout(ctx, c.cfg.Times.Propose)
 		stop := c.abandonLeader(cancel)
@@ -229,17 +240,12 @@ func (c *Coordinator) proposeSurely(ctx context.Context, command fsm.Command) (f
 			return verdicts[0], index, nil
 		}
 		fault := shard.As(err)
-		unknown = unknown || fault.Outcome == shard.Unknown
+		outcome = max(outcome, fault.Outcome)
 		if unanswered(fault) {
 			c.contacts.lapses.Add(1)
 		}
 		if permanent(fault) || !pause(ctx, repeatPause) {
-			if unknown && fault.Outcome == shard.NotApplied {
-				repeated := *fault
-				repeated.Outcome = shard.Unknown // an earlier attempt may have taken effect
-				fault = &repeated
-			}
-			return fsm.Verdict{}, 0, fault
+			return fsm.Verdict{}, 0, despite(fault, outcome)
 		}
 	}
 }

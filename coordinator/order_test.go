@@ -57,17 +57,18 @@ func TestOrdersOutliveTheLeader(t *testing.T) {
 	})
 }
 
-// deposed leads no more by the time that it knows what came of an order; asked again it has carried that out.
+// deposed leads no more by the time that it knows what came of an order; asked again it has carried that out, or refuses it.
 type deposed struct {
 	wire.UnimplementedGroupServer
 	asked atomic.Int32
+	then  error
 }
 
 func (d *deposed) Administer(context.Context, *wire.AdministerRequest) (*wire.AdministerReply, error) {
 	if d.asked.Add(1) == 1 {
 		return &wire.AdministerReply{Fault: transport.FaultOf(shard.Unknownf(shard.CodeNotLeader, "this node lost the lead before it knew"))}, nil
 	}
-	return &wire.AdministerReply{Stage: string(coordinator.StageDone)}, nil
+	return &wire.AdministerReply{Stage: string(coordinator.StageDone), Fault: transport.FaultOf(d.then)}, nil
 }
 
 // An order whose leader lost the lead while the order was stored may have been carried out or not. It is repeated, as it is when the leader cannot be
@@ -89,6 +90,28 @@ func TestOrdersAreRepeatedWhenTheLeadIsLost(t *testing.T) {
 			t.Errorf("%s was given %d times: %v", kind, asked, err)
 		}
 		n.kill()
+	}
+}
+
+// An order that may have been carried out by a leader that lost the lead is refused by the next one. Whoever gave it does not hear that it was not
+// applied: the next leader knows that of its own answer alone.
+func TestRefusalAfterALostLeadIsUncertain(t *testing.T) {
+	g := newGroup(t, 1)
+	n := g.nodes["n1"]
+	d := &deposed{then: shard.Errorf(shard.CodeOverloaded, "4096 proposals wait already")}
+	addr := freeAddr(t)
+	serveGroup(t, "n9", addr, d)
+	if err := n.open(func(c *coordinator.Config) { c.Seeds = []string{addr} }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := n.Administer(ctx, coordinator.Order{Kind: coordinator.Cordon, Node: "n9", On: true})
+	if fault := shard.As(err); fault == nil || fault.Code != shard.CodeOverloaded || fault.Outcome != shard.Unknown {
+		t.Errorf("%v, want that it is overloaded and its outcome unknown", err)
+	}
+	if d.then.(*shard.Error).Outcome != shard.NotApplied {
+		t.Error("the answer itself was changed")
 	}
 }
 
