@@ -245,3 +245,13 @@ func Impose(c *Coordinator, change func(*shard.View) *shard.View) {
 
 // Arrivals is the number of the newest barrier call of this process.
 func Arrivals(c *Coordinator) uint64 { return c.arrivals.numbers.Load() }
+
+// SealWithoutSeat has a leader ask a node for promises while it gives up its seat.
+func SealWithoutSeat(ctx context.Context, c *Coordinator, node shard.NodeID) error {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	v := c.voter.Swap(nil)
+	defer c.voter.Store(v)
+	_, err := v.leading.seals.ask(ctx, node, nil)
+	return err
+}

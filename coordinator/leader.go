@@ -47,7 +47,7 @@ type leading struct {
 
 func newLeading(v *voter) *leading {
 	return &leading{
-		v: v, facts: make(chan func(*plan.Driver), factsQueued), renewals: make(chan *renewRequest, queuedProposals), seals: newSeals(v.c),
+		v: v, facts: make(chan func(*plan.Driver), factsQueued), renewals: make(chan *renewRequest, queuedProposals), seals: newSeals(v),
 	}
 }
 

@@ -17,15 +17,15 @@ const (
 
 // seals asks copies for their promises, node by node. A node that does not answer holds up nobody else.
 type seals struct {
-	c  *Coordinator
+	v  *voter
 	mu struct {
 		sync.Mutex
 		open map[shard.NodeID]int
 	}
 }
 
-func newSeals(c *Coordinator) *seals {
-	s := &seals{c: c}
+func newSeals(v *voter) *seals {
+	s := &seals{v: v}
 	s.mu.open = map[shard.NodeID]int{}
 	return s
 }
@@ -47,7 +47,7 @@ func (s *seals) send(work *life, node shard.NodeID, items []shard.SealItem, answ
 		defer cancel()
 		sealed, err := s.ask(ctx, node, items)
 		if err != nil {
-			s.c.log.Debug("no answer to a seal", "node", node, "shards", len(items), "error", err)
+			s.v.c.log.Debug("no answer to a seal", "node", node, "shards", len(items), "error", err)
 			return
 		}
 		answer(sealed)
@@ -66,10 +66,11 @@ func (s *seals) leave(node shard.NodeID) {
 }
 
 func (s *seals) ask(ctx context.Context, node shard.NodeID, items []shard.SealItem) ([]shard.Sealed, error) {
-	if node == s.c.cfg.Node {
-		return s.c.cfg.Seal(ctx, items), nil
+	c := s.v.c
+	if node == c.cfg.Node {
+		return c.cfg.Seal(ctx, items), nil
 	}
-	m, known := s.c.voter.Load().machine.state().View.Members[node]
+	m, known := s.v.machine.state().View.Members[node]
 	if !known {
 		return nil, shard.Invalid("no member %s", node)
 	}
@@ -79,7 +80,7 @@ func (s *seals) ask(ctx context.Context, node shard.NodeID, items []shard.SealIt
 			Type: string(item.Shard.Type), Shard: uint32(item.Shard.Number), Copy: uint64(item.Copy), Epoch: uint64(item.Epoch),
 		}
 	}
-	reply, err := wire.NewPeerClient(s.c.cfg.Port.Peer(m.Addr)).Seal(ctx, req)
+	reply, err := wire.NewPeerClient(c.cfg.Port.Peer(m.Addr)).Seal(ctx, req)
 	if err != nil {
 		return nil, transport.Typed(err)
 	}

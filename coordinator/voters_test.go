@@ -157,3 +157,16 @@ func other(a, b shard.NodeID) shard.NodeID {
 	}
 	return ""
 }
+
+// A leader that has been paused for long finds that it has no seat any more: another leads, and asks it to leave. It leads on by its own view until
+// that is done, and may be asking copies for promises at that moment.
+func TestLeaderThatLosesItsSeatSeals(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := coordinator.SealWithoutSeat(ctx, g.leader().Coordinator, g.follower().id); err != nil {
+		t.Error(err)
+	}
+}
