@@ -255,3 +255,42 @@ func SealWithoutSeat(ctx context.Context, c *Coordinator, node shard.NodeID) err
 	_, err := v.leading.seals.ask(ctx, node, nil)
 	return err
 }
+
+// A Newcomer is the seat of a member that a leader has asked to run Raft, until it has caught up.
+type Newcomer struct {
+	c *Coordinator
+	v *voter
+}
+
+// OpenSeat runs Raft on a member, as a leader asks it to.
+func OpenSeat(c *Coordinator) (Newcomer, error) {
+	v, err := c.openSeat(1)
+	return Newcomer{c, v}, err
+}
+
+// Asked makes the leader's newest word that old.
+func (n Newcomer) Asked(ago time.Duration) {
+	n.c.opening.Lock()
+	defer n.c.opening.Unlock()
+	n.c.opening.asked = time.Now().Add(-ago)
+}
+
+// Fill makes it this node's seat, as when it has caught up.
+func (n Newcomer) Fill() error { return n.c.fillSeat(n.v) }
+
+// Look gives it up if no leader has asked for too long, and reports whether it is a newcomer's no more.
+func (n Newcomer) Look() (over bool, err error) { return n.c.tryNewcomer(n.v) }
+
+// Runs reports whether Raft runs on it.
+func (n Newcomer) Runs() bool { return runs(n.v) }
+
+// RaftRuns reports whether Raft runs on a founder, or did not stop.
+func RaftRuns(c *Coordinator) bool {
+	v := c.voter.Load()
+	return v != nil && runs(v)
+}
+
+func runs(v *voter) bool {
+	r := v.raft.Load()
+	return r != nil && r.State() != raft.Shutdown
+}

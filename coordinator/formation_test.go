@@ -406,3 +406,44 @@ func TestSeedsOfTwoGroups(t *testing.T) {
 		t.Errorf("it is in group %q", group)
 	}
 }
+
+// A node is stopped at the moment that Raft starts on it. The stopping waits for that, and ends it: Raft would run on over a store that is closed.
+func TestRaftDoesNotOutliveANodeThatIsStopped(t *testing.T) {
+	g := newGroup(t, 1)
+	n := g.nodes["n1"]
+	var stopping sync.WaitGroup
+	var once sync.Once
+	killed := make(chan struct{})
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: writer(func(line string) {
+		if !strings.Contains(line, "initial configuration") { // Raft says that right before it runs
+			return
+		}
+		once.Do(func() {
+			stopping.Go(func() {
+				n.Kill()
+				close(killed)
+			})
+			select {
+			case <-killed:
+			case <-time.After(200 * time.Millisecond): // it waits until Raft has started
+			}
+		})
+	})})
+	if err := n.open(func(c *coordinator.Config) { c.Logger = log }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := n.Start(ctx); err == nil {
+		t.Error("it has started")
+	}
+	stopping.Wait()
+	select {
+	case <-killed:
+	default:
+		t.Error("Raft did not say that it starts")
+	}
+	if coordinator.RaftRuns(n.Coordinator) {
+		t.Error("Raft runs in a node that is stopped")
+	}
+}

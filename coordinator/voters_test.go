@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -168,5 +169,68 @@ func TestLeaderThatLosesItsSeatSeals(t *testing.T) {
 	defer cancel()
 	if err := coordinator.SealWithoutSeat(ctx, g.leader().Coordinator, g.follower().id); err != nil {
 		t.Error(err)
+	}
+}
+
+// A member that was asked to run Raft, and then not for too long, runs it no more: without a leader's word that is of no use. One that was asked
+// again since keeps its seat, and one that has caught up and taken it does whatever the leader says: the group may count on that vote.
+func TestNewcomerKeepsASeatThatIsAskedFor(t *testing.T) {
+	const long = time.Hour
+	g := newGroup(t, 1)
+	g.change = func(c *coordinator.Config) { c.Times.CatchUp = long }
+	m := g.add("m1")
+	g.startAll()
+	g.everyMap("both are up", up("n1", "m1"))
+	g.nodes["n1"].kill() // nobody else decides about the seat
+	for _, c := range []struct {
+		name        string
+		asked       time.Duration
+		fills       bool
+		over, stays bool
+	}{
+		{"asked again", long / 2, false, false, true},
+		{"asked for no more", 2 * long, false, true, false},
+		{"taken", 2 * long, true, true, true},
+	} {
+		seat, err := coordinator.OpenSeat(m.Coordinator)
+		if err == nil && c.fills {
+			err = seat.Fill()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		seat.Asked(c.asked)
+		if over, err := seat.Look(); err != nil || over != c.over || seat.Runs() != c.stays || m.Voter() != c.fills {
+			t.Errorf("%s: a newcomer no more: %t, %v; Raft runs: %t, as a voter: %t", c.name, over, err, seat.Runs(), m.Voter())
+		}
+	}
+}
+
+// A seat that could not be given up, as its directory could not note it, is given up by the next look.
+func TestNewcomerIsLookedAtAgain(t *testing.T) {
+	const long = time.Hour
+	g := newGroup(t, 1)
+	g.change = func(c *coordinator.Config) { c.Times.CatchUp = long }
+	m := g.add("m1")
+	g.startAll()
+	g.everyMap("both are up", up("n1", "m1"))
+	g.nodes["n1"].kill()
+	seat, err := coordinator.OpenSeat(m.Coordinator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seat.Asked(2 * long)
+	inTheWay := filepath.Join(m.path, "identity.json.new")
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if over, err := seat.Look(); over || err == nil || !seat.Runs() {
+		t.Errorf("the directory cannot note it: a newcomer no more: %t, %v; Raft runs: %t", over, err, seat.Runs())
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	if over, err := seat.Look(); !over || err != nil || seat.Runs() {
+		t.Errorf("a newcomer no more: %t, %v; Raft runs: %t", over, err, seat.Runs())
 	}
 }

@@ -163,3 +163,6 @@ func (s *Hold) finish(h *host, _ time.Duration) {
 		h.term.snapshots.push(snapshot{entity: s.entity, at: h.storage.confirmed, seq: h.storage.heads.entities[s.entity].last})
 	}
 }
+
+// Disown has a region remove the copies that no map has recognized.
+func Disown(r *Region) { r.copies.disown() }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"muster/entity"
+	"muster/journal"
+	"muster/region"
 	"muster/shard"
 )
 
@@ -112,5 +114,32 @@ func TestCopyOfAnUnknownShardIsReplaced(t *testing.T) {
 			}
 			until(t, "its data are gone", func() bool { return len(n.journal.Copies()) == 0 })
 		})
+	}
+}
+
+// A region that closes has not looked whose copies are, so it removes none as nobody's.
+func TestClosedRegionDisownsNothing(t *testing.T) {
+	c := define("counter", entityOptions(1, 1, 0)...)
+	g := newGroup(t, 2, c)
+	id, n := one("counter"), g.nodes[1]
+	g.place(id, 0, 1)
+	g.await(id, shard.Active)
+	n.stop()
+	n.rot(t, "counter") // that stands there alone, in what the journal says of the copy
+	n.stranger = func() {
+		if err := n.region.Close(ctxFor(t)); err != nil {
+			t.Error(err)
+		}
+		region.Disown(n.region)
+	}
+	n.start()
+	n.stop()
+	j, err := journal.Open(filepath.Join(n.dir, "journal"), journal.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if all := j.Copies(); len(all) != 1 || all[0].Damaged == nil {
+		t.Errorf("the journal holds %+v, want its damaged copy", all)
 	}
 }
