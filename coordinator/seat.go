@@ -82,7 +82,7 @@ func (c *Coordinator) openSeat(term uint64) (*voter, error) {
 	}
 	if err != nil {
 		c.sitOut()
-		return nil, errors.Join(err, v.store.close(closeStore))
+		return nil, errors.Join(err, v.close())
 	}
 	c.opening.newcomer = v
 	c.life.Go(func() { c.probation(v) })
