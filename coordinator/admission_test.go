@@ -117,6 +117,26 @@ func TestNobodyIsRefusedForTheTimeWithoutALeader(t *testing.T) {
 	}
 }
 
+// A node that answers where it says, and is refused because another process has its id, leaves no connection behind at the leader, which asked it there.
+func TestRefusedNodeIsHungUp(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n1, n2 := g.nodes["n1"], g.add("n2")
+	if err := n2.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	g.everyMap("both are up", up("n1", "n2"))
+	peers := n1.port.Stats().Peers
+	for i := range 2 {
+		twin := &node{g: g, id: "n2", path: filepath.Join(g.root, fmt.Sprint("twin", i)), addr: freeAddr(t)}
+		twin.copies = newCopies(twin)
+		refused(t, twin.start(func(c *coordinator.Config) { c.Times.Lease, c.Times.Renew = 300*time.Millisecond, 100*time.Millisecond }), shard.CodeInUse)
+	}
+	if now := n1.port.Stats().Peers; now > peers {
+		t.Errorf("the leader keeps %d connections, and kept %d", now, peers)
+	}
+}
+
 // listening is a log that gives the first line with the words to heard.
 func listening(words string, heard chan<- string) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: writer(func(line string) {

@@ -292,5 +292,11 @@ func (v *voter) propose(ctx context.Context, commands ...fsm.Command) ([]fsm.Ver
 			}
 		}
 	}
-	return v.proposer.propose(ctx, commands...)
+	verdicts, index, err := v.proposer.propose(ctx, commands...)
+	for i, c := range commands {
+		if r, registers := c.(*fsm.Register); registers && (err != nil || verdicts[i].Err() != nil) {
+			v.hangUp(r.Addr) // it was met there
+		}
+	}
+	return verdicts, index, err
 }
