@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -8,9 +9,13 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
 
 	"muster/coordinator"
+	"muster/fsm"
 	"muster/shard"
+	"muster/transport"
+	"muster/transport/wire"
 )
 
 // A node is admitted when it answers at the address it gives: not where nobody listens, where a stranger does, or another member, be that the
@@ -191,4 +196,37 @@ func TestFormerAddressesAreHungUp(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Nobody but a node itself has it registered: not another node, which knows all that it takes from the map, nor a client. The session
+// that it has goes on.
+func TestNobodyRegistersAnother(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n1, n2, n3 := g.nodes["n1"], g.add("n2"), g.add("n3")
+	g.startAll()
+	g.everyMap("all are up", up("n1", "n2", "n3"))
+	m := n1.View().Members["n2"]
+	entry, err := fsm.Encode(&fsm.Register{
+		Node: "n2", Directory: m.Directory, Machine: m.Machine, Addr: m.Addr, Nonce: "another-process", LastSession: m.Session, Fenced: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := transport.Dial(n1.addr, transport.ClientOptions{Group: n1.View().Group})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for who, conn := range map[string]*grpc.ClientConn{"node n3": n3.port.Peer(n1.addr), "a client": client} {
+		reply, err := wire.NewGroupClient(conn).Propose(ctx, &wire.ProposeRequest{Commands: entry})
+		if err != nil || reply.Fault == nil || shard.Code(reply.Fault.Code) != shard.CodeWrongGroup {
+			t.Errorf("%s: %v, %v", who, reply, err)
+		}
+	}
+	if n2.View().Ended(m.Session) || n2.Session() != m.Session {
+		t.Errorf("n2 had session %d, which is over: %t; it has %d", m.Session, n2.View().Ended(m.Session), n2.Session())
+	}
 }

@@ -47,6 +47,9 @@ func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.
 	var verdicts []fsm.Verdict
 	var index shard.Index
 	commands, err := fsm.Decode(req.Commands)
+	if err == nil {
+		err = registersItself(transport.CallerNode(ctx), commands)
+	}
 	switch {
 	case err != nil:
 	case transport.CallerNode(ctx) == "":
@@ -65,6 +68,17 @@ func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.
 		reply.Verdicts = append(reply.Verdicts, b)
 	}
 	return reply, nil
+}
+
+// registersItself fails when a node is to be registered by somebody else: a registration ends the session that the node has, and those who know its
+// directory and its address could so take its place. With TLS the caller's certificate names it.
+func registersItself(caller shard.NodeID, commands []fsm.Command) error {
+	for _, c := range commands {
+		if r, registers := c.(*fsm.Register); registers && r.Node != caller {
+			return shard.Errorf(shard.CodeWrongGroup, "node %s registers itself: %q does not do it", r.Node, caller)
+		}
+	}
+	return nil
 }
 
 func (s *service) propose(ctx context.Context, commands []fsm.Command) ([]fsm.Verdict, shard.Index, error) {
