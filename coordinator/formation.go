@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+
 	"muster/shard"
 	"muster/transport"
 	"muster/transport/wire"
@@ -79,11 +82,15 @@ func (c *Coordinator) resume(ctx context.Context) error {
 // converse asks the seeds who they are until the answers say what to do.
 func (c *Coordinator) converse(ctx context.Context) error {
 	said := time.Now()
+	var unreached []string // in the last round that was not cut short
 	for {
 		if c.cfg.Directory.Group() != "" { // a Form came in meanwhile
 			return c.resume(ctx)
 		}
 		heard, missing := c.askSeeds(ctx)
+		if unreached == nil || ctx.Err() == nil {
+			unreached = missing
+		}
 		done, err := c.judge(ctx, heard, missing)
 		if done || err != nil {
 			return err
@@ -94,7 +101,7 @@ func (c *Coordinator) converse(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return shard.Errorf(shard.CodeTimeout, "no group was formed or found in time; not reached: %s", cmp.Or(strings.Join(missing, ", "), "none"))
+			return shard.Errorf(shard.CodeTimeout, "no group was formed or found in time; not reached: %s", cmp.Or(strings.Join(unreached, ", "), "none"))
 		case <-c.formation.accepted: // a Form came in
 		case <-time.After(formPause):
 		}
@@ -180,38 +187,48 @@ func (c *Coordinator) join(ctx context.Context, h hello) error {
 	return nil
 }
 
-// askSeeds says Hello to every other seed at once.
+// askSeeds says Hello to every other seed at once. One whose certificate does not name the node that it says it is has not been heard: it would be
+// a founder, or the word that there is a group.
 func (c *Coordinator) askSeeds(ctx context.Context) (heard []hello, missing []string) {
 	type answer struct {
-		addr  string
-		reply *wire.HelloReply
+		hello hello
+		err   error
 	}
 	others := slices.DeleteFunc(distinct(append(slices.Clone(c.cfg.Seeds), c.cfg.Directory.peers()...)), func(a string) bool { return a == c.cfg.Addr })
 	answers := make(chan answer, len(others))
 	for _, addr := range others {
 		go func() { // joined by the loop below
-			ctx, cancel := context.WithTimeout(ctx, helloTimeout)
-			defer cancel()
-			reply, err := wire.NewGroupClient(c.cfg.Port.Peer(addr)).Hello(ctx, &wire.HelloRequest{})
-			if err != nil {
-				reply = nil
-			}
-			answers <- answer{addr, reply}
+			h, err := c.sayHello(ctx, addr)
+			answers <- answer{h, err}
 		}()
 	}
 	for range others {
-		a := <-answers
-		if a.reply == nil {
-			missing = append(missing, a.addr)
-			continue
+		switch a := <-answers; {
+		case a.err == nil:
+			heard = append(heard, a.hello)
+		case shard.CodeOf(a.err) == shard.CodeWrongGroup:
+			missing = append(missing, fmt.Sprintf("%s (%s)", a.hello.addr, shard.As(a.err).Detail))
+		default:
+			missing = append(missing, a.hello.addr)
 		}
-		heard = append(heard, hello{
-			a.addr, shard.NodeID(a.reply.Node), shard.DirectoryID(a.reply.Directory), shard.GroupID(a.reply.Group), a.reply.HasRaft,
-		})
 	}
 	slices.SortFunc(heard, func(a, b hello) int { return cmp.Compare(a.addr, b.addr) })
 	slices.Sort(missing)
 	return heard, missing
+}
+
+func (c *Coordinator) sayHello(ctx context.Context, addr string) (hello, error) {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	var who peer.Peer
+	r, err := wire.NewGroupClient(c.cfg.Port.Peer(addr)).Hello(ctx, &wire.HelloRequest{}, grpc.Peer(&who))
+	if err == nil {
+		err = transport.Vouched(&who, shard.NodeID(r.Node))
+	}
+	if err != nil {
+		return hello{addr: addr}, transport.Typed(err)
+	}
+	return hello{addr, shard.NodeID(r.Node), shard.DirectoryID(r.Directory), shard.GroupID(r.Group), r.HasRaft}, nil
 }
 
 // form leads the forming of a group. Every founder, this one first, makes the group's identity durable before any Raft state
@@ -290,14 +307,15 @@ func (c *Coordinator) sendForm(ctx context.Context, group shard.GroupID, f Found
 	for _, f := range c.cfg.Directory.now.Load().Founders {
 		req.Founders = append(req.Founders, &wire.Founder{Node: string(f.Node), Addr: f.Addr, Directory: string(f.Directory)})
 	}
-	reply, err := wire.NewGroupClient(c.cfg.Port.Peer(f.Addr)).Form(ctx, req)
+	var who peer.Peer
+	reply, err := wire.NewGroupClient(c.cfg.Port.Peer(f.Addr)).Form(ctx, req, grpc.Peer(&who))
 	if err != nil {
 		return transport.Typed(err)
 	}
 	if reply.Fault != nil {
 		return transport.ErrorOf(reply.Fault)
 	}
-	return nil
+	return transport.Vouched(&who, f.Node)
 }
 
 // accept makes this directory a founder of the group: first in the Raft store, then in its identity, so that an identity
@@ -354,8 +372,8 @@ func (c *Coordinator) hello() *wire.HelloReply {
 	return reply
 }
 
-// receiveForm judges a Form from another founder.
-func (c *Coordinator) receiveForm(req *wire.FormRequest) error {
+// receiveForm judges a Form from another founder: the first of those it names.
+func (c *Coordinator) receiveForm(from shard.NodeID, req *wire.FormRequest) error {
 	var founders []Founder
 	for _, f := range req.Founders {
 		founders = append(founders, Founder{shard.NodeID(f.Node), f.Addr, shard.DirectoryID(f.Directory)})
@@ -364,6 +382,8 @@ func (c *Coordinator) receiveForm(req *wire.FormRequest) error {
 	switch {
 	case req.Group == "" || len(founders) == 0:
 		return shard.Invalid("a Form names its group and founders")
+	case founders[0].Node != from:
+		return shard.Invalid("a Form comes from the first founder, %q, and not from %q", founders[0].Node, from)
 	case d.Group() == "" && !c.cfg.founding():
 		return shard.Invalid("node %s is not a founding node: its address %s is not among its seeds", c.cfg.Node, c.cfg.Addr)
 	case d.Group() == "" && len(founders) != c.cfg.Voters:

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	"muster/coordinator"
 	"muster/shard"
@@ -50,6 +51,9 @@ func sendForm(ctx context.Context, to string, form *wire.FormRequest) error {
 		return err
 	}
 	defer conn.Close()
+	if len(form.Founders) > 0 {
+		ctx = metadata.AppendToOutgoingContext(ctx, "muster-node", form.Founders[0].Node) // the first sends it
+	}
 	reply, err := wire.NewGroupClient(conn).Form(ctx, form)
 	if err == nil && reply.Fault != nil {
 		err = transport.ErrorOf(reply.Fault)

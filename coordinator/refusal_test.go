@@ -225,6 +225,13 @@ func TestFormIsJudged(t *testing.T) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	others := []*wire.Founder{founder("n0", g.seeds[1]), self, founder("n2", g.seeds[2])}
+	reply, err := wire.NewGroupClient(n.port.Peer(n.addr)).Form(ctx, &wire.FormRequest{Group: "g", Founders: others})
+	if err != nil || reply.Fault == nil || shard.Code(reply.Fault.Code) != shard.CodeInvalid {
+		t.Errorf("from another than the first of the founders: %v, %v", reply, err)
+	}
 	if n.directory.Group() != "" {
 		t.Errorf("a refused Form left group %s behind", n.directory.Group())
 	}
@@ -233,14 +240,7 @@ func TestFormIsJudged(t *testing.T) {
 func (n *node) form(group string, founders []*wire.Founder) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	reply, err := wire.NewGroupClient(n.port.Peer(n.addr)).Form(ctx, &wire.FormRequest{Group: group, Founders: founders})
-	if err != nil {
-		return err
-	}
-	if reply.Fault != nil {
-		return &shard.Error{Code: shard.Code(reply.Fault.Code), Detail: reply.Fault.Detail}
-	}
-	return nil
+	return sendForm(ctx, n.addr, &wire.FormRequest{Group: group, Founders: founders})
 }
 
 // The forming is interrupted after everyone agreed and before the first wrote Raft's configuration. Started again, the

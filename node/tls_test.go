@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -153,6 +154,35 @@ func TestTheCertificateAtTheAddressNamesTheNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Kill()
+}
+
+// Where the certificate at a seed's address names another node than the one that answers, no group is formed with it, and the others say why.
+func TestTheCertificateOfAFounderNamesIt(t *testing.T) {
+	c := newCluster(t, 3, entity.Types(visits)...)
+	a := newAuthority(t)
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	pair := func(name string) tls.Certificate {
+		a.identity(name, "spiffe://prod/server/"+name)
+		return must(tls.LoadX509KeyPair(a.path(name+".crt"), a.path(name+".key")))
+	}
+	for i := range c.configs {
+		own := pair(string(c.configs[i].ID))
+		c.configs[i].TLS = &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: roots, ClientCAs: roots}
+		c.configs[i].TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
+	}
+	c.configs[2].TLS.Certificates = []tls.Certificate{pair("n4")}
+	ctx, cancel := context.WithTimeout(c.context(), 3*time.Second)
+	defer cancel()
+	c.each(func(i int) {
+		n, err := node.Start(ctx, c.configs[i])
+		if n != nil {
+			n.Kill()
+		}
+		if said := err != nil && strings.Contains(err.Error(), `the certificate of server "n4" does not speak for node "n3"`); err == nil || said != (i < 2) {
+			t.Errorf("%s: %v", c.configs[i].ID, err)
+		}
+	})
 }
 
 func TestKeysAreKeptSecret(t *testing.T) {
