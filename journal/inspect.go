@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -94,7 +95,8 @@ func entryOf(r *replication.Record) Entry {
 	return Entry{Position: r.Position, Kind: kind, Entity: r.Entity, Seq: r.Seq, Request: r.Request, Body: r.Body}
 }
 
-// Marked returns what the mark of a failed sync beside the journal says, "" when there is none.
+// Marked returns what the mark of a failed sync beside the journal says, "" when there is none. One that says nothing is a mark too: the disk that
+// failed the sync may not have taken its words.
 func Marked(path string) (string, error) {
 	b, err := os.ReadFile(path + MarkSuffix)
 	switch {
@@ -103,5 +105,5 @@ func Marked(path string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("journal's mark: %w", err)
 	}
-	return strings.TrimSpace(string(b)), nil
+	return cmp.Or(strings.TrimSpace(string(b)), "the mark does not say why"), nil
 }

@@ -62,3 +62,17 @@ func TestEachShowsWhatIsApartFirst(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// A disk that fails a sync may take the mark of that without its words. The next start sets the journal aside all the same, so whoever looks before is
+// told of it, and can vouch for the disk.
+func TestMarkWithoutWordsIsAMark(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	must(t, open(t, path, journal.Options{}).Close())
+	if why, err := journal.Marked(path); why != "" || err != nil {
+		t.Errorf("without a mark: %q, %v", why, err)
+	}
+	must(t, os.WriteFile(path+journal.MarkSuffix, nil, 0o600))
+	if why, err := journal.Marked(path); why == "" || err != nil {
+		t.Errorf("with a mark that is empty: %q, %v", why, err)
+	}
+}

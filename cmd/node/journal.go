@@ -35,10 +35,10 @@ var journalVerifyVerb = verb{
 	use:   "verify FILE|DIR [--accept]",
 	short: "check every checksum of a journal",
 	long: "Reads everything and says of each copy which epoch it has promised, where its log starts and ends, how much of it is known to be\n" +
-		"confirmed, how many records it has, and what is damaged; then it ends with code 1. Of several journals the worst decides: 1 when\n" +
-		"one is damaged or cannot be read, else 4 when one is in use, else 2 when one is none. A journal with the mark of a failed\n" +
-		"sync proves nothing, whatever its checksums say: the next start sets it aside, and its copies are lost. With --accept you\n" +
-		"vouch for the disk, and the mark is taken away, unless something is damaged.",
+		"confirmed, how many records it has, and what is damaged; then it ends with code 1. A journal with the mark of a failed sync\n" +
+		"proves nothing, whatever its checksums say: it ends with code 1 too. The next start sets it aside, and its copies are lost. With\n" +
+		"--accept you vouch for the disk, and the mark is taken away, unless something is damaged. Of several journals the worst decides:\n" +
+		"1 when one is damaged, marked or cannot be read, else 4 when one is in use, else 2 when one is none.",
 	example: "muster journal verify DIR",
 	output: `FILE            COPY  SHARD        PROMISED  STARTS AFTER  ENDS  CONFIRMED  RECORDS  APART  STATE
 DIR/journal.db  1     counter/0  1         0@0           1@1   0          1        0      sound`,
@@ -199,11 +199,14 @@ func verifyJournal(path string, accept bool) (r verifyReport, err error) {
 		err = fmt.Errorf("%s: %d of %d copies are damaged", path, damaged, len(r.Copies))
 	}
 	mark, markErr := journal.Marked(path)
-	if mark != "" && accept && err == nil {
+	switch {
+	case mark == "":
+		return r, errors.Join(err, markErr)
+	case accept && err == nil:
 		return r, journal.Vouch(path)
 	}
 	r.FailedSync = mark
-	return r, errors.Join(err, markErr)
+	return r, errors.Join(err, fmt.Errorf("%s: a sync failed, so its checksums prove nothing", path))
 }
 
 func verifyTable(w *columns, all []verifyReport) {
