@@ -40,6 +40,7 @@ type identity struct {
 	Node      shard.NodeID      `json:"node,omitempty"`     // the node it was first used for
 	Group     shard.GroupID     `json:"group,omitempty"`    // empty until it is part of one
 	Founders  []Founder         `json:"founders,omitempty"` // set when this node took part in the forming
+	Edition   uint64            `json:"edition,omitempty"`  // of the founders, see refound
 	Seat      seat              `json:"seat,omitempty"`     // what became of its vote since the forming
 	Session   shard.SessionID   `json:"session,omitempty"`  // the youngest that Raft granted to this directory
 	Peers     []string          `json:"peers,omitempty"`    // where voters were last seen
@@ -272,8 +273,8 @@ func (d *Directory) sit(s seat) error {
 }
 
 // form notes that this directory is one of the group's founders.
-func (d *Directory) form(group shard.GroupID, founders []Founder) error {
-	return d.update(func(id *identity) { id.Group, id.Founders = group, founders })
+func (d *Directory) form(group shard.GroupID, founders []Founder, edition uint64) error {
+	return d.update(func(id *identity) { id.Group, id.Founders, id.Edition = group, founders, edition })
 }
 
 // confirm notes that the group granted the session to this directory. The session may be used only afterwards: should the

@@ -239,7 +239,7 @@ func (c *Coordinator) form(ctx context.Context, founders []Founder) error {
 	if group == "" {
 		group = mintGroup()
 	}
-	if err := c.accept(group, founders); err != nil {
+	if err := c.accept(group, founders, d.now.Load().Edition); err != nil {
 		return err
 	}
 	v := c.voter.Load()
@@ -248,7 +248,7 @@ func (c *Coordinator) form(ctx context.Context, founders []Founder) error {
 		return err
 	}
 	if !has {
-		if err := c.gatherFounders(ctx, group, founders[1:]); err != nil {
+		if founders, err = c.gatherFounders(ctx, founders); err != nil {
 			return err
 		}
 		if err := v.bootstrap(founders); err != nil {
@@ -260,8 +260,8 @@ func (c *Coordinator) form(ctx context.Context, founders []Founder) error {
 }
 
 // notFormed says what may be done while this node, which alone begins the group, has not begun it.
-const notFormed = "the group is not formed yet and holds nothing: unless that node comes back as it was, with its directory and its address, start all " +
-	"founding nodes with empty directories"
+const notFormed = "the group is not formed yet and holds nothing: when that node does not come back, start one with an empty directory at its address, " +
+	"or all founding nodes with empty directories"
 
 // begins returns the founder that this node waits for to begin their group, as far as it knows.
 func (c *Coordinator) begins() (first Founder, waits bool) {
@@ -273,38 +273,49 @@ func (c *Coordinator) begins() (first Founder, waits bool) {
 	return founders[0], err == nil && !has && founders[0] != c.self()
 }
 
-// gatherFounders repeats Form to each of the others until all have agreed. That one agrees to something else is final; that it could not
-// agree, being stopped for instance, is not.
-func (c *Coordinator) gatherFounders(ctx context.Context, group shard.GroupID, others []Founder) error {
+// gatherFounders repeats Form until all the others have agreed to one list of founders, which it returns. That one of them agrees to something else is
+// final; that it could not agree, being stopped for instance, is not.
+func (c *Coordinator) gatherFounders(ctx context.Context, founders []Founder) (agreed []Founder, err error) {
 	said := time.Now()
-	for _, f := range others {
-		for {
-			err := c.sendForm(ctx, group, f)
-			if err == nil {
-				break
-			}
-			if slices.Contains([]shard.Code{shard.CodeWrongGroup, shard.CodeMismatch, shard.CodeInvalid}, shard.CodeOf(err)) {
-				return fmt.Errorf("form the group with %s at %s: %w; %s", f.Node, f.Addr, err, notFormed)
-			}
-			if time.Since(said) > formSayAfter {
-				said = time.Now()
-				c.log.Info("a founder has not agreed, "+notFormed, "node", f.Node, "addr", f.Addr, "error", err)
-			}
-			select {
-			case <-ctx.Done():
-				return shard.Errorf(shard.CodeTimeout, "form the group: %s at %s did not agree: %v; %s", f.Node, f.Addr, err, notFormed)
-			case <-time.After(formPause):
-			}
+	for {
+		if founders, err = c.refound(ctx, founders); err != nil {
+			return nil, err
+		}
+		f, err := c.askFounders(ctx, founders[1:])
+		switch {
+		case err == nil:
+			return founders, nil
+		case slices.Contains([]shard.Code{shard.CodeWrongGroup, shard.CodeMismatch, shard.CodeInvalid}, shard.CodeOf(err)):
+			return nil, fmt.Errorf("form the group with %s at %s: %w; %s", f.Node, f.Addr, err, notFormed)
+		}
+		if time.Since(said) > formSayAfter {
+			said = time.Now()
+			c.log.Info("a founder has not agreed, "+notFormed, "node", f.Node, "addr", f.Addr, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, shard.Errorf(shard.CodeTimeout, "form the group: %s at %s did not agree: %v; %s", f.Node, f.Addr, err, notFormed)
+		case <-time.After(formPause):
 		}
 	}
-	return nil
 }
 
-func (c *Coordinator) sendForm(ctx context.Context, group shard.GroupID, f Founder) error {
+// askFounders sends Form to each, and returns the first that did not agree, and why.
+func (c *Coordinator) askFounders(ctx context.Context, founders []Founder) (Founder, error) {
+	for _, f := range founders {
+		if err := c.sendForm(ctx, f); err != nil {
+			return f, err
+		}
+	}
+	return Founder{}, nil
+}
+
+func (c *Coordinator) sendForm(ctx context.Context, f Founder) error {
 	ctx, cancel := context.WithTimeout(ctx, formTimeout)
 	defer cancel()
-	req := &wire.FormRequest{Group: string(group)}
-	for _, f := range c.cfg.Directory.now.Load().Founders {
+	id := c.cfg.Directory.now.Load()
+	req := &wire.FormRequest{Group: string(id.Group), Edition: id.Edition}
+	for _, f := range id.Founders {
 		req.Founders = append(req.Founders, &wire.Founder{Node: string(f.Node), Addr: f.Addr, Directory: string(f.Directory)})
 	}
 	var who peer.Peer
@@ -320,15 +331,18 @@ func (c *Coordinator) sendForm(ctx context.Context, group shard.GroupID, f Found
 
 // accept makes this directory a founder of the group: first in the Raft store, then in its identity, so that an identity
 // never claims a vote its store cannot vouch for.
-func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
+func (c *Coordinator) accept(group shard.GroupID, founders []Founder, edition uint64) error {
 	c.formation.judging.Lock()
 	defer c.formation.judging.Unlock()
 	d := c.cfg.Directory
 	if known := d.now.Load(); known.Group != "" {
-		if known.Group == group && slices.Equal(known.Founders, founders) {
+		if known.Group == group && known.Edition == edition && slices.Equal(known.Founders, founders) {
 			return nil
 		}
-		return shard.Errorf(shard.CodeWrongGroup, "node %s belongs to group %s already", c.cfg.Node, known.Group)
+		if err := c.replaces(known, group, founders, edition); err != nil {
+			return err
+		}
+		return d.form(group, founders, edition)
 	}
 	if joined := c.formation.joined; joined != "" {
 		return shard.Errorf(shard.CodeWrongGroup, "node %s is joining group %s already", c.cfg.Node, joined)
@@ -336,7 +350,7 @@ func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
 	if err := c.openVoter(); err != nil {
 		return err
 	}
-	if err := c.agree(c.voter.Load(), group, founders); err != nil {
+	if err := c.agree(c.voter.Load(), group, founders, edition); err != nil {
 		c.dropVoter() // or no seat could be taken here, in whatever group this node comes to
 		return err
 	}
@@ -344,7 +358,7 @@ func (c *Coordinator) accept(group shard.GroupID, founders []Founder) error {
 	return nil
 }
 
-func (c *Coordinator) agree(v *voter, group shard.GroupID, founders []Founder) error {
+func (c *Coordinator) agree(v *voter, group shard.GroupID, founders []Founder, edition uint64) error {
 	has, err := v.hasLog()
 	switch {
 	case err != nil:
@@ -355,7 +369,7 @@ func (c *Coordinator) agree(v *voter, group shard.GroupID, founders []Founder) e
 	if err := v.store.setFormed(group); err != nil {
 		return err
 	}
-	return c.cfg.Directory.form(group, founders)
+	return c.cfg.Directory.form(group, founders, edition)
 }
 
 // hello says who this node is.
@@ -378,27 +392,38 @@ func (c *Coordinator) receiveForm(from shard.NodeID, req *wire.FormRequest) erro
 	for _, f := range req.Founders {
 		founders = append(founders, Founder{shard.NodeID(f.Node), f.Addr, shard.DirectoryID(f.Directory)})
 	}
-	d := c.cfg.Directory
 	switch {
 	case req.Group == "" || len(founders) == 0:
 		return shard.Invalid("a Form names its group and founders")
 	case founders[0].Node != from:
 		return shard.Invalid("a Form comes from the first founder, %q, and not from %q", founders[0].Node, from)
-	case d.Group() == "" && !c.cfg.founding():
-		return shard.Invalid("node %s is not a founding node: its address %s is not among its seeds", c.cfg.Node, c.cfg.Addr)
-	case d.Group() == "" && len(founders) != c.cfg.Voters:
-		return shard.Errorf(shard.CodeMismatch, "node %s expects %d voters, not %d: give every founding node the same", c.cfg.Node, c.cfg.Voters, len(founders))
 	case !slices.Contains(founders, c.self()):
 		return shard.Errorf(shard.CodeMismatch, "node %s at %s is not among the founders as itself", c.cfg.Node, c.cfg.Addr)
 	}
-	for _, f := range founders {
-		if d.Group() == "" && !slices.Contains(c.cfg.Seeds, f.Addr) {
-			return shard.Errorf(shard.CodeMismatch, "founder %s at %s is not among the seeds of node %s", f.Node, f.Addr, c.cfg.Node)
+	if c.cfg.Directory.Group() == "" {
+		if err := c.expects(founders); err != nil {
+			return err
 		}
 	}
-	if err := c.accept(shard.GroupID(req.Group), founders); err != nil {
+	if err := c.accept(shard.GroupID(req.Group), founders, req.Edition); err != nil {
 		return err
 	}
 	c.formation.once.Do(func() { close(c.formation.accepted) })
+	return nil
+}
+
+// expects fails unless these can be the founders by what this node was told.
+func (c *Coordinator) expects(founders []Founder) error {
+	switch {
+	case !c.cfg.founding():
+		return shard.Invalid("node %s is not a founding node: its address %s is not among its seeds", c.cfg.Node, c.cfg.Addr)
+	case len(founders) != c.cfg.Voters:
+		return shard.Errorf(shard.CodeMismatch, "node %s expects %d voters, not %d: give every founding node the same", c.cfg.Node, c.cfg.Voters, len(founders))
+	}
+	for _, f := range founders {
+		if !slices.Contains(c.cfg.Seeds, f.Addr) {
+			return shard.Errorf(shard.CodeMismatch, "founder %s at %s is not among the seeds of node %s", f.Node, f.Addr, c.cfg.Node)
+		}
+	}
 	return nil
 }

@@ -98,8 +98,8 @@ func (f *founder) serve(t *testing.T) string {
 	return addr
 }
 
-// serveGroup answers as a node at an address until the test ends.
-func serveGroup(t *testing.T, node shard.NodeID, addr string, s wire.GroupServer) {
+// serveGroup answers as a node at an address until the test ends, or stop is called.
+func serveGroup(t *testing.T, node shard.NodeID, addr string, s wire.GroupServer) (stop func()) {
 	t.Helper()
 	port, err := transport.Listen(transport.Config{Node: node, Bind: addr, Advertise: addr})
 	if err != nil {
@@ -108,12 +108,14 @@ func serveGroup(t *testing.T, node shard.NodeID, addr string, s wire.GroupServer
 	wire.RegisterGroupServer(port.Server(), s)
 	var served sync.WaitGroup
 	served.Go(func() { port.Serve() })
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		port.Close(ctx)
 		served.Wait()
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // The last founder's agreement lets the first one run Raft, so that the last one, which asked who is there before it agreed, may hear of a group that
@@ -450,4 +452,91 @@ func TestRaftDoesNotOutliveANodeThatIsStopped(t *testing.T) {
 	if coordinator.RaftRuns(n.Coordinator) {
 		t.Error("Raft runs in a node that is stopped")
 	}
+}
+
+// One founder is gone for good before it has agreed, after another has, and that one comes back at another address. The first makes the list of founders
+// anew, the others take it, and the group begins under the id that they had agreed to, with the votes of those that are there.
+func TestFoundersChangeBeforeTheGroupBegins(t *testing.T) {
+	g := newGroup(t, 3)
+	n1, n2, n3 := g.nodes["n1"], g.nodes["n2"], g.nodes["n3"]
+	gone := serveGroup(t, "n3", n3.addr, mute{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var started sync.WaitGroup
+	for _, n := range []*node{n1, n2} {
+		if err := n.open(nil); err != nil {
+			t.Fatal(err)
+		}
+		started.Go(func() { n.Start(ctx) })
+	}
+	var agreed shard.GroupID
+	g.eventually("n2 has agreed", func() error {
+		if agreed = n2.directory.Group(); agreed == "" {
+			return fmt.Errorf("it is in no group")
+		}
+		return nil
+	})
+	cancel()
+	started.Wait()
+	gone()
+	n1.kill()
+	n2.kill()
+	n2.addr = freeAddr(t)
+	g.seeds[1] = n2.addr
+	g.startAll()
+	g.voters("n1", "n2", "n3")
+	if group := n1.View().Group; group != agreed {
+		t.Errorf("formed %s, agreed on %s", group, agreed)
+	}
+	g.leader().kill()
+	g.leader()
+	g.works()
+}
+
+// A list of founders takes the place of an earlier one alone: not of one that came after it, nor at the word of another first founder, nor when the group
+// has begun.
+func TestFoundersAreReplacedInOrder(t *testing.T) {
+	g := newGroup(t, 3)
+	n := g.nodes["n3"]
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	send := func(edition uint64, change func(*wire.FormRequest)) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		form := g.form()
+		form.Edition = edition
+		change(form)
+		return sendForm(ctx, n.addr, form)
+	}
+	same := func(*wire.FormRequest) {}
+	next := func(f *wire.FormRequest) { f.Founders[1].Directory = "another" }
+	refused(t, send(0, same), "")
+	refused(t, send(0, next), shard.CodeWrongGroup)
+	refused(t, send(2, next), "")
+	refused(t, send(2, next), "")
+	refused(t, send(1, same), shard.CodeWrongGroup) // it comes late
+	refused(t, send(3, same), "")
+	refused(t, send(2, next), shard.CodeWrongGroup)
+	refused(t, send(4, func(f *wire.FormRequest) { f.Founders[0].Directory = "another" }), shard.CodeWrongGroup)
+	refused(t, send(4, func(f *wire.FormRequest) { f.Group = "another" }), shard.CodeWrongGroup)
+	refused(t, send(4, func(f *wire.FormRequest) { f.Founders[1].Addr = "127.0.0.1:1" }), shard.CodeMismatch, "not among the seeds")
+	n.kill()
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, send(4, next), shard.CodeUnavailable) // whether the group has begun its store would tell
+	refused(t, send(3, same), "")
+}
+
+// When the group has begun no list of founders is taken any more.
+func TestFoundersStayWhenTheGroupHasBegun(t *testing.T) {
+	g := newGroup(t, 3)
+	g.startAll()
+	g.voters("n1", "n2", "n3")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	form := g.form()
+	form.Group, form.Edition = string(g.nodes["n1"].View().Group), 1
+	refused(t, sendForm(ctx, g.nodes["n3"].addr, form), shard.CodeWrongGroup)
 }

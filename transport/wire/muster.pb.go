@@ -480,7 +480,8 @@ func (x *Founder) GetDirectory() string {
 type FormRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	Founders      []*Founder             `protobuf:"bytes,2,rep,name=founders,proto3" json:"founders,omitempty"`
+	Founders      []*Founder             `protobuf:"bytes,2,rep,name=founders,proto3" json:"founders,omitempty"` // the one that begins the group first
+	Edition       uint64                 `protobuf:"varint,3,opt,name=edition,proto3" json:"edition,omitempty"`  // of the founders: a higher one takes the place of those before, until the group begins
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -527,6 +528,13 @@ func (x *FormRequest) GetFounders() []*Founder {
 		return x.Founders
 	}
 	return nil
+}
+
+func (x *FormRequest) GetEdition() uint64 {
+	if x != nil {
+		return x.Edition
+	}
+	return 0
 }
 
 type FormReply struct {
@@ -3926,10 +3934,11 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\aFounder\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x1c\n" +
-	"\tdirectory\x18\x03 \x01(\tR\tdirectory\"S\n" +
+	"\tdirectory\x18\x03 \x01(\tR\tdirectory\"m\n" +
 	"\vFormRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12.\n" +
-	"\bfounders\x18\x02 \x03(\v2\x12.muster.v1.FounderR\bfounders\"3\n" +
+	"\bfounders\x18\x02 \x03(\v2\x12.muster.v1.FounderR\bfounders\x12\x18\n" +
+	"\aedition\x18\x03 \x01(\x04R\aedition\"3\n" +
 	"\tFormReply\x12&\n" +
 	"\x05fault\x18\x01 \x01(\v2\x10.muster.v1.FaultR\x05fault\"o\n" +
 	"\vSeatRequest\x12\x1c\n" +

@@ -1,0 +1,83 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"muster/shard"
+)
+
+// refound makes the list of founders anew as long as the group has not begun, when one of them has come to another address, has lost its directory, or
+// has given its place to another node: from what all the seeds say. Otherwise it returns the list as it is.
+//
+// The new list has the same group id, the same first founder, which is this node, and a higher edition, and is durable here before anybody hears of it. The
+// others take it in the place of the one they had agreed to.
+//
+// No two groups come of that. A group begins when its first founder bootstraps, which is the same directory in every edition, and does it once: it has no
+// log then, and one for ever after. It begins with the newest edition, and all founders of that have agreed to that very edition. A node agrees to one
+// group for good, so it is of use to no other. A founder that is left out votes for nobody: no configuration names it. A Form of an
+// earlier edition that comes late, from a call that was given up or a process that is gone, is refused by its number.
+//
+// The first founder itself is not replaced. Nobody else could tell that it has not bootstrapped.
+func (c *Coordinator) refound(ctx context.Context, founders []Founder) ([]Founder, error) {
+	next := c.afresh(ctx, founders)
+	if slices.Equal(next, founders) {
+		return founders, nil
+	}
+	c.formation.judging.Lock()
+	defer c.formation.judging.Unlock()
+	d := c.cfg.Directory
+	edition := d.now.Load().Edition + 1
+	if err := d.form(d.Group(), next, edition); err != nil {
+		return nil, err
+	}
+	c.log.Warn("the group has other founders than before", "edition", edition, "founders", next)
+	return next, nil
+}
+
+// afresh lists the founders as the seeds are now: those that were founders before the others. It leaves the list as it is unless every seed answers,
+// each under a name of its own, and none of them is in another group or runs Raft.
+func (c *Coordinator) afresh(ctx context.Context, founders []Founder) []Founder {
+	heard, missing := c.askSeeds(ctx)
+	group := c.cfg.Directory.Group()
+	elsewhere := func(h hello) bool { return h.hasRaft || h.group != "" && h.group != group }
+	others := slices.DeleteFunc(distinct(c.cfg.Seeds), func(a string) bool { return a == c.cfg.Addr })
+	if !c.cfg.founding() || len(missing) > 0 || len(heard) < len(others) || slices.ContainsFunc(heard, elsewhere) || c.unique(heard) != nil {
+		return founders
+	}
+	all := make([]Founder, len(heard))
+	for i, h := range heard {
+		all[i] = Founder{h.node, h.addr, h.directory}
+	}
+	byName := func(a, b Founder) int { return cmp.Compare(a.Node, b.Node) }
+	newcomer := func(f Founder) int {
+		if slices.ContainsFunc(founders, func(was Founder) bool { return was.Directory == f.Directory }) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(all, func(a, b Founder) int { return cmp.Or(cmp.Compare(newcomer(a), newcomer(b)), byName(a, b)) })
+	all = all[:c.cfg.Voters-1]
+	slices.SortFunc(all, byName)
+	return append([]Founder{c.self()}, all...)
+}
+
+// replaces fails unless a list of founders may take the place of the one that this node has agreed to, see refound.
+func (c *Coordinator) replaces(known *identity, group shard.GroupID, founders []Founder, edition uint64) error {
+	belongs := shard.Errorf(shard.CodeWrongGroup, "node %s belongs to group %s already", c.cfg.Node, known.Group)
+	if known.Group != group || edition <= known.Edition || len(known.Founders) == 0 || known.Founders[0].Directory != founders[0].Directory {
+		return belongs
+	}
+	v := c.voter.Load()
+	if v == nil {
+		return shard.Errorf(shard.CodeUnavailable, "node %s has not opened its Raft store yet", c.cfg.Node)
+	}
+	switch has, err := v.hasLog(); {
+	case err != nil:
+		return err
+	case has:
+		return belongs
+	}
+	return c.expects(founders)
+}
