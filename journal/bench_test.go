@@ -137,3 +137,25 @@ func BenchmarkSweep(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAbsent asks for entities that nobody has written to, as whoever serves a shard does for each new one, beside snapshots of some size.
+func BenchmarkAbsent(b *testing.B) {
+	for _, size := range []int{100, 4 << 10, 64 << 10, 1 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			j := open(b, filepath.Join(b.TempDir(), "journal.db"), journal.Options{})
+			create(b, j, 1)
+			const neighbours = 16
+			for n := range neighbours {
+				k := replication.Key{Kind: replication.KindSnapshot, Entity: shard.EntityID(fmt.Sprintf("entity-%02d", n))}
+				must(b, wait(func(done func(error)) { j.Keep(1, []replication.Record{apartRecord(k, 1, size)}, nil, done) }))
+			}
+			n := 0
+			for b.Loop() {
+				n++
+				if _, ok, err := j.Entity(1, shard.EntityID(fmt.Sprintf("entity-%02d-new", n%neighbours))); ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+	}
+}

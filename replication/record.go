@@ -150,23 +150,32 @@ func DecodeRecord(b []byte) (Record, []byte, error) {
 // Decode is DecodeRecord into r, which means nothing after an error. When r names the same entity already, nothing is allocated.
 func (r *Record) Decode(b []byte) (rest []byte, err error) {
 	frame, rest, err := cutFrame(b)
+	if err == nil {
+		err = r.parse(frame)
+	}
 	if err != nil {
 		return b, err
 	}
+	r.encoded = frame[:len(frame):len(frame)]
+	return rest, nil
+}
+
+// parse reads what is between the length and the sum of a frame.
+func (r *Record) parse(frame []byte) error {
 	fields := frame[lengthSize+2 : len(frame)-crcSize]
 	var v [7]uint64
 	for i := range v {
 		n := 0
 		switch v[i], n = binary.Uvarint(fields); {
 		case n <= 0:
-			return b, fmt.Errorf("%w: field %d ends early", ErrCorrupt, i)
+			return fmt.Errorf("%w: field %d ends early", ErrCorrupt, i)
 		case n > 1 && fields[n-1] == 0:
-			return b, fmt.Errorf("%w: a number not in its shortest form", ErrCorrupt)
+			return fmt.Errorf("%w: a number not in its shortest form", ErrCorrupt)
 		}
 		fields = fields[n:]
 	}
 	if v[6] > uint64(len(fields)) {
-		return b, fmt.Errorf("%w: entity of %d bytes in %d", ErrCorrupt, v[6], len(fields))
+		return fmt.Errorf("%w: entity of %d bytes in %d", ErrCorrupt, v[6], len(fields))
 	}
 	r.Kind = Kind(frame[lengthSize+1])
 	r.Position = shard.Position{Epoch: shard.Epoch(v[0]), LSN: shard.LSN(v[1])}
@@ -176,8 +185,20 @@ func (r *Record) Decode(b []byte) (rest []byte, err error) {
 		r.Entity = shard.EntityID(entity)
 	}
 	r.Body = fields[v[6]:len(fields):len(fields)]
-	r.encoded = frame[:len(frame):len(frame)]
-	return rest, nil
+	return nil
+}
+
+// KeyOf reads the key of the one record that b holds, from its beginning alone: whether the record is sound, which takes all of its bytes to know,
+// DecodeRecord tells. An error wraps ErrCorrupt.
+func KeyOf(b []byte) (Key, error) {
+	if len(b) < minRecordSize || uint64(binary.LittleEndian.Uint32(b))+lengthSize != uint64(len(b)) {
+		return Key{}, fmt.Errorf("%w: it is not %d bytes long", ErrCorrupt, len(b))
+	}
+	var r Record
+	if err := r.parse(b); err != nil {
+		return Key{}, err
+	}
+	return r.Key(), nil
 }
 
 // cutFrame splits off the first record's bytes and verifies length, sum and version, in this order: a version is only

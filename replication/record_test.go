@@ -77,7 +77,8 @@ func TestRecordKeepsItsEncoding(t *testing.T) {
 	}
 }
 
-// Keys order what is apart: snapshots by entity, then requests by session.
+// Keys order what is apart: snapshots by entity, then requests by session. The beginning of an encoding tells the key, whatever rots in the body, and
+// bytes that are not one record have none.
 func TestKeys(t *testing.T) {
 	var keys []replication.Key
 	for _, r := range []replication.Record{
@@ -87,6 +88,17 @@ func TestKeys(t *testing.T) {
 		{Kind: replication.KindRequests, Request: shard.RequestID{Session: 300}},
 	} {
 		keys = append(keys, r.Key())
+		r.Body = bytes.Repeat([]byte("state "), 10)
+		encoded := r.Append(nil)
+		encoded[len(encoded)-8] ^= 1
+		if k, err := replication.KeyOf(encoded); err != nil || k != r.Key() {
+			t.Errorf("the encoding of %+v has key %+v, %v", r.Key(), k, err)
+		}
+		for _, b := range [][]byte{nil, encoded[:12], encoded[:len(encoded)-1], append(slices.Clone(encoded), 0)} {
+			if k, err := replication.KeyOf(b); !errors.Is(err, replication.ErrCorrupt) {
+				t.Errorf("%d bytes of a record of %d have key %+v, %v", len(b), len(encoded), k, err)
+			}
+		}
 	}
 	want := []replication.Key{
 		{Kind: replication.KindSnapshot, Entity: "a"}, {Kind: replication.KindSnapshot, Entity: "b"},
