@@ -40,7 +40,7 @@ func (l leaderCall) elsewhere(fault *shard.Error) bool {
 }
 
 // atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails
-// with CodeNoLeader when the deadline passes before the request was taken, and otherwise as the call did. Its outcome is that of all attempts: what
+// with CodeNoLeader when the deadline passes before the request was taken, or CodeTimeout while a connection is made, and otherwise as the call did. Its outcome is that of all attempts: what
 // the last one refused an earlier one may have done.
 func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 	hint, hops, outcome := "", 0, shard.NotApplied

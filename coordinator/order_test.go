@@ -195,8 +195,12 @@ func TestOrdersWaitForALeader(t *testing.T) {
 	soon, end := context.WithTimeout(context.Background(), 2*time.Second)
 	defer end()
 	reply, err := wire.NewGroupClient(conn).Administer(soon, &wire.AdministerRequest{Order: coordinator.Cordon, Node: string(others[0].id)})
-	if err != nil || transport.ErrorOf(reply.Fault).Code != shard.CodeNoLeader {
-		t.Errorf("%+v, %v; want %s", reply, err, shard.CodeNoLeader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The deadline may find it while it connects to one of those that are gone.
+	if f := transport.ErrorOf(reply.Fault); f.Outcome != shard.NotApplied || f.Code != shard.CodeNoLeader && f.Code != shard.CodeTimeout {
+		t.Errorf("%v; want %s, not applied", f, shard.CodeNoLeader)
 	}
 }
 
