@@ -57,12 +57,16 @@ func (p *payers) end() int64 {
 	return p.paid.Load()
 }
 
-// until waits for what a map should show.
-func (c *cluster) until(what string, holds func(*shard.View) bool) {
+// until waits for what a map should show, and returns the first that does.
+func (c *cluster) until(what string, holds func(*shard.View) bool) *shard.View {
 	c.t.Helper()
 	ctx, tick := c.context(), time.NewTicker(10*time.Millisecond)
 	defer tick.Stop()
-	for !holds(c.nodes[0].View()) {
+	for {
+		v := c.nodes[0].View()
+		if holds(v) {
+			return v
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
