@@ -31,7 +31,7 @@ const (
 type Times struct {
 	Lease     time.Duration // a session without a renewal for so long is over
 	Autonomy  time.Duration // a primary that cannot reach the coordinator confirms nothing any more so long after its lease
-	Grace     time.Duration // a new leader lets sessions renew with it for so long before it ends the first
+	Grace     time.Duration // a new leader, or one that stood still, lets sessions renew with it for so long before it ends the first
 	SealAgain time.Duration // a copy that has not answered is asked again
 	Gather    time.Duration // once enough copies answered, the others get so long to show a better log
 	Reluctant time.Duration // the same before a copy is elected that could not go on a moment ago
@@ -94,6 +94,8 @@ type Driver struct {
 	fresh  map[shard.TypeName]*fresh
 	expiry map[shard.SessionID]time.Duration // when Expire was proposed last
 	raised time.Duration                     // when RaiseVersion was proposed last; unset when 0
+	looked time.Duration                     // the last Next; unset when 0
+	awoke  time.Duration                     // when a Next came after the leader had stood still; unset when 0
 	moving moving
 	meter  meter
 }
@@ -173,6 +175,7 @@ func (d *Driver) Next(in Input) []Step {
 		return nil
 	}
 	b.version()
+	d.wake(in.Now)
 	b.sessions()
 	b.shards()
 	b.move()

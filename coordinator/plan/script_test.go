@@ -35,6 +35,7 @@ import (
 //	gaveup SHARD           the primary reports that it cannot go on
 //	lead                   another voter becomes leader now: a new driver
 //	wait DURATION          the leader looks every 50 ms and carries out what it finds; new reasons are printed once
+//	stall DURATION         all stand still for so long, the leader and the nodes; then the leader is the first to go on
 //	leave NODE             its process says that it is about to stop
 //	mark NODE WORD…        cordoned, draining, maintenance; open lifts all three
 //	budget LEARNERS        copies that are made at once
@@ -99,7 +100,7 @@ func (w *world) line(f []string) {
 	w.t.Helper()
 	verbs := map[string]func([]string){
 		"type": w.define, "found": w.found, "up": w.up, "wiped": w.wiped, "depart": w.depart, "log": w.log, "lost": w.lost,
-		"gaveup": w.gaveUp, "lead": w.lead, "wait": w.wait, "show": w.show, "explain": w.explain, "spread": w.spread,
+		"gaveup": w.gaveUp, "lead": w.lead, "wait": w.wait, "stall": w.stall, "show": w.show, "explain": w.explain, "spread": w.spread,
 		"silent": w.set(func(n *node) { n.silent = true }), "mute": w.set(func(n *node) { n.mute = true }),
 		"stuck": w.set(func(n *node) { n.stuck = true }),
 		"well": w.set(func(n *node) {
@@ -289,10 +290,19 @@ func (w *world) wait(f []string) {
 	const look = 50 * time.Millisecond
 	for end := w.now + d; w.now < end; w.now += look {
 		w.live()
-		for _, s := range w.driver.Next(w.input()) {
-			w.take(s)
-		}
+		w.look()
 	}
+}
+
+func (w *world) look() {
+	for _, s := range w.driver.Next(w.input()) {
+		w.take(s)
+	}
+}
+
+func (w *world) stall(f []string) {
+	w.now += w.duration(f[0])
+	w.look()
 }
 
 func (w *world) input() plan.Input {

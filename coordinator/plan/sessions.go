@@ -27,7 +27,7 @@ func NextRenewal(arrived, interval time.Duration) time.Duration {
 func (b *batch) sessions() {
 	for _, id := range slices.Sorted(maps.Keys(b.view.Sessions)) {
 		at, number := b.in.Renewed(id)
-		over := max(at+b.d.Times.Lease, b.in.LeaderSince+b.d.Times.Grace)
+		over := max(at+b.d.Times.Lease, max(b.in.LeaderSince, b.d.awoke)+b.d.Times.Grace)
 		if b.in.Now < over {
 			continue
 		}
@@ -40,6 +40,16 @@ func (b *batch) sessions() {
 			Notes:   []Note{{Reason: LeaseRanOut, Session: id, Node: b.view.Sessions[id].Node}},
 		})
 	}
+}
+
+// wake notices that the leader stood still: its process was stopped, or the machine was. What the nodes sent meanwhile is not stored
+// yet, and those that stood still with it, in the same process or on the same machine, are about to send it. One that stands still over
+// and over lets them renew no more than once in a lease, or no session would ever end.
+func (d *Driver) wake(now time.Duration) {
+	if d.looked != 0 && now >= d.looked+d.Times.Grace && (d.awoke == 0 || now >= d.awoke+d.Times.Lease) {
+		d.awoke = now
+	}
+	d.looked = now
 }
 
 // version puts the rules in force that every voter reads by now.
