@@ -210,6 +210,13 @@ func HoldEncoding(c *Coordinator) (release func()) {
 	return m.whole.Unlock
 }
 
+// HoldVotes has a voter take as long to write down a term or a vote as it takes until release.
+func HoldVotes(c *Coordinator) (release func()) {
+	b := c.voter.Load().store.backend.(*ballots)
+	b.mu.Lock()
+	return b.mu.Unlock
+}
+
 // WatchOnce watches whomever the node would watch first, until that watch breaks.
 func WatchOnce(ctx context.Context, c *Coordinator) {
 	addr, _ := c.follower.source()

@@ -40,36 +40,57 @@ func (v *voter) move(ctx context.Context, o Order) (Outcome, error) {
 	return out, nil
 }
 
-// transferPatience bounds a transfer of the lead. Raft gives up after an election timeout by itself.
+// transferPatience bounds a transfer of the lead.
 const transferPatience = 5 * time.Second
 
-// successorPatience bounds how long an answer waits to name whoever leads next.
+// successorPatience bounds how long it is waited for whoever leads next.
 const successorPatience = time.Second
 
-// transfer gives the lead of the group to another voter.
+// transfer gives the lead of the group to another voter. Raft gives up after an election timeout, and the leader goes on; a voter that
+// was slower to write down that it is to lead has missed what was stored since, and is not elected any more. So it is asked again, after a
+// pause in which the group can work.
 func (v *voter) transfer(ctx context.Context, o Order) (Outcome, error) {
-	r := v.raft.Load()
-	self := string(v.c.cfg.Node)
+	done := Outcome{Stage: StageDone, Before: string(v.c.cfg.Node)}
 	if o.Node == v.c.cfg.Node {
-		return Outcome{Stage: StageDone, Before: self, After: self}, nil
+		done.After = done.Before
+		return done, nil
 	}
-	var f raft.Future
-	if o.Node == "" {
-		f = r.LeadershipTransfer()
-	} else {
-		to, err := v.seatOf(ctx, o.Node)
-		if err != nil {
-			return Outcome{}, err
+	begin, err := v.transferTo(ctx, o.Node)
+	if err != nil {
+		return Outcome{}, err
+	}
+	limit, cancel := context.WithTimeout(ctx, transferPatience)
+	defer cancel()
+	for {
+		err := answered(limit, begin(), transferPatience)
+		next := v.successor(ctx)
+		switch {
+		case err == nil, next != "" && (o.Node == "" || next == o.Node):
+			done.After = string(cmp.Or(next, o.Node, "another voter"))
+			return done, nil
+		case next != "": // that one is asked in turn
+			return Outcome{}, v.translate(raft.ErrLeadershipLost)
+		case limit.Err() != nil:
+			return Outcome{}, shard.Unknownf(shard.CodeTimeout, "the lead was not handed over: %v", err)
 		}
-		if !v.machine.state().View.Up(o.Node) {
-			return Outcome{}, &shard.Error{Code: shard.CodeConflict, Node: o.Node, Detail: "node " + string(o.Node) + " is down"}
+	}
+}
+
+// transferTo is how Raft is asked to hand over to the node, or with "" to whoever is fit.
+func (v *voter) transferTo(ctx context.Context, node shard.NodeID) (begin func() raft.Future, err error) {
+	r := v.raft.Load()
+	if node == "" {
+		servers, err := v.servers(ctx)
+		if err == nil && len(servers) < 2 {
+			err = &shard.Error{Code: shard.CodeConflict, Detail: "no other node has a vote"}
 		}
-		f = r.LeadershipTransferToServer(to.ID, to.Address)
+		return r.LeadershipTransfer, err
 	}
-	if err := answered(ctx, f, transferPatience); err != nil {
-		return Outcome{}, shard.Unknownf(shard.CodeUnavailable, "the lead was not handed over: %v", err)
+	to, err := v.seatOf(ctx, node)
+	if err == nil && !v.machine.state().View.Up(node) {
+		err = &shard.Error{Code: shard.CodeConflict, Node: node, Detail: "node " + string(node) + " is down"}
 	}
-	return Outcome{Stage: StageDone, Before: self, After: string(cmp.Or(v.successor(ctx), o.Node, "another voter"))}, nil
+	return func() raft.Future { return r.LeadershipTransferToServer(to.ID, to.Address) }, err
 }
 
 // successor waits a moment until another voter is known to lead, "" when none is.
