@@ -217,6 +217,14 @@ func HoldVotes(c *Coordinator) (release func()) {
 	return b.mu.Unlock
 }
 
+// LeaveLooks is how many looks a leaving node takes without that another of its shards goes.
+const LeaveLooks = leaveLooks
+
+// AwaitMoves waits as Leave does until the node's shards are with others.
+func AwaitMoves(ctx context.Context, c *Coordinator, looks <-chan time.Time) error {
+	return c.awaitMoves(ctx, c.Session(), looks)
+}
+
 // WatchOnce watches whomever the node would watch first, until that watch breaks.
 func WatchOnce(ctx context.Context, c *Coordinator) {
 	addr, _ := c.follower.source()

@@ -9,8 +9,12 @@ import (
 	"muster/shard"
 )
 
-// leaveProgress is how long a leaving node waits for the next of its shards to go before it departs with the rest.
-const leaveProgress = 2 * time.Second
+// leaveLooks is how many looks a leaving node takes without that another of its shards goes, before it departs with the rest: 2 s. Looks
+// and not the clock: a process that was stopped meanwhile would give up the moment it goes on.
+const (
+	leaveLooks = 10
+	leaveLook  = 200 * time.Millisecond
+)
 
 // Leave prepares a Close: it hands over the lead of the group, says that this process is about to stop, and returns when the
 // map shows no shard led by it that another node could lead, or when they have stopped going. Nothing is closed and everything
@@ -33,14 +37,14 @@ func (c *Coordinator) Leave(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.awaitMoves(ctx, id)
+	looks := time.NewTicker(leaveLook)
+	defer looks.Stop()
+	return c.awaitMoves(ctx, id, looks.C)
 }
 
 // awaitMoves waits until the session's shards are with others.
-func (c *Coordinator) awaitMoves(ctx context.Context, id shard.SessionID) error {
-	left := -1
-	patience := time.NewTimer(leaveProgress)
-	defer patience.Stop()
+func (c *Coordinator) awaitMoves(ctx context.Context, id shard.SessionID, looks <-chan time.Time) error {
+	left, vain := -1, 0
 	for {
 		news := c.follower.news.listen()
 		now := plan.Movable(c.View(), id)
@@ -48,12 +52,14 @@ func (c *Coordinator) awaitMoves(ctx context.Context, id shard.SessionID) error 
 			return nil
 		}
 		if now != left {
-			left = now
-			patience.Reset(leaveProgress)
+			left, vain = now, 0
 		}
 		select {
 		case <-news:
-		case <-patience.C:
+		case <-looks:
+			if vain++; vain < leaveLooks {
+				continue
+			}
 			c.log.Info("some shards did not go; they are taken over when this node is gone", "node", c.cfg.Node, "shards", left)
 			return nil
 		case <-c.Failed():

@@ -82,6 +82,33 @@ func TestLeaderDies(t *testing.T) {
 	g.everyMap("all are up", up("n1", "n2", "n3"))
 }
 
+// A node that leaves gives up on shards that do not go, but only when it has looked so often: not because the clock has gone on, as it does
+// while a process is stopped.
+func TestLeavingTakesLooks(t *testing.T) {
+	g := newGroup(t, 3, account)
+	g.startAll()
+	g.everyMap("every shard is active", active("account"))
+	leaves := g.nodes[g.nodes["n1"].View().Types["account"].Placements[0].Node]
+	looks, done := make(chan time.Time), make(chan error, 1)
+	go func() { done <- coordinator.AwaitMoves(t.Context(), leaves.Coordinator, looks) }()
+	select {
+	case err := <-done:
+		t.Fatalf("it gave up without a look: %v", err)
+	case <-time.After(2500 * time.Millisecond):
+	}
+	for n := 0; ; n++ {
+		select {
+		case looks <- time.Now():
+			continue
+		case err := <-done:
+			if err != nil || n < coordinator.LeaveLooks {
+				t.Errorf("it gave up after %d looks: %v", n, err)
+			}
+		}
+		return
+	}
+}
+
 // All nodes die and come back by themselves: the group is the same, every process has a new session, every shard is
 // served in a higher epoch.
 func TestEveryNodeRestarts(t *testing.T) {
