@@ -24,25 +24,28 @@ func TestNobodyIsAdmittedUnseen(t *testing.T) {
 	g := newGroup(t, 3)
 	g.startAll()
 	g.everyMap("all are up", up("n1", "n2", "n3"))
-	leader := g.leader()
-	other := g.nodes["n1"]
-	if other == leader {
-		other = g.nodes["n2"]
-	}
 	at := func(addr string) func(*coordinator.Config) {
 		return func(c *coordinator.Config) {
 			c.Addr, c.Times.Lease, c.Times.Renew = addr, 300*time.Millisecond, 100*time.Millisecond
 		}
 	}
-	nobody := freeAddr(t)
-	late, peers := g.add("n4"), leader.port.Stats().Peers
-	refused(t, late.start(at(nobody)), shard.CodeUnreachable, "the leader, reaches nobody at "+nobody+", the address of node n4", "refused")
-	if now := leader.port.Stats().Peers; now > peers {
-		t.Errorf("the leader keeps %d connections, and kept %d", now, peers)
-	}
-	refused(t, late.start(at(other.addr)), shard.CodeUnreachable, "at "+other.addr+", the address of node n4, node "+string(other.id)+" answers")
-	refused(t, late.start(at(leader.addr)), shard.CodeInUse, "address "+leader.addr+" is that of node "+string(leader.id)+", which leads the group")
-	if m, known := leader.View().Members["n4"]; known {
+	nobody, late := freeAddr(t), g.add("n4")
+	g.underOneLeader(func(leader *node) error {
+		peers := leader.port.Stats().Peers
+		fault := unlike(late.start(at(nobody)), shard.CodeUnreachable, "the leader, reaches nobody at "+nobody+", the address of node n4", "refused")
+		if now := leader.port.Stats().Peers; now > peers && fault == nil {
+			fault = fmt.Errorf("the leader keeps %d connections, and kept %d", now, peers)
+		}
+		return fault
+	})
+	g.underOneLeader(func(leader *node) error {
+		other := g.nodes[other(leader.id, "n4")]
+		return unlike(late.start(at(other.addr)), shard.CodeUnreachable, "at "+other.addr+", the address of node n4, node "+string(other.id)+" answers")
+	})
+	g.underOneLeader(func(leader *node) error {
+		return unlike(late.start(at(leader.addr)), shard.CodeInUse, "address "+leader.addr+" is that of node "+string(leader.id)+", which leads the group")
+	})
+	if m, known := g.leader().View().Members["n4"]; known {
 		t.Errorf("it is a member: %+v", m)
 	}
 	if err := late.start(nil); err != nil {

@@ -247,6 +247,23 @@ func (g *group) leader() *node {
 	return found
 }
 
+// underOneLeader checks what depends on who leads, and checks it again when the lead has changed meanwhile.
+func (g *group) underOneLeader(check func(leader *node) error) {
+	g.t.Helper()
+	g.eventually("a leader leads for as long as it takes", func() error {
+		leader := g.leader()
+		_, _, term := leader.Leader()
+		fault := check(leader)
+		if _, _, now := g.leader().Leader(); now != term {
+			return fmt.Errorf("term %d became %d", term, now)
+		}
+		if fault != nil {
+			g.t.Error(fault)
+		}
+		return nil
+	})
+}
+
 // eventually polls until the condition holds.
 func (g *group) eventually(what string, condition func() error) {
 	g.t.Helper()

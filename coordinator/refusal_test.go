@@ -18,15 +18,22 @@ import (
 // refused says that err has the code and that its text tells the operator all of the words.
 func refused(t *testing.T, err error, code shard.Code, words ...string) {
 	t.Helper()
+	if fault := unlike(err, code, words...); fault != nil {
+		t.Error(fault)
+	}
+}
+
+// unlike says how err is not the refusal with the code and all of the words, nil when it is.
+func unlike(err error, code shard.Code, words ...string) error {
 	if shard.CodeOf(err) != code {
-		t.Errorf("%v, want %s", err, code)
-		return
+		return fmt.Errorf("%v, want %s", err, code)
 	}
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q does not say %q", err, w)
+			return fmt.Errorf("%q does not say %q", err, w)
 		}
 	}
+	return nil
 }
 
 // A configuration that cannot work is refused before anything is touched, with every fault at once.
