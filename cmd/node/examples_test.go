@@ -114,6 +114,7 @@ var (
 	paths    = regexp.MustCompile(`/\S*`)
 	versions = regexp.MustCompile(`commit \w+, go[\d.]+`)
 	moments  = regexp.MustCompile(`^(-|(before )?\d{4}-\d\d-\d\dT\S+Z) `) // the first seconds of a group have no time yet
+	outages  = regexp.MustCompile(`[\d.hm]*\d(ms|s|m|h)( +\S+)$`)         // nor is it known then how long a shard had no primary
 	digits   = regexp.MustCompile(`\d+`)
 	blanks   = regexp.MustCompile(` +`)
 )
@@ -126,6 +127,7 @@ func masked(line string) string {
 		line = paths.ReplaceAllString(line, "PATH")
 	}
 	line = moments.ReplaceAllString(line, "TIME ")
+	line = outages.ReplaceAllString(line, "-$2")
 	line = digits.ReplaceAllString(line, "0")
 	return strings.TrimSpace(blanks.ReplaceAllString(line, " "))
 }
