@@ -3,6 +3,7 @@ package journal_test
 import (
 	"errors"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"muster/journal"
@@ -153,6 +154,7 @@ func readOn(j *journal.Journal, c shard.CopyID, quit chan struct{}) error {
 		case <-quit:
 			return nil
 		default:
+			runtime.Gosched() // on one processor the writer would wait for a time slice of each reader, again and again
 		}
 		for _, s := range j.Copies() {
 			if s.Damaged != nil {
