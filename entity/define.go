@@ -89,7 +89,8 @@ func SnapshotEvery(records int) Option { return func(s *settings) { s.snapshots 
 
 // ConfirmedReads has every command that records nothing, a read or a refusal, wait until min_acks other copies have answered that no
 // other primary was elected since it came. By default the owner's lease is enough for that while it runs, which takes no message,
-// and rests on clocks: that none is more than 1 % faster than another. It is a matter of each node, so all should say the same.
+// and rests on clocks: that none is more than 1 % faster than another, and that none stands still while a virtual machine is paused,
+// moved or restored. It is a matter of each node, so all should say the same.
 func ConfirmedReads() Option { return func(s *settings) { s.confirmed = true } }
 
 // Volatile keeps the entities in memory only: no journal, no copies. When their node dies they start anew elsewhere.

@@ -45,7 +45,7 @@ type call struct {
 type grounds struct {
 	at      shard.LSN     // its record, or for a read the newest record it may have seen
 	read    bool          // there is no record
-	round   uint64        // for a read without a lease, the round that has to be verified
+	round   uint64        // for a read, the round that has to be verified; 0: none was begun, the lease has to run
 	expires time.Duration // on the region's clock, when an unconfirmed output becomes unknown
 }
 

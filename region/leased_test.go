@@ -78,6 +78,9 @@ func TestLeaseRunsOutUnderARead(t *testing.T) {
 		read <- v
 	}()
 	until(t, "the read waits", func() bool { return n.region.UnderWay() == 2 })
+	if v, err := c.get.Ask(ctxFor(t), n.region, "other", struct{}{}); err != nil || v != 0 {
+		t.Fatalf("a read of another entity behind it: %d, %v", v, err)
+	}
 	n.lease.Store(int64(now() - time.Millisecond))
 	g.nodes[1].start()
 	if err := <-added; err != nil {

@@ -78,7 +78,7 @@ func (h *host) verify(finished []*call, now time.Duration) {
 			continue
 		}
 		c.read, c.at, c.expires = true, c.run.of.last, now+h.spec.AckTimeout
-		h.outputs.leased.push(c)
+		h.outputs.reads.push(c)
 	}
 	if h.term != nil && !h.leased() {
 		h.askAround()
@@ -96,11 +96,11 @@ func (h *host) leased() bool {
 func (h *host) askAround() {
 	round, effects := h.protocol.Read()
 	if round == 0 {
-		for _, c := range h.outputs.leased.take() {
+		for _, c := range h.outputs.reads.take() {
 			h.leave(c, nil, h.elsewhere())
 		}
 	}
-	h.outputs.lapse(round)
+	h.outputs.ask(round)
 	h.do(effects)
 }
 
@@ -112,11 +112,11 @@ func (h *host) settle(now time.Duration) {
 	if h.outputs.len() > 0 && !h.region.muted(h.registered()) {
 		h.release()
 	}
-	if !h.term.handing.Paused {
+	if h.term != nil && !h.term.handing.Paused {
 		h.snapshots(now)
 	}
 	if h.term == nil {
-		return // they were refused
+		return // a write was refused
 	}
 	h.unstick()
 	h.cells.shrink(h.storage.confirmed)
@@ -124,10 +124,14 @@ func (h *host) settle(now time.Duration) {
 
 // release lets the answers leave whose grounds are there. What a read saw is confirmed before the lease is looked at.
 func (h *host) release() {
-	if h.outputs.leased.len() > 0 && !h.leased() {
+	leased := h.outputs.reads.len() > 0 && h.leased()
+	if !leased && h.outputs.unasked() {
 		h.askAround()
+		h.flush() // it may be verified already
 	}
-	h.outputs.settled(h.storage.confirmed, h.out.round, h.answer)
+	if h.term != nil {
+		h.outputs.settled(h.storage.confirmed, h.out.round, leased, h.answer)
+	}
 }
 
 // answer sends a confirmed outcome. An outcome without a record is kept for a duplicate.

@@ -15,31 +15,43 @@ import (
 // late and wait for an old record.
 type outputs struct {
 	records queue[*call]
-	leased  queue[*call] // reads that go by the lease
-	reads   queue[*call] // those that wait for a round, older than any in leased
-	late    bool         // a retry was put before others among the records
+	reads   queue[*call]
+	late    bool // a retry was put before others among the records
 }
 
-func (o *outputs) len() int { return o.records.len() + o.leased.len() + o.reads.len() }
+func (o *outputs) len() int { return o.records.len() + o.reads.len() }
 
-// lapse has the reads that would go by the lease wait for a round.
-func (o *outputs) lapse(round uint64) {
-	for _, c := range o.leased.take() {
-		c.round = round
-		o.reads.push(c)
-	}
-}
-
-// settled calls leave with every answer whose grounds are confirmed; that the lease runs has been looked at.
-func (o *outputs) settled(confirmed shard.LSN, round uint64, leave func(*call)) {
+// settled calls leave with every answer whose grounds are confirmed; reads that wait for no round go by the lease where it runs.
+func (o *outputs) settled(confirmed shard.LSN, round uint64, leased bool, leave func(*call)) {
 	for o.records.len() > 0 && o.records.front().at <= confirmed {
 		leave(o.records.pop())
 	}
-	for o.leased.len() > 0 && o.leased.front().at <= confirmed {
-		leave(o.leased.pop())
-	}
-	for o.reads.len() > 0 && o.reads.front().round <= round && o.reads.front().at <= confirmed {
+	ready := func(c *call) bool { return c.at <= confirmed && (leased || c.round > 0 && c.round <= round) }
+	for o.reads.len() > 0 && ready(o.reads.front()) {
 		leave(o.reads.pop())
+	}
+	if slices.ContainsFunc(o.reads.all(), ready) { // each waits for its own entity's records
+		o.reads.filter(func(c *call) bool {
+			if !ready(c) {
+				return true
+			}
+			leave(c)
+			return false
+		})
+	}
+}
+
+// unasked reports whether reads wait that no round was begun for.
+func (o *outputs) unasked() bool {
+	return slices.ContainsFunc(o.reads.all(), func(c *call) bool { return c.round == 0 })
+}
+
+// ask has those wait for the round.
+func (o *outputs) ask(round uint64) {
+	for _, c := range o.reads.all() {
+		if c.round == 0 {
+			c.round = round
+		}
 	}
 }
 
@@ -58,10 +70,8 @@ func (o *outputs) expired(now time.Duration, leave func(c *call, recorded bool))
 		})
 		o.late = o.records.len() > 0
 	}
-	for _, reads := range []*queue[*call]{&o.leased, &o.reads} {
-		for reads.len() > 0 && reads.front().expires <= now {
-			leave(reads.pop(), false)
-		}
+	for o.reads.len() > 0 && o.reads.front().expires <= now {
+		leave(o.reads.pop(), false)
 	}
 }
 

@@ -40,3 +40,29 @@ func TestLateRetryDelaysNobody(t *testing.T) {
 		t.Errorf("%d wait, late: %v", o.len(), o.late)
 	}
 }
+
+// A read waits for the records of its own entity, and not for those of the reads before it. While the lease runs it waits for no round, even if one
+// was begun for it, and without a lease it leaves with a round alone.
+func TestReadsWaitForTheirOwnGrounds(t *testing.T) {
+	var o outputs
+	for _, g := range []grounds{{at: 9, expires: 1}, {at: 1, expires: 2}, {at: 2, round: 7, expires: 3}, {at: 3, round: 8, expires: 4}, {at: 3, expires: 5}} {
+		o.reads.push(&call{grounds: g})
+	}
+	for _, step := range []struct {
+		confirmed shard.LSN
+		round     uint64
+		leased    bool
+		want      []time.Duration // when those that leave would have expired
+	}{
+		{9, 6, false, nil}, {3, 7, false, []time.Duration{3}}, {2, 7, true, []time.Duration{2}}, {3, 7, true, []time.Duration{4, 5}}, {9, 7, true, []time.Duration{1}},
+	} {
+		var gone []time.Duration
+		o.settled(step.confirmed, step.round, step.leased, func(c *call) { gone = append(gone, c.expires) })
+		if !slices.Equal(gone, step.want) {
+			t.Errorf("with %d confirmed, round %d, a lease %t: %v leave, not %v", step.confirmed, step.round, step.leased, gone, step.want)
+		}
+	}
+	if o.len() > 0 {
+		t.Errorf("%d are left", o.len())
+	}
+}

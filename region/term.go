@@ -201,7 +201,7 @@ func (h *host) depose(fault *shard.Error) {
 	for _, c := range h.outputs.records.take() {
 		h.leave(c, nil, &recorded)
 	}
-	for _, c := range append(h.outputs.reads.take(), h.outputs.leased.take()...) {
+	for _, c := range h.outputs.reads.take() {
 		h.leave(c, nil, fault)
 	}
 	for _, r := range h.cells.residents {
