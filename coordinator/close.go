@@ -41,6 +41,7 @@ func (c *Coordinator) depart(ctx context.Context) {
 	if id == 0 || c.Err() != nil || c.View().Ended(id) {
 		return
 	}
+	c.session.yield()                                            // nothing acts on it any more
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Times.Lease/2) // without an answer the lease runs out by itself
 	defer cancel()
 	if _, _, err := c.proposeSurely(ctx, &fsm.Depart{Session: id}); err != nil {

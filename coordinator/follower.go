@@ -34,7 +34,8 @@ type follower struct {
 	mu       struct {
 		sync.Mutex
 		view    *shard.View
-		current time.Time // when the map was last known to be current
+		floor   shard.Index // of what was shown before forget
+		current time.Time   // when the map was last known to be current
 		leader  leaderKnown
 	}
 }
@@ -279,15 +280,25 @@ func (f *follower) take(e *wire.WatchEvent, addr string, parts *fsm.Parts) bool 
 		next.Index = shard.Index(e.Index)
 		view = &next
 	}
+	if view.Index < f.floor() {
+		return false // the source is behind what was shown
+	}
 	f.publish(view, changed)
 	return true
 }
 
-// forget makes the next watch begin with the whole map. The one at hand stays in use meanwhile.
+func (f *follower) floor() shard.Index {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.floor
+}
+
+// forget makes the next watch begin with the whole map. The one at hand stays in use meanwhile, and an older one does not take its place.
 func (f *follower) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	stale := *f.mu.view
+	f.mu.floor = max(f.mu.floor, stale.Index)
 	stale.Index = 0
 	f.mu.view = &stale
 }
@@ -335,7 +346,7 @@ func (f *follower) publish(v *shard.View, changed bool) {
 }
 
 func (f *follower) repeat() {
-	v := f.view()
+	v := f.shown.Load()
 	f.c.cfg.OnView(v)
 	f.c.session.seen(v)
 }

@@ -274,23 +274,25 @@ func (c *Coordinator) begins() (first Founder, waits bool) {
 }
 
 // gatherFounders repeats Form until all the others have agreed to one list of founders, which it returns. That one of them agrees to something else is
-// final; that it could not agree, being stopped for instance, is not.
+// final, when all seeds have answered and there is no other list; that it could not agree, being stopped for instance, is not.
 func (c *Coordinator) gatherFounders(ctx context.Context, founders []Founder) (agreed []Founder, err error) {
 	said := time.Now()
 	for {
-		if founders, err = c.refound(ctx, founders); err != nil {
+		list, lacks, err := c.refound(ctx, founders)
+		if err != nil {
 			return nil, err
 		}
+		founders = list
 		f, err := c.askFounders(ctx, founders[1:])
 		switch {
 		case err == nil:
 			return founders, nil
-		case slices.Contains([]shard.Code{shard.CodeWrongGroup, shard.CodeMismatch, shard.CodeInvalid}, shard.CodeOf(err)):
+		case lacks == "" && slices.Contains([]shard.Code{shard.CodeWrongGroup, shard.CodeMismatch, shard.CodeInvalid}, shard.CodeOf(err)):
 			return nil, fmt.Errorf("form the group with %s at %s: %w; %s", f.Node, f.Addr, err, notFormed)
 		}
 		if time.Since(said) > formSayAfter {
 			said = time.Now()
-			c.log.Info("a founder has not agreed, "+notFormed, "node", f.Node, "addr", f.Addr, "error", err)
+			c.log.Info("a founder has not agreed, "+notFormed, "node", f.Node, "addr", f.Addr, "error", err, "no other founders", lacks)
 		}
 		select {
 		case <-ctx.Done():

@@ -3,13 +3,16 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"muster/shard"
 )
 
 // refound makes the list of founders anew as long as the group has not begun, when one of them has come to another address, has lost its directory, or
-// has given its place to another node: from what all the seeds say. Otherwise it returns the list as it is.
+// has given its place to another node: from what all the seeds say. Otherwise it returns the list as it is, and what a new one lacks, "" when
+// there is no other.
 //
 // The new list has the same group id, the same first founder, which is this node, and a higher edition, and is durable here before anybody hears of it. The
 // others take it in the place of the one they had agreed to.
@@ -20,31 +23,41 @@ import (
 // earlier edition that comes late, from a call that was given up or a process that is gone, is refused by its number.
 //
 // The first founder itself is not replaced. Nobody else could tell that it has not bootstrapped.
-func (c *Coordinator) refound(ctx context.Context, founders []Founder) ([]Founder, error) {
-	next := c.afresh(ctx, founders)
+func (c *Coordinator) refound(ctx context.Context, founders []Founder) (list []Founder, lacks string, err error) {
+	next, lacks := c.afresh(ctx, founders)
 	if slices.Equal(next, founders) {
-		return founders, nil
+		return founders, lacks, nil
 	}
 	c.formation.judging.Lock()
 	defer c.formation.judging.Unlock()
 	d := c.cfg.Directory
 	edition := d.now.Load().Edition + 1
 	if err := d.form(d.Group(), next, edition); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	c.log.Warn("the group has other founders than before", "edition", edition, "founders", next)
-	return next, nil
+	return next, "", nil
 }
 
 // afresh lists the founders as the seeds are now: those that were founders before the others. It leaves the list as it is unless every seed answers,
 // each under a name of its own, and none of them is in another group or runs Raft.
-func (c *Coordinator) afresh(ctx context.Context, founders []Founder) []Founder {
+func (c *Coordinator) afresh(ctx context.Context, founders []Founder) (list []Founder, lacks string) {
+	if len(c.cfg.Seeds) == 0 || c.cfg.Voters != len(founders) { // those who agreed were told of so many
+		return founders, fmt.Sprintf("this node has %d seeds and expects %d voters, and %d founders have agreed", len(c.cfg.Seeds), c.cfg.Voters, len(founders))
+	}
 	heard, missing := c.askSeeds(ctx)
 	group := c.cfg.Directory.Group()
 	elsewhere := func(h hello) bool { return h.hasRaft || h.group != "" && h.group != group }
 	others := slices.DeleteFunc(distinct(c.cfg.Seeds), func(a string) bool { return a == c.cfg.Addr })
-	if !c.cfg.founding() || len(missing) > 0 || len(heard) < len(others) || slices.ContainsFunc(heard, elsewhere) || c.unique(heard) != nil {
-		return founders
+	switch {
+	case !c.cfg.founding():
+		return founders, "this node is no founding node"
+	case len(missing) > 0 || len(heard) < len(others):
+		return founders, "not reached: " + strings.Join(missing, ", ")
+	case slices.ContainsFunc(heard, elsewhere):
+		return founders, "a seed belongs to another group, or runs already"
+	case c.unique(heard) != nil:
+		return founders, c.unique(heard).Error()
 	}
 	all := make([]Founder, len(heard))
 	for i, h := range heard {
@@ -60,14 +73,18 @@ func (c *Coordinator) afresh(ctx context.Context, founders []Founder) []Founder 
 	slices.SortFunc(all, func(a, b Founder) int { return cmp.Or(cmp.Compare(newcomer(a), newcomer(b)), byName(a, b)) })
 	all = all[:c.cfg.Voters-1]
 	slices.SortFunc(all, byName)
-	return append([]Founder{c.self()}, all...)
+	return append([]Founder{c.self()}, all...), ""
 }
 
 // replaces fails unless a list of founders may take the place of the one that this node has agreed to, see refound.
 func (c *Coordinator) replaces(known *identity, group shard.GroupID, founders []Founder, edition uint64) error {
 	belongs := shard.Errorf(shard.CodeWrongGroup, "node %s belongs to group %s already", c.cfg.Node, known.Group)
-	if known.Group != group || edition <= known.Edition || len(known.Founders) == 0 || known.Founders[0].Directory != founders[0].Directory {
+	first := founders[0].Directory
+	if known.Group != group || edition <= known.Edition || len(known.Founders) == 0 || known.Founders[0].Directory != first {
 		return belongs
+	}
+	if first == c.cfg.Directory.ID() {
+		return shard.Invalid("node %s is the first founder and makes the list itself", c.cfg.Node)
 	}
 	v := c.voter.Load()
 	if v == nil {

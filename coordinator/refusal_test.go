@@ -316,3 +316,42 @@ func TestBrokenStoreStopsTheNode(t *testing.T) {
 		return nil
 	})
 }
+
+// The first founder makes no other list when it is started again without seeds, or with another number of voters: the others were told of so many, and it
+// would begin the group alone.
+func TestFirstFounderBeginsNothingAlone(t *testing.T) {
+	for name, change := range map[string]func(*coordinator.Config){
+		"without seeds":  func(cfg *coordinator.Config) { cfg.Seeds, cfg.Voters = nil, 0 },
+		"with one voter": func(cfg *coordinator.Config) { cfg.Voters = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGroup(t, 3)
+			for _, n := range g.nodes {
+				if err := n.open(nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			form := g.form()
+			for _, n := range g.nodes {
+				if err := n.form(form.Group, form.Founders); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, n := range g.nodes {
+				n.kill()
+			}
+			n1 := g.nodes["n1"]
+			if err := n1.open(change); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+			defer cancel()
+			if err := n1.Start(ctx); err == nil {
+				t.Error("it has begun the group")
+			}
+			n1.kill()
+			g.startAll()
+			g.voters("n1", "n2", "n3")
+		})
+	}
+}

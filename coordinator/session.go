@@ -144,6 +144,14 @@ func (s *session) nonce() (string, time.Duration) {
 	return fmt.Sprintf("%s/%d", s.process, s.mu.opened), s.mu.sent
 }
 
+// yield ends the lease now.
+func (s *session) yield() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.pending = nil
+	s.until.Store(min(s.until.Load(), int64(boottime.Now())))
+}
+
 // retire gives up a session: the next one opens under another nonce.
 func (s *session) retire() {
 	s.mu.Lock()
