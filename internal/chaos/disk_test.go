@@ -63,6 +63,9 @@ func (g *group) badDisk(tracer, name, file, inject, says string) {
 	outage, _ := g.load.Outage(began, began)
 	_ = trace.Process.Kill()
 	_ = trace.Wait()
+	if victim.Running() { // its directory is locked until it is gone
+		g.must(victim.Await())
+	}
 	switch log, readErr := os.ReadFile(victim.Log()); {
 	case readErr != nil:
 		g.t.Fatal(readErr)
