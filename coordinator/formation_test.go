@@ -529,6 +529,22 @@ func TestFoundersAreReplacedInOrder(t *testing.T) {
 	refused(t, send(3, same), "")
 }
 
+// The first founder makes the lists, and takes none from anybody.
+func TestFirstFounderTakesNoList(t *testing.T) {
+	g := newGroup(t, 3)
+	n := g.nodes["n1"]
+	if err := n.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	form := g.form()
+	refused(t, sendForm(ctx, n.addr, form), "")
+	form.Edition = 1
+	form.Founders[1].Directory = "another"
+	refused(t, sendForm(ctx, n.addr, form), shard.CodeInvalid, "makes the list itself")
+}
+
 // When the group has begun no list of founders is taken any more.
 func TestFoundersStayWhenTheGroupHasBegun(t *testing.T) {
 	g := newGroup(t, 3)

@@ -10,7 +10,7 @@ import (
 // outputs holds back every answer until what it rests on is confirmed. Owned by the host.
 //
 // Answers with a record wait for it, in log order. Answers without one are reads: they wait for the newest record they
-// may have seen, and then go by the lease, or wait for a round of the protocol, too, that began after they ran. Each has a time by
+// may have seen and then, unless the lease runs, for a round of the protocol that began after they ran. Each has a time by
 // which it becomes unknown; as all outputs of a shard wait equally long, the front is the first to expire, but for retries that came
 // late and wait for an old record.
 type outputs struct {
@@ -21,7 +21,8 @@ type outputs struct {
 
 func (o *outputs) len() int { return o.records.len() + o.reads.len() }
 
-// settled calls leave with every answer whose grounds are confirmed; reads that wait for no round go by the lease where it runs.
+// settled calls leave with every answer whose grounds are confirmed. While the lease runs no read waits for a round, and without it one that has none
+// stays.
 func (o *outputs) settled(confirmed shard.LSN, round uint64, leased bool, leave func(*call)) {
 	for o.records.len() > 0 && o.records.front().at <= confirmed {
 		leave(o.records.pop())
