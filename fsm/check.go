@@ -64,7 +64,7 @@ func (s *State) checkLives() error {
 			return fmt.Errorf("node %s: life of session %d, member has %d, newest is %d", l.Node, l.Session, m.Session, s.View.LastSession)
 		}
 	}
-	return nil
+	return s.checkLengths()
 }
 
 func (s *State) checkMembers() error {

@@ -24,7 +24,7 @@ func full() []fsm.Command {
 		&fsm.Genesis{Group: "g1", Voters: []fsm.Founder{founder("n1"), founder("n2")}},
 		&fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Zone: "z", Roles: []string{"data"},
 			Hosts: []shard.Spec{spec, {Name: "cache", Shards: 1, AckTimeout: 1, Volatile: true}, lossy}, Nonce: "x", LastSession: 4, Voter: true, Fenced: true},
-		&fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 2}, {Session: 3, Number: 1 << 60}}, Time: 1},
+		&fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 2, Lengths: fsm.Lengths{Lease: 2e9, Autonomy: 60e9}}, {Session: 3, Number: 1 << 60}}, Time: 1},
 		&fsm.Expire{Session: 1, LastRenewal: 2},
 		&fsm.Depart{Session: 1},
 		&fsm.Place{Items: []fsm.Placing{{Shard: id, Epoch: 1, Version: 2, Nodes: []shard.NodeID{"n1", "n2"}}}},
@@ -264,12 +264,16 @@ func TestEntriesSayWhatTheyNeed(t *testing.T) {
 	elect := func(cut shard.LSN) []byte {
 		return encode(t, &fsm.Elect{Items: []fsm.Election{{Shard: shard.ID{Type: "orders"}, Epoch: 1, Version: 1, Copy: 1, Cut: cut}}})
 	}
+	renew := func(l fsm.Lengths) []byte {
+		return encode(t, &fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 1}, {Session: 2, Number: 1, Lengths: l}}})
+	}
 	for i, c := range []struct {
 		entry []byte
 		needs byte
 	}{
 		{join(shard.LeastLoaded, 0), 1}, {join(shard.Rendezvous, 0), 2}, {join(shard.LeastLoaded, 1), 3}, {join(shard.Rendezvous, 1), 3},
 		{promote(false), 1}, {promote(true), 3}, {elect(0), 1}, {elect(2), 4},
+		{renew(fsm.Lengths{}), 1}, {renew(fsm.Lengths{Lease: 1e9, Autonomy: 1e9}), 7},
 	} {
 		if c.entry[0] != c.needs {
 			t.Errorf("entry %d is of version %d, it needs %d", i, c.entry[0], c.needs)
@@ -390,6 +394,36 @@ func TestRestoreRefusesUnsound(t *testing.T) {
 		_, err := fsm.Restore(fsm.SnapshotChanged(formed(t).state, meddle))
 		if (err == nil) != (what == "nothing") {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestRestoreRefusesLengths has a snapshot hold lengths that no leader could wait for, or of sessions that have a life, or none yet.
+func TestRestoreRefusesLengths(t *testing.T) {
+	g := formed(t)
+	good := fsm.Lengths{Lease: time.Second, Autonomy: time.Minute}
+	again := &fsm.Register{Node: "n1", Directory: "dir-n1", Machine: "m", Addr: "n1:1", Nonce: "again", Fenced: true}
+	g.apply(encode(t, again)) // the life of session 1 is forgotten
+	for what, c := range map[string]struct {
+		snapshot []byte
+		sound    bool
+	}{
+		"said":            {fsm.SnapshotSaid(g.state, good), true},
+		"no autonomy":     {fsm.SnapshotSaid(g.state, fsm.Lengths{Lease: time.Second}), false},
+		"too long":        {fsm.SnapshotSaid(g.state, fsm.Lengths{Lease: fsm.MaxLease + 1, Autonomy: 1}), false},
+		"gone":            {fsm.SnapshotGone(g.state, 1, good), true},
+		"gone, of no use": {fsm.SnapshotGone(g.state, 1, fsm.Lengths{}), false},
+		"gone and there":  {fsm.SnapshotGone(g.state, 2, good), false},
+		"yet to come":     {fsm.SnapshotGone(g.state, 9, good), false},
+	} {
+		restored, err := fsm.Restore(c.snapshot)
+		if (err == nil) != c.sound {
+			t.Errorf("%s: %v", what, err)
+		}
+		if what == "gone" && err == nil {
+			if l, said := restored.Lengths(1); !said || l != good {
+				t.Errorf("the lengths of the session that is gone are %+v", l)
+			}
 		}
 	}
 }

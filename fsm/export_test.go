@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"crypto/sha256"
+	"slices"
 
 	"muster/shard"
 )
@@ -10,6 +11,25 @@ import (
 func SnapshotChanged(s *State, change func(whole *shard.Delta, lastCopy *shard.CopyID)) []byte {
 	from := s.saved()
 	change(&from.Whole, &from.LastCopy)
+	return from.sealed()
+}
+
+// SnapshotGone is the state's snapshot with the lengths of a session whose life is forgotten.
+func SnapshotGone(s *State, id shard.SessionID, l Lengths) []byte {
+	from := s.saved()
+	from.Gone = append(from.Gone, tenure{id, l})
+	return from.sealed()
+}
+
+// SnapshotSaid is the state's snapshot with other lengths of its first life.
+func SnapshotSaid(s *State, l Lengths) []byte {
+	from := s.saved()
+	from.Lives = slices.Clone(from.Lives)
+	from.Lives[0].Lengths = l
+	return from.sealed()
+}
+
+func (from *saved) sealed() []byte {
 	body, err := encoding.Marshal(from)
 	if err != nil {
 		panic(err)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"muster/fsm"
 	"muster/shard"
@@ -192,7 +193,11 @@ func (r *randomLog) command() fsm.Command {
 func (r *randomLog) disturbance(dice int) fsm.Command {
 	switch dice {
 	case 4, 5:
-		return &fsm.Renew{Items: []fsm.Renewal{{Session: r.session(), Number: uint64(r.dice.IntN(9))}}}
+		one := fsm.Renewal{Session: r.session(), Number: uint64(r.dice.IntN(9))}
+		if one.Number%2 == 0 {
+			one.Lengths = fsm.Lengths{Lease: time.Duration(1+one.Number) * time.Second, Autonomy: time.Minute}
+		}
+		return &fsm.Renew{Items: []fsm.Renewal{one}}
 	case 6:
 		session := r.session()
 		number, _ := r.state.Renewal(session)

@@ -18,9 +18,8 @@ const maxRoles = 16 // roles one node may declare
 // long under way. Otherwise the directory is taken when that session is over; but then its process is not known to be gone,
 // see State.Succeeded.
 //
-// The same Nonce again gets the same session, and may declare more types. Its lease counts from the first time that a
-// Register with the Nonce was sent, not from the repetition. A Nonce whose session has ended is refused with
-// CodeSessionEnded: the process goes on under a new one.
+// The same Nonce again gets the same session, and may declare more types. Its process has no lease to act on before it has renewed. A
+// Nonce whose session has ended is refused with CodeSessionEnded: the process goes on under a new one.
 //
 // A directory whose node was removed from the group is refused with CodeRemoved for ever. An address at which another member is up is refused
 // with CodeInUse: nobody would find the node there.
@@ -218,7 +217,7 @@ func (c *Register) openSession(d *draft, m shard.Member, setBack bool) shard.Ses
 		default:
 			next.Succeeded = l.Succeeded
 		}
-		d.next.lives = slices.DeleteFunc(d.next.lives, func(l life) bool { return l.Session == m.Session })
+		d.bury(m.Session)
 	}
 	d.takeLives()
 	d.next.lives = append(d.next.lives, next)

@@ -77,10 +77,7 @@ func (d *draft) indispensable(node shard.NodeID) *shard.Error {
 
 // dropMember forgets a member and remembers its directory.
 func (d *draft) dropMember(m shard.Member) {
-	if l, found := findLife(d.next.lives, m.Session); found {
-		d.takeLives()
-		d.next.lives = slices.Delete(d.next.lives, l, l+1)
-	}
+	d.bury(m.Session)
 	if i, changed := d.members[m.ID]; changed {
 		d.delta.Members = slices.Delete(d.delta.Members, i, i+1)
 		clear(d.members)

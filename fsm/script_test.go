@@ -89,6 +89,12 @@ func (g *group) tell(words []string) (string, bool) {
 			out.WriteString(describe(&p))
 		}
 		return out.String(), true
+	case "lengths":
+		l, said := g.state.Lengths(shard.SessionID(g.number(words[1])))
+		if !said {
+			return fmt.Sprintf("session %s has said no lengths, or nobody waits for it any more\n", words[1]), true
+		}
+		return fmt.Sprintf("session %s: lease %s, autonomy %s\n", words[1], l.Lease, l.Autonomy), true
 	case "history":
 		id, err := shard.ParseID(words[1])
 		if err != nil {
@@ -113,11 +119,7 @@ func (g *group) spec(words []string) shard.Spec {
 		case "role":
 			s.Role = value
 		case "lossy":
-			after, err := time.ParseDuration(value)
-			if err != nil {
-				g.t.Fatal(err)
-			}
-			s.LossyAfter = after
+			s.LossyAfter = g.duration(value)
 		case "strategy":
 			s.Strategy = shard.Strategy(value)
 		case "volatile":
@@ -136,6 +138,15 @@ func (g *group) number(s string) uint64 {
 		g.t.Fatal(err)
 	}
 	return n
+}
+
+func (g *group) duration(s string) time.Duration {
+	g.t.Helper()
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return d
 }
 
 // parse reads one command line. Batched commands separate their items by commas.
@@ -228,15 +239,19 @@ func (g *group) parseEnd(word string, until, ended *int64) bool {
 	return true
 }
 
-// parseRenew reads SESSION/NUMBER, ... and perhaps the leader's time.
+// parseRenew reads SESSION/NUMBER[/LEASE+AUTONOMY], ... and perhaps the leader's time.
 func (g *group) parseRenew(words []string) *fsm.Renew {
 	c := &fsm.Renew{}
 	if last := len(words) - 1; strings.HasPrefix(words[last], "time=") {
 		c.Time, words = int64(g.number(strings.TrimPrefix(words[last], "time="))), words[:last]
 	}
 	for _, i := range strings.Split(strings.Join(words, " "), ",") {
-		session, number, _ := strings.Cut(strings.TrimSpace(i), "/")
-		c.Items = append(c.Items, fsm.Renewal{Session: shard.SessionID(g.number(session)), Number: g.number(number)})
+		parts := append(strings.Split(strings.TrimSpace(i), "/"), "")
+		one := fsm.Renewal{Session: shard.SessionID(g.number(parts[0])), Number: g.number(parts[1])}
+		if lease, autonomy, said := strings.Cut(parts[2], "+"); said {
+			one.Lengths = fsm.Lengths{Lease: g.duration(lease), Autonomy: g.duration(autonomy)}
+		}
+		c.Items = append(c.Items, one)
 	}
 	return c
 }

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"muster/barrier"
 	"muster/shard"
 )
@@ -17,10 +19,20 @@ type Renew struct {
 	Time  int64     `cbor:"2,keyasint,omitempty"`
 }
 
-// Renewal is one session's wish to live on. Number rises with each from 1.
+// Renewal is one session's wish to live on. Number rises with each from 1. Lengths are those of the session, for its life: the first that
+// are said count. Said again they change nothing; out of bounds they are refused with CodeInvalid.
 type Renewal struct {
 	Session shard.SessionID `cbor:"1,keyasint"`
 	Number  uint64          `cbor:"2,keyasint"`
+	Lengths Lengths         `cbor:"3,keyasint,omitzero"`
+}
+
+// needs implements younger.
+func (c *Renew) needs() byte {
+	if slices.ContainsFunc(c.Items, func(r Renewal) bool { return r.Lengths.said() }) {
+		return LengthsSince
+	}
+	return 1
 }
 
 // Validate implements Command.
@@ -46,8 +58,13 @@ func (d *draft) renew(r Renewal) *shard.Error {
 		return shard.Errorf(shard.CodeSessionEnded, "session %d has ended", r.Session)
 	case r.Number <= l.Renewal:
 		return shard.Errorf(shard.CodeConflict, "session %d: renewal %d does not follow %d", r.Session, r.Number, l.Renewal)
+	case r.Lengths.said() && r.Lengths.Validate() != nil:
+		return shard.Errorf(shard.CodeInvalid, "session %d: %s", r.Session, r.Lengths.Validate().Detail)
 	}
 	l.Renewal, l.Confirmed = r.Number, r.Session
+	if !l.Lengths.said() {
+		l.Lengths = r.Lengths
+	}
 	return nil
 }
 

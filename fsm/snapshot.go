@@ -28,12 +28,13 @@ type saved struct {
 	Time     int64         `cbor:"7,keyasint,omitempty"`
 	Records  []record      `cbor:"8,keyasint,omitempty"`
 	Version  byte          `cbor:"9,keyasint,omitempty"`
+	Gone     []tenure      `cbor:"10,keyasint,omitempty"`
 }
 
 func (s *State) saved() saved {
 	return saved{
 		Whole: *s.View.Whole(), Founders: s.founders, Lives: s.lives, LastCopy: s.lastCopy, Barriers: s.Barriers.Save(),
-		Removed: s.removed, Time: s.time, Records: s.records(), Version: s.version,
+		Removed: s.removed, Time: s.time, Records: s.records(), Version: s.version, Gone: s.gone,
 	}
 }
 
@@ -91,7 +92,7 @@ func (from *saved) state() (*State, error) {
 	}
 	s := &State{
 		View: view, Barriers: barriers, founders: from.Founders, lives: from.Lives, lastCopy: from.LastCopy,
-		removed: from.Removed, time: from.Time, version: from.Version,
+		removed: from.Removed, time: from.Time, version: from.Version, gone: from.Gone,
 	}
 	if err := s.recall(from.Records); err != nil {
 		return nil, err

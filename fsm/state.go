@@ -41,6 +41,7 @@ type State struct {
 	removed  []removal    // the directories that may not come back, oldest first
 	time     int64        // Unix milliseconds of the newest leader's clock in the log
 	version  byte         // see RaiseVersion
+	gone     []tenure     // by session
 
 	pasts map[shard.TypeName][]*past // by shard number; nil where nothing was placed
 }
@@ -55,6 +56,7 @@ type life struct {
 	Confirmed shard.SessionID `cbor:"5,keyasint,omitempty"` // the newest session its directory is known to have stored
 	Ended     int64           `cbor:"6,keyasint,omitempty"` // when the session ended, Unix milliseconds of the leader's clock; 0 while it is live
 	Succeeded shard.SessionID `cbor:"7,keyasint,omitempty"` // the newest session of its directory whose process is gone: a later one held its lock
+	Lengths   Lengths         `cbor:"8,keyasint,omitzero"`  // what it acts on; unset until it has said
 }
 
 // New returns the state before the first entry.
