@@ -18,10 +18,11 @@ import (
 	"muster/transport/wire"
 )
 
-// Times are the intervals a group runs on. All nodes of a group must agree on Lease and Autonomy. A zero field means its default.
+// Times are the intervals a group runs on. Nodes may differ in them, and have others after a restart: each session is waited for as
+// long as it has said itself, see fsm.Lengths. A zero field means its default.
 type Times struct {
-	Lease         time.Duration // how long a session lives without a renewal; 2 s
-	Autonomy      time.Duration // how long after its lease a primary of a journaled shard goes on confirming; shard.Autonomy
+	Lease         time.Duration // how long this node's session lives without a renewal; 2 s
+	Autonomy      time.Duration // how long after its lease a primary of a journaled shard goes on confirming here; shard.Autonomy
 	Renew         time.Duration // how often it is renewed; a fifth of Lease
 	Heartbeat     time.Duration // silence after which a Raft follower asks for an election; 500 ms
 	Election      time.Duration // how long an election may take; Heartbeat
@@ -52,14 +53,24 @@ func (t Times) withDefaults() Times {
 	return t
 }
 
-// margin is what the lease is shortened by on the node's own clock: clocks drift apart, and code runs between the reading
+// margin is what a lease is shortened by on the node's own clock: clocks drift apart, and code runs between the reading
 // of a clock and what it permits.
-func (t Times) margin() time.Duration { return t.Lease/100 + min(100*time.Millisecond, t.Lease/10) }
+func margin(lease time.Duration) time.Duration {
+	return lease/100 + min(100*time.Millisecond, lease/10)
+}
+
+// lengths are what this node's session acts on, as exactly as they are sent.
+func (t Times) lengths() fsm.Lengths {
+	return fsm.Lengths{Lease: t.Lease.Truncate(time.Microsecond), Autonomy: t.Autonomy.Truncate(time.Microsecond)}
+}
 
 // grace is how long a session that is alive may go without a renewal.
 func (t Times) grace() time.Duration { return 2 * t.Renew }
 
 func (t Times) validate() error {
+	if fault := t.lengths().Validate(); fault != nil {
+		return errors.New(fault.Detail)
+	}
 	switch {
 	case t.Lease <= 0 || t.Autonomy <= 0 || t.Renew <= 0 || t.Heartbeat <= 0 || t.Plan <= 0 || t.Propose <= 0 || t.CommitTimeout <= 0 || t.Rebuild <= 0 || t.Cooldown <= 0 || t.ReplaceVoter <= 0 || t.CatchUp <= 0:
 		return errors.New("times must be above 0")

@@ -104,6 +104,7 @@ func (l *leading) lead(work *life) {
 		return
 	}
 	l.v.c.log.Info("this node leads the group", "term", term)
+	l.compareAll()
 	l.ready.ring()
 	work.Go(func() { l.gather(work) })
 	work.Go(func() { l.expire(work) })

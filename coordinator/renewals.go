@@ -15,27 +15,31 @@ type renewRequest struct {
 	done    chan proposed // of one; its only verdict has the fault of this renewal
 }
 
-// renew puts a renewal into the next entry of renewals. It returns the entry's index and when the node should renew again:
-// the leader spreads that on a grid, so that nodes come to share entries.
-func (l *leading) renew(ctx context.Context, r fsm.Renewal) (shard.Index, time.Duration, error) {
+// renew puts a renewal into the next entry of renewals. When the node should renew again the leader spreads on a grid, so that nodes
+// come to share entries.
+func (l *leading) renew(ctx context.Context, r fsm.Renewal) (extension, error) {
 	if err := l.awaitReady(ctx); err != nil {
-		return 0, 0, err
+		return extension{}, err
 	}
 	arrived := l.v.c.clock.now()
+	r.Lengths = l.unsaid(r)
 	w := &renewRequest{r, make(chan proposed, 1)}
 	select {
 	case l.renewals <- w:
 	default:
-		return 0, 0, shard.Errorf(shard.CodeOverloaded, "%d renewals wait already", cap(l.renewals))
+		return extension{}, shard.Errorf(shard.CodeOverloaded, "%d renewals wait already", cap(l.renewals))
 	}
 	select {
 	case p := <-w.done:
 		if p.err != nil {
-			return 0, 0, p.err
+			return extension{}, p.err
 		}
-		return p.index, plan.NextRenewal(arrived, l.v.c.cfg.Times.Renew), nil
+		if r.Lengths != (fsm.Lengths{}) {
+			l.compare(r.Session)
+		}
+		return extension{p.index, plan.NextRenewal(arrived, l.v.c.cfg.Times.Renew), l.waited(r.Session)}, nil
 	case <-ctx.Done():
-		return 0, 0, shard.Unknownf(shard.CodeTimeout, "the renewal was not applied in time")
+		return extension{}, shard.Unknownf(shard.CodeTimeout, "the renewal was not applied in time")
 	}
 }
 

@@ -98,8 +98,12 @@ func (s *service) Renew(ctx context.Context, req *wire.RenewRequest) (*wire.Rene
 	if req.Heir {
 		v.leading.heirs.add(v.machine.state().View, shard.SessionID(req.Session), byte(min(req.Reads, math.MaxUint8)))
 	}
-	index, next, err := v.leading.renew(ctx, fsm.Renewal{Session: shard.SessionID(req.Session), Number: req.Number})
-	return &wire.RenewReply{Index: uint64(index), NextMicros: next.Microseconds(), Fault: transport.FaultOf(err)}, nil
+	e, err := v.leading.renew(ctx, fsm.Renewal{
+		Session: shard.SessionID(req.Session), Number: req.Number, Lengths: fsm.Lengths{Lease: micros(req.LeaseMicros), Autonomy: micros(req.AutonomyMicros)},
+	})
+	return &wire.RenewReply{
+		Index: uint64(e.index), NextMicros: e.next.Microseconds(), LeaseMicros: e.lease.Microseconds(), Fault: transport.FaultOf(err),
+	}, nil
 }
 
 // Report implements the Group service.

@@ -24,6 +24,10 @@ import (
 // been shown the map at the entry that holds the renewal: until then the map that is gone by may not yet show that the lease
 // was lost for a shard. A number is sent once; after a lost answer the next one follows, so that a late repetition can never
 // stretch a lease.
+//
+// How long the lease is this process says with its renewals, and the leader's answer says for how long the group waits: what the log has of
+// this session, or as long as that leader waits for one that has said nothing. The shorter counts. A registration says nothing, so it
+// grants no lease.
 type session struct {
 	c       *Coordinator
 	process string // names this process; with opened it makes the nonce
@@ -37,10 +41,9 @@ type session struct {
 
 	mu struct {
 		sync.Mutex
-		opened   int           // sessions tried so far
-		sent     time.Duration // when the present nonce was first sent; 0: not yet
-		renewals uint64        // the number of the newest renewal sent
-		pending  []grant       // not in effect yet
+		opened   int     // sessions tried so far
+		renewals uint64  // the number of the newest renewal sent
+		pending  []grant // not in effect yet
 	}
 }
 
@@ -78,8 +81,7 @@ func (s *session) open(ctx context.Context) error {
 	})
 	defer late.Stop()
 	for {
-		nonce, sent := s.nonce()
-		claim := s.c.registration(nonce)
+		claim := s.c.registration(s.nonce())
 		claim.SetBack = lacks
 		verdict, index, err := s.c.proposeSurely(ctx, claim)
 		if err == nil {
@@ -94,7 +96,7 @@ func (s *session) open(ctx context.Context) error {
 		}
 		switch {
 		case fault == nil:
-			return s.adopt(ctx, verdict.Session, index, sent)
+			return s.adopt(ctx, verdict.Session, index)
 		case notYet(fault) && time.Now().Before(giveUp):
 			if fault.Detail != said {
 				said = fault.Detail
@@ -133,15 +135,11 @@ func inUse(node shard.NodeID, fault *shard.Error) error {
 	return &named
 }
 
-// nonce names the session that is being opened, and says when it was first sent: the lease counts from there, whichever
-// of the repetitions the group heard.
-func (s *session) nonce() (string, time.Duration) {
+// nonce names the session that is being opened.
+func (s *session) nonce() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.sent == 0 {
-		s.mu.sent = boottime.Now()
-	}
-	return fmt.Sprintf("%s/%d", s.process, s.mu.opened), s.mu.sent
+	return fmt.Sprintf("%s/%d", s.process, s.mu.opened)
 }
 
 // yield ends the lease now.
@@ -157,7 +155,7 @@ func (s *session) retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.opened++
-	s.mu.sent, s.mu.pending = 0, nil
+	s.mu.pending = nil
 	s.until.Store(0)
 }
 
@@ -170,7 +168,7 @@ func (c *Coordinator) registration(nonce string) *fsm.Register {
 }
 
 // adopt makes a granted session this process's. The directory knows it first: the first renewal tells the group that it does.
-func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Index, sent time.Duration) error {
+func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Index) error {
 	d := s.c.cfg.Directory
 	if err := d.confirm(s.c.cfg.Port.Group(), id); err != nil {
 		return err
@@ -179,7 +177,7 @@ func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Ind
 	s.until.Store(0)
 	s.number.Store(uint64(id))
 	s.mu.renewals = 0
-	s.mu.pending = []grant{{id, index, s.c.expiry(sent)}}
+	s.mu.pending = nil
 	s.mu.Unlock()
 	s.c.log.Info("registered", "node", s.c.cfg.Node, "session", id, "group", s.c.cfg.Port.Group(), "voter", s.c.Voter())
 	s.renewed.ring()
@@ -187,9 +185,14 @@ func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Ind
 	return s.c.follower.reach(ctx, index)
 }
 
-// expiry is the end of a lease whose renewal was sent at the given time, as this node may count on it.
-func (c *Coordinator) expiry(sent time.Duration) time.Duration {
-	return sent + c.cfg.Times.Lease - c.cfg.Times.margin()
+// expiry is the end of a lease whose renewal was sent at the given time, as this node may count on it: the leader waits for so long, 0 when it
+// is too old to say. Then the lengths must agree, as they had to in its build.
+func (c *Coordinator) expiry(sent, waited time.Duration) time.Duration {
+	lease := c.cfg.Times.Lease
+	if waited != 0 {
+		lease = min(lease, waited)
+	}
+	return sent + lease - margin(lease)
 }
 
 // seen puts the grants into effect that the map has reached. The follower calls it for every newer map.
@@ -242,11 +245,11 @@ func (s *session) renewOnce(ctx context.Context) time.Duration {
 	}
 	id, number := s.next()
 	sent := boottime.Now()
-	index, next, err := s.c.renew(ctx, fsm.Renewal{Session: id, Number: number})
+	e, err := s.c.renew(ctx, fsm.Renewal{Session: id, Number: number, Lengths: s.c.cfg.Times.lengths()})
 	switch fault := shard.As(err); {
 	case fault == nil:
-		s.granted(grant{id, index, s.c.expiry(sent)})
-		return min(max(next-(boottime.Now()-sent), 0), t.Renew)
+		s.granted(grant{id, e.index, s.c.expiry(sent, e.lease)})
+		return min(max(e.next-(boottime.Now()-sent), 0), t.Renew)
 	case fault.Code == shard.CodeSessionEnded:
 		return s.reopen(ctx)
 	default:
@@ -286,8 +289,15 @@ func (s *session) reopen(ctx context.Context) time.Duration {
 	return s.c.cfg.Times.Lease
 }
 
-// renew has a renewal applied and returns its entry and when the leader wants the next, counted from the sending.
-func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (index shard.Index, next time.Duration, err error) {
+// extension is the leader's answer to a renewal.
+type extension struct {
+	index shard.Index   // of its entry
+	next  time.Duration // when the leader wants the next, counted from the sending
+	lease time.Duration // for so long the group waits for the session from this renewal; 0: the leader is too old to say
+}
+
+// renew has a renewal applied.
+func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (e extension, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Times.Lease/2)
 	defer cancel()
 	stop := c.abandonLeader(cancel)
@@ -295,23 +305,28 @@ func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (index shard.Ind
 	err = c.atLeader(ctx, leaderCall{
 		local: func(ctx context.Context, v *voter) error {
 			v.leading.heirs.add(v.machine.state().View, r.Session, fsm.Version)
-			index, next, err = v.leading.renew(ctx, r)
+			e, err = v.leading.renew(ctx, r)
 			return err
 		},
 		remote: func(ctx context.Context, g wire.GroupClient) error {
-			reply, err := g.Renew(ctx, &wire.RenewRequest{Session: uint64(r.Session), Number: r.Number, Heir: true, Reads: fsm.Version})
+			reply, err := g.Renew(ctx, &wire.RenewRequest{
+				Session: uint64(r.Session), Number: r.Number, Heir: true, Reads: fsm.Version,
+				LeaseMicros: r.Lengths.Lease.Microseconds(), AutonomyMicros: r.Lengths.Autonomy.Microseconds(),
+			})
 			if err != nil {
 				return transport.Typed(err)
 			}
 			if reply.Fault != nil {
 				return transport.ErrorOf(reply.Fault)
 			}
-			index, next = shard.Index(reply.Index), time.Duration(reply.NextMicros)*time.Microsecond
+			e = extension{shard.Index(reply.Index), micros(reply.NextMicros), micros(reply.LeaseMicros)}
 			return nil
 		},
 	})
-	return index, next, err
+	return e, err
 }
+
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 // abandonLeader calls cancel when another node is known to lead than now: an answer of the old one, or of a node that was
 // only asked because none was known, is not worth waiting for.

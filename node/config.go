@@ -51,7 +51,7 @@ type Config struct {
 
 // Tuning is what most programs leave alone. A zero field means its default.
 type Tuning struct {
-	Times     coordinator.Times // all nodes of a group must agree on Lease and Autonomy
+	Times     coordinator.Times // each node's own; nodes may differ, see there
 	Region    region.Limits
 	Transport transport.Limits
 	Dialer    func(ctx context.Context, addr string) (net.Conn, error) // how other nodes are reached; nil means TCP
@@ -97,11 +97,13 @@ func (c Config) port() transport.Config {
 	}
 }
 
-// coordinates is the coordinator's part, complete enough to be validated.
+// coordinates is the coordinator's part, complete enough to be validated. It tells the group the autonomy that the region acts on.
 func (c Config) coordinates() coordinator.Config {
+	times := c.Tuning.Times
+	times.Autonomy = cmp.Or(c.Tuning.Region.Autonomy, times.Autonomy)
 	cc := coordinator.Config{
 		Node: c.ID, Addr: c.Addr, Seeds: c.Seeds, Voters: c.Voters, Zone: c.Zone, Roles: c.Roles,
-		Directory: &coordinator.Directory{}, Port: &transport.Port{}, Logger: c.Logger, Times: c.Tuning.Times,
+		Directory: &coordinator.Directory{}, Port: &transport.Port{}, Logger: c.Logger, Times: times,
 	}
 	for _, d := range c.Hosts {
 		cc.Hosts = append(cc.Hosts, d.Spec())

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +99,7 @@ func (n *Node) connect(directory *coordinator.Directory, logs *region.Logs) (err
 	n.parts.add(part{name: "coordinator", close: n.coordinator.Close, kill: n.coordinator.Kill})
 
 	limits := n.cfg.Tuning.Region
-	limits.Autonomy = cmp.Or(limits.Autonomy, n.cfg.Tuning.Times.Autonomy)
+	limits.Autonomy = cfg.Times.Autonomy
 	n.region, err = region.New(region.Config{
 		Node: n.cfg.ID, Journal: n.journal, Logs: logs, Port: n.port, Types: slices.Clone(n.cfg.Hosts), Directory: n.coordinator,
 		Logger: n.cfg.Logger.Named("region"), Limits: limits,

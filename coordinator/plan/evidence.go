@@ -166,7 +166,8 @@ func baseOf(s *fsm.State, id shard.ID, epoch shard.Epoch) (base shard.Position, 
 // good-bye or handed over, when a later process has held the lock of its directory, when its copy has promised this epoch, or when the
 // copies that have not are too few to write to.
 func (b *batch) quiet(spec shard.Spec, p *shard.Placement, m *memory) time.Duration {
-	limit := b.d.Times.Lease + spec.Autonomy(b.d.Times.Autonomy)
+	l := b.lengths(p.ActiveSession)
+	limit := l.Lease + spec.Autonomy(l.Autonomy)
 	switch {
 	case p.ActiveEpoch == 0, p.ActiveSession == 0, p.ActiveSession == p.Session, b.returned(p):
 		return 0

@@ -32,7 +32,7 @@ func Explain(s *fsm.State, id shard.ID) []Line {
 	case shard.Forming:
 		lines = append(lines, Line{AwaitCreation, "its nodes are creating the first copies"})
 	case shard.Recovering:
-		lines = append(lines, explainRecovering(v, t.Spec, p))
+		lines = append(lines, explainRecovering(s, t.Spec, p))
 	case shard.Establishing:
 		lines = append(lines, explainEstablishing(v, p))
 	case shard.Active:
@@ -121,9 +121,14 @@ func explainUnplaced(v *shard.View, spec shard.Spec, id shard.ID) []Line {
 	}
 }
 
-func explainRecovering(v *shard.View, spec shard.Spec, p *shard.Placement) Line {
+func explainRecovering(s *fsm.State, spec shard.Spec, p *shard.Placement) Line {
+	v := s.View
 	if spec.Volatile {
-		return Line{AwaitLease, fmt.Sprintf("the lease of session %d must end before another member takes over", p.ActiveSession)}
+		of := ""
+		if l, said := s.Lengths(p.ActiveSession); said {
+			of = fmt.Sprintf(" on %s, %s long,", p.ActiveNode, l.Lease)
+		}
+		return Line{AwaitLease, fmt.Sprintf("the lease of session %d%s must end before another member takes over", p.ActiveSession, of)}
 	}
 	can := 0
 	var down []string

@@ -49,7 +49,7 @@ func (b *batch) doWithout(spec shard.Spec, p *shard.Placement, m *memory, n Note
 // endurance is how much longer the shard waits for its copies: as long as its type says, after the lease of the process that
 // served last is over, and after each node that could bring a copy back went down. A lost copy is not waited for.
 func (b *batch) endurance(spec shard.Spec, p *shard.Placement, m *memory) time.Duration {
-	end := m.left + b.d.Times.Lease
+	end := m.left + b.lengths(p.ActiveSession).Lease
 	for _, c := range p.Copies {
 		if _, up := sessionOf(b.view, c); up || c.State != shard.CopyReady {
 			continue

@@ -29,8 +29,8 @@ const (
 //
 //lint:fields each is the patience of one rule
 type Times struct {
-	Lease     time.Duration // a session without a renewal for so long is over
-	Autonomy  time.Duration // a primary that cannot reach the coordinator confirms nothing any more so long after its lease
+	Lease     time.Duration // a session without a renewal for so long is over, if it has not said how long; see lengths
+	Autonomy  time.Duration // a primary that cannot reach the coordinator confirms nothing any more so long after its lease; likewise
 	Grace     time.Duration // a new leader, or one that stood still, lets sessions renew with it for so long before it ends the first
 	SealAgain time.Duration // a copy that has not answered is asked again
 	Gather    time.Duration // once enough copies answered, the others get so long to show a better log

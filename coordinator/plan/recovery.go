@@ -276,7 +276,7 @@ func (b *batch) electVolatile(spec shard.Spec, p *shard.Placement, m *memory) {
 // gate returns how long the session that served last may still act on its lease; 0 when it cannot.
 //
 // It cannot when it is over, when it is the very session that was elected, or when its copy answered a Seal as the one that
-// led. Otherwise its lease for this shard ends one lease after BeginRecovery, for a renewal granted later does not
+// led. Otherwise its lease for this shard ends one lease, its own, after BeginRecovery, for a renewal granted later does not
 // extend it. The driver counts from when it first saw the shard without that primary, which is not before.
 func (b *batch) gate(p *shard.Placement, m *memory) time.Duration {
 	switch {
@@ -285,5 +285,5 @@ func (b *batch) gate(p *shard.Placement, m *memory) time.Duration {
 	case m.led != 0 && m.led == p.ActivePrimary:
 		return 0
 	}
-	return max(0, m.left+b.d.Times.Lease-b.in.Now)
+	return max(0, m.left+b.lengths(p.ActiveSession).Lease-b.in.Now)
 }

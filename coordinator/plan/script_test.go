@@ -23,7 +23,7 @@ import (
 //
 //	type NAME shards=N [replicas=N] [acks=N] [role=R] [volatile] [lossy=DURATION]    nodes that come up from now on host it
 //	found NODE…            the voters of the group
-//	up NODE… [zone=Z] [roles=R,S]   a process starts, or starts again: a new session
+//	up NODE… [zone=Z] [roles=R,S] [lease=D autonomy=D]   a process starts, or starts again: a new session, which says these lengths
 //	wiped NODE             likewise, with an empty data directory
 //	silent NODE…           stops renewing, answering and reporting      mute NODE…   answers no Seal
 //	stuck NODE…            creates and establishes nothing              well NODE…   none of these any more
@@ -84,6 +84,7 @@ type node struct {
 	starts, wipes       int
 	session             shard.SessionID
 	renewals            uint64
+	lengths             fsm.Lengths // none: it is of an earlier build
 	silent, mute, stuck bool
 	slow, cling, hang   bool
 }
@@ -208,6 +209,7 @@ func (w *world) up(f []string) {
 		if set["machine"] != "" {
 			n.machine = shard.MachineID(set["machine"])
 		}
+		n.lengths = fsm.Lengths{Lease: w.duration(set["lease"]), Autonomy: w.duration(set["autonomy"])}
 		w.start(id, n)
 	}
 }
@@ -321,7 +323,7 @@ func (w *world) live() {
 		}
 		if w.now >= w.renewed[n.session]+400*time.Millisecond {
 			n.renewals++
-			w.apply(&fsm.Renew{Items: []fsm.Renewal{{Session: n.session, Number: n.renewals}}, Time: w.now.Milliseconds()})
+			w.apply(&fsm.Renew{Items: []fsm.Renewal{{Session: n.session, Number: n.renewals, Lengths: n.lengths}}, Time: w.now.Milliseconds()})
 			w.renewed[n.session] = w.now
 		}
 		if !n.stuck {

@@ -27,7 +27,7 @@ func NextRenewal(arrived, interval time.Duration) time.Duration {
 func (b *batch) sessions() {
 	for _, id := range slices.Sorted(maps.Keys(b.view.Sessions)) {
 		at, number := b.in.Renewed(id)
-		over := max(at+b.d.Times.Lease, max(b.in.LeaderSince, b.d.awoke)+b.d.Times.Grace)
+		over := max(at+b.lengths(id).Lease, max(b.in.LeaderSince, b.d.awoke)+b.d.Times.Grace)
 		if b.in.Now < over {
 			continue
 		}
@@ -40,6 +40,15 @@ func (b *batch) sessions() {
 			Notes:   []Note{{Reason: LeaseRanOut, Session: id, Node: b.view.Sessions[id].Node}},
 		})
 	}
+}
+
+// lengths are those that a session goes by: every wait for it is as long as it says, whatever this leader's own are. One that has said
+// nothing counts as having the leader's: its process is of an earlier build, or has not renewed yet and acts on nothing.
+func (b *batch) lengths(id shard.SessionID) fsm.Lengths {
+	if said, ok := b.in.State.Lengths(id); ok {
+		return said
+	}
+	return fsm.Lengths{Lease: b.d.Times.Lease, Autonomy: b.d.Times.Autonomy}
 }
 
 // wake notices that the leader stood still: its process was stopped, or the machine was. What the nodes sent meanwhile is not stored

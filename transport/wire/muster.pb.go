@@ -814,13 +814,15 @@ func (x *ProposeReply) GetFault() *Fault {
 }
 
 type RenewRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
-	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	Heir          bool                   `protobuf:"varint,3,opt,name=heir,proto3" json:"heir,omitempty"`   // it knows how to lead an epoch that is active from its beginning
-	Reads         uint32                 `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"` // the newest version of entries that it reads; 0: it is too old to say so
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Session        uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Number         uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Heir           bool                   `protobuf:"varint,3,opt,name=heir,proto3" json:"heir,omitempty"`                                           // it knows how to lead an epoch that is active from its beginning
+	Reads          uint32                 `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"`                                         // the newest version of entries that it reads; 0: it is too old to say so
+	LeaseMicros    int64                  `protobuf:"varint,5,opt,name=lease_micros,json=leaseMicros,proto3" json:"lease_micros,omitempty"`          // how long the session acts on this renewal; 0: it is too old to say so, and counts as the leader
+	AutonomyMicros int64                  `protobuf:"varint,6,opt,name=autonomy_micros,json=autonomyMicros,proto3" json:"autonomy_micros,omitempty"` // and for how long after that
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RenewRequest) Reset() {
@@ -881,11 +883,26 @@ func (x *RenewRequest) GetReads() uint32 {
 	return 0
 }
 
+func (x *RenewRequest) GetLeaseMicros() int64 {
+	if x != nil {
+		return x.LeaseMicros
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetAutonomyMicros() int64 {
+	if x != nil {
+		return x.AutonomyMicros
+	}
+	return 0
+}
+
 type RenewReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`                             // of the entry that holds the renewal
 	NextMicros    int64                  `protobuf:"varint,2,opt,name=next_micros,json=nextMicros,proto3" json:"next_micros,omitempty"` // when to renew again, counted from the sending of this request
 	Fault         *Fault                 `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`
+	LeaseMicros   int64                  `protobuf:"varint,4,opt,name=lease_micros,json=leaseMicros,proto3" json:"lease_micros,omitempty"` // the session is waited for as long, from this renewal; 0: the leader is too old to say so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -939,6 +956,13 @@ func (x *RenewReply) GetFault() *Fault {
 		return x.Fault
 	}
 	return nil
+}
+
+func (x *RenewReply) GetLeaseMicros() int64 {
+	if x != nil {
+		return x.LeaseMicros
+	}
+	return 0
 }
 
 type Report struct {
@@ -3955,18 +3979,21 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\fProposeReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
 	"\bverdicts\x18\x02 \x03(\fR\bverdicts\x12&\n" +
-	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"j\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"\xb6\x01\n" +
 	"\fRenewRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04heir\x18\x03 \x01(\bR\x04heir\x12\x14\n" +
-	"\x05reads\x18\x04 \x01(\rR\x05reads\"k\n" +
+	"\x05reads\x18\x04 \x01(\rR\x05reads\x12!\n" +
+	"\flease_micros\x18\x05 \x01(\x03R\vleaseMicros\x12'\n" +
+	"\x0fautonomy_micros\x18\x06 \x01(\x03R\x0eautonomyMicros\"\x8e\x01\n" +
 	"\n" +
 	"RenewReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1f\n" +
 	"\vnext_micros\x18\x02 \x01(\x03R\n" +
 	"nextMicros\x12&\n" +
-	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"\xba\x01\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12!\n" +
+	"\flease_micros\x18\x04 \x01(\x03R\vleaseMicros\"\xba\x01\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +

@@ -1,0 +1,45 @@
+package coordinator
+
+import (
+	"time"
+
+	"muster/fsm"
+	"muster/shard"
+)
+
+// unsaid is what a renewal should put into the log of its session's lengths: nothing when they are there, and while a voter would have to
+// stop at them.
+func (l *leading) unsaid(r fsm.Renewal) fsm.Lengths {
+	state := l.v.machine.state()
+	if _, said := state.Lengths(r.Session); said || state.GroupVersion() < fsm.LengthsSince {
+		return fsm.Lengths{}
+	}
+	return r.Lengths
+}
+
+// waited is for how long this leader, or the next, waits for a session whose renewal is applied here.
+func (l *leading) waited(id shard.SessionID) time.Duration {
+	if said, ok := l.v.machine.state().Lengths(id); ok {
+		return said.Lease
+	}
+	return l.v.c.cfg.Times.Lease
+}
+
+// compare says that a node goes by other lengths than this leader. That is safe, and may still be a slip: a failover takes as long
+// as the lease of the node that failed.
+func (l *leading) compare(id shard.SessionID) {
+	state, own := l.v.machine.state(), l.v.c.cfg.Times.lengths()
+	theirs, said := state.Lengths(id)
+	if !said || theirs == own {
+		return
+	}
+	l.v.c.log.Warn("a node has another lease or autonomy than this one, which leads: it is waited for as long as it says",
+		"node", state.View.Sessions[id].Node, "session", id, "lease", theirs.Lease, "autonomy", theirs.Autonomy, "here", own.Lease, "here_autonomy", own.Autonomy)
+}
+
+// compareAll is compare when a leadership begins.
+func (l *leading) compareAll() {
+	for id := range l.v.machine.state().View.Sessions {
+		l.compare(id)
+	}
+}
