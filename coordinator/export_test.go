@@ -309,3 +309,8 @@ func runs(v *voter) bool {
 	r := v.raft.Load()
 	return r != nil && r.State() != raft.Shutdown
 }
+
+// Said is what a session acts on by itself, as far as this voter has applied.
+func Said(c *Coordinator, id shard.SessionID) (fsm.Lengths, bool) {
+	return c.voter.Load().machine.state().Lengths(id)
+}

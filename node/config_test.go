@@ -9,6 +9,7 @@ import (
 
 	"muster/entity"
 	"muster/node"
+	"muster/shard"
 )
 
 // Every fault is named at once, so that an operator fixes a configuration in one go.
@@ -32,6 +33,23 @@ func TestValidateReportsEverything(t *testing.T) {
 	}
 	if err := (node.Config{ID: "n1", Dir: "d"}).Validate(); err != nil {
 		t.Errorf("the least configuration: %v", err)
+	}
+}
+
+// What a node acts on by itself is bounded, wherever the program set it: a group could wait for a slip of the pen for a year.
+func TestValidateBoundsLengths(t *testing.T) {
+	for want, set := range map[string]func(*node.Tuning){
+		"lease = 8760h0m0s, must be 10ms to 1h0m0s":                     func(s *node.Tuning) { s.Times.Lease = 8760 * time.Hour },
+		"lease = -1s, must be":                                          func(s *node.Tuning) { s.Times.Lease = -time.Second },
+		"autonomy = 25h0m0s, must be above 0 and at most 24h0m0s":       func(s *node.Tuning) { s.Times.Autonomy = 25 * time.Hour },
+		"autonomy = 26h0m0s, must be above 0 and at most 24h0m0s":       func(s *node.Tuning) { s.Region.Autonomy = 26 * time.Hour },
+		"renew = 2s: it must be at most half of lease = 3s, or one los": func(s *node.Tuning) { s.Times.Lease, s.Times.Renew = 3*time.Second, 2*time.Second },
+	} {
+		c := node.Config{ID: "n1", Dir: "d"}
+		set(&c.Tuning)
+		if err := c.Validate(); shard.CodeOf(err) != shard.CodeInvalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nwant %s", err, want)
+		}
 	}
 }
 
