@@ -151,15 +151,15 @@ func (c *Coordinator) arriveAtLeader(ctx context.Context, a arrival) (out barrie
 func (v *voter) arrive(ctx context.Context, a arrival) (barrier.Outcome, error) {
 	w := v.machine.wait.enter(a)
 	defer v.machine.wait.leave(w)
-	verdicts, entry, err := v.propose(ctx, a.arrive())
+	d, err := v.propose(ctx, fsm.Lengths{}, a.arrive())
 	if err != nil {
 		return barrier.Outcome{}, err
 	}
-	if err := verdicts[0].Err(); err != nil {
+	if err := d.verdicts[0].Err(); err != nil {
 		return barrier.Outcome{}, err
 	}
-	v.machine.wait.arrived(w, entry)
-	switch out := verdicts[0].Barrier; {
+	v.machine.wait.arrived(w, d.index)
+	switch out := d.verdicts[0].Barrier; {
 	case out.State == barrier.Released:
 		return *out, nil
 	case out.State == barrier.Withdrawn: // whose own node has taken it back asks no more
@@ -174,7 +174,7 @@ func (v *voter) arrive(ctx context.Context, a arrival) (barrier.Outcome, error) 
 		switch {
 		case n.replaced:
 			return barrier.Outcome{}, a.replaced()
-		case n.outcome != nil && n.outcome.Generation != verdicts[0].Barrier.Generation:
+		case n.outcome != nil && n.outcome.Generation != d.verdicts[0].Barrier.Generation:
 			return barrier.Outcome{}, shard.Unknownf(shard.CodeUnavailable, "barrier %s: another round was released before this arrival came in", a.name) // asked again
 		case n.outcome != nil:
 			return *n.outcome, nil

@@ -185,67 +185,90 @@ func voterAddrs(v *shard.View) []string {
 // means that no verdict is known; its outcome says whether the commands may have taken effect. Without a deadline in ctx it
 // waits Times.Propose.
 func (c *Coordinator) Propose(ctx context.Context, commands ...fsm.Command) (verdicts []fsm.Verdict, index shard.Index, err error) {
+	d, err := c.propose(ctx, commands...)
+	return d.verdicts, d.index, err
+}
+
+// decided is what came of an entry.
+type decided struct {
+	verdicts []fsm.Verdict
+	index    shard.Index
+	lease    time.Duration // of a registration: for so long its session is waited for; 0: the leader is too old to say
+}
+
+func (c *Coordinator) propose(ctx context.Context, commands ...fsm.Command) (d decided, err error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	entry, err := fsm.Encode(commands...)
 	if err != nil {
-		return nil, 0, err
+		return decided{}, err
 	}
 	err = c.atLeader(ctx, leaderCall{
 		local: func(ctx context.Context, v *voter) error {
-			verdicts, index, err = v.propose(ctx, commands...)
+			d, err = v.propose(ctx, c.cfg.Times.lengths(), commands...)
 			return err
 		},
 		remote: func(ctx context.Context, g wire.GroupClient) error {
-			verdicts, index, err = proposeAt(ctx, g, entry, len(commands))
+			l := c.cfg.Times.lengths()
+			d, err = proposeAt(ctx, g, &wire.ProposeRequest{
+				Commands: entry, LeaseMicros: l.Lease.Microseconds(), AutonomyMicros: l.Autonomy.Microseconds(),
+			}, len(commands))
 			return err
 		},
 	})
 	if err != nil {
-		return nil, 0, err
+		return decided{}, err
 	}
-	return verdicts, index, nil
+	return d, nil
 }
 
-func proposeAt(ctx context.Context, g wire.GroupClient, entry []byte, commands int) ([]fsm.Verdict, shard.Index, error) {
-	reply, err := g.Propose(ctx, &wire.ProposeRequest{Commands: entry})
+func proposeAt(ctx context.Context, g wire.GroupClient, req *wire.ProposeRequest, commands int) (decided, error) {
+	reply, err := g.Propose(ctx, req)
 	if err != nil {
-		return nil, 0, transport.Typed(err)
+		return decided{}, transport.Typed(err)
 	}
 	if reply.Fault != nil {
-		return nil, 0, transport.ErrorOf(reply.Fault)
+		return decided{}, transport.ErrorOf(reply.Fault)
 	}
 	if len(reply.Verdicts) != commands {
-		return nil, 0, shard.Unknownf(shard.CodeInternal, "%d verdicts for %d commands", len(reply.Verdicts), commands)
+		return decided{}, shard.Unknownf(shard.CodeInternal, "%d verdicts for %d commands", len(reply.Verdicts), commands)
 	}
 	verdicts := make([]fsm.Verdict, commands)
 	for i, b := range reply.Verdicts {
 		if verdicts[i], err = fsm.DecodeVerdict(b); err != nil {
-			return nil, 0, shard.Unknownf(shard.CodeInternal, "verdict: %v", err)
+			return decided{}, shard.Unknownf(shard.CodeInternal, "verdict: %v", err)
 		}
 	}
-	return verdicts, shard.Index(reply.Index), nil
+	return decided{verdicts, shard.Index(reply.Index), micros(reply.LeaseMicros)}, nil
 }
 
 // proposeSurely repeats one command until a verdict is known or ctx ends. The command must be one that may be repeated.
 func (c *Coordinator) proposeSurely(ctx context.Context, command fsm.Command) (fsm.Verdict, shard.Index, error) {
-	outcome := shard.NotApplied
+	d, err := c.surely(ctx, command)
+	if err != nil {
+		return fsm.Verdict{}, 0, err
+	}
+	return d.verdicts[0], d.index, nil
+}
+
+func (c *Coordinator) surely(ctx context.Context, command fsm.Command) (decided, error) {
+	worst := shard.NotApplied
 	for {
 		attempt, cancel := context.WithTimeout(ctx, c.cfg.Times.Propose)
 		stop := c.abandonLeader(cancel)
-		verdicts, index, err := c.Propose(attempt, command)
+		d, err := c.propose(attempt, command)
 		stop()
 		cancel()
 		if err == nil {
-			return verdicts[0], index, nil
+			return d, nil
 		}
 		fault := shard.As(err)
-		outcome = max(outcome, fault.Outcome)
+		worst = max(worst, fault.Outcome)
 		if unanswered(fault) {
 			c.contacts.lapses.Add(1)
 		}
 		if permanent(fault) || !pause(ctx, repeatPause) {
-			return fsm.Verdict{}, 0, despite(fault, outcome)
+			return decided{}, despite(fault, worst)
 		}
 	}
 }
@@ -280,23 +303,35 @@ func (c *Coordinator) bounded(ctx context.Context) (context.Context, context.Can
 	return ctx, func() { cancel(); end() }
 }
 
-// propose runs the commands here, once this node, as the leader, has everything that was committed before its term.
-func (v *voter) propose(ctx context.Context, commands ...fsm.Command) ([]fsm.Verdict, shard.Index, error) {
+// propose runs the commands here, once this node, as the leader, has everything that was committed before its term. The lengths are the
+// caller's: it registers nobody but itself.
+func (v *voter) propose(ctx context.Context, lengths fsm.Lengths, commands ...fsm.Command) (decided, error) {
 	if err := v.leading.awaitReady(ctx); err != nil {
-		return nil, 0, err
+		return decided{}, err
 	}
-	for _, c := range commands {
+	commands = slices.Clone(commands)
+	for i, c := range commands {
 		if r, registers := c.(*fsm.Register); registers {
 			if err := v.meet(ctx, r); err != nil {
-				return nil, 0, err
+				return decided{}, err
 			}
+			says := *r // the caller may repeat it at a leader of an earlier build
+			says.Lengths = v.leading.sayable(lengths)
+			commands[i] = &says
 		}
 	}
 	verdicts, index, err := v.proposer.propose(ctx, commands...)
+	d := decided{verdicts: verdicts, index: index}
 	for i, c := range commands {
-		if r, registers := c.(*fsm.Register); registers && (err != nil || verdicts[i].Err() != nil) {
+		r, registers := c.(*fsm.Register)
+		switch {
+		case !registers:
+		case err != nil || verdicts[i].Err() != nil:
 			v.hangUp(r.Addr) // it was met there
+		default:
+			d.lease = v.leading.waited(verdicts[i].Session)
+			v.leading.compare(verdicts[i].Session)
 		}
 	}
-	return verdicts, index, err
+	return d, err
 }

@@ -88,5 +88,9 @@ func TestVotersKnowWhatEachActsOn(t *testing.T) {
 	if err := g.nodes["n2"].start(g.change); err != nil {
 		t.Fatal(err)
 	}
+	n2 := g.nodes["n2"]
+	if l, said := coordinator.Said(g.leader().Coordinator, n2.Session()); !said || l != of("n2") {
+		t.Errorf("the leader registered n2 and knows of its session: %+v", l)
+	}
 	g.eventually("every voter knows the new lengths too", known)
 }

@@ -7,14 +7,20 @@ import (
 	"muster/shard"
 )
 
-// unsaid is what a renewal should put into the log of its session's lengths: nothing when they are there, and while a voter would have to
-// stop at them.
-func (l *leading) unsaid(r fsm.Renewal) fsm.Lengths {
-	state := l.v.machine.state()
-	if _, said := state.Lengths(r.Session); said || state.GroupVersion() < fsm.LengthsSince {
+// sayable is what may be put into the log of a session's lengths: nothing while a voter would have to stop at them.
+func (l *leading) sayable(lengths fsm.Lengths) fsm.Lengths {
+	if l.v.machine.state().GroupVersion() < fsm.LengthsSince {
 		return fsm.Lengths{}
 	}
-	return r.Lengths
+	return lengths
+}
+
+// unsaid is what a renewal should put there: nothing when they are in it. They are not when the session is from before the version.
+func (l *leading) unsaid(r fsm.Renewal) fsm.Lengths {
+	if _, said := l.v.machine.state().Lengths(r.Session); said {
+		return fsm.Lengths{}
+	}
+	return l.sayable(r.Lengths)
 }
 
 // waited is for how long this leader, or the next, waits for a session whose renewal is applied here.

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"bytes"
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -10,8 +9,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"muster/fsm"
-	"muster/shard"
-	"muster/transport"
 )
 
 // A node acts on its own lease and on no more than the leader says that it is waited for; a leader of an earlier build does not say. From
@@ -58,6 +55,9 @@ func TestLengthsAreSaidOnce(t *testing.T) {
 		if got := l.unsaid(r); got != unsaid {
 			t.Errorf("%s: %+v goes into the log, not %+v", when, got, unsaid)
 		}
+		if got := l.sayable(theirs); (got == theirs) != (m.mu.state.GroupVersion() >= fsm.LengthsSince) {
+			t.Errorf("%s: a registration says %+v", when, got)
+		}
 		if got := l.waited(1); got != waited {
 			t.Errorf("%s: it is waited for %s, not %s", when, got, waited)
 		}
@@ -77,30 +77,5 @@ func TestLengthsAreSaidOnce(t *testing.T) {
 	c.cfg.Times.Lease = 7 * time.Second
 	if l.compareAll(); log.Len() > 0 {
 		t.Errorf("of equal lengths the log says %q", log.String())
-	}
-}
-
-// A registration says nothing of lengths, so it grants no lease: whoever is waited for must have said for how long.
-func TestRegistrationGrantsNoLease(t *testing.T) {
-	d, err := OpenDirectory(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	c := &Coordinator{
-		cfg: Config{Node: "n1", Directory: d, OnView: func(*shard.View) {}, Times: Times{}.withDefaults(), Port: &transport.Port{}},
-		log: hclog.NewNullLogger(), clock: newClock(), life: newLife(context.Background()),
-	}
-	c.follower, c.session = newFollower(c), newSession(c)
-	v, err := shard.NewView().With(&shard.Delta{Index: 1, Group: "g", LastSession: 1, Sessions: []shard.Session{{ID: 1, Node: "n1", Directory: "d"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.follower.publish(v, true)
-	if err := c.session.adopt(t.Context(), 1, 1); err != nil {
-		t.Fatal(err)
-	}
-	if until := c.session.leaseUntil(); c.Session() != 1 || until != 0 {
-		t.Errorf("session %d has a lease to %s", c.Session(), until)
 	}
 }

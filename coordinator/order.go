@@ -224,15 +224,15 @@ func (v *voter) obey(ctx context.Context, o Order) (Outcome, error) {
 
 // proposeOne runs one command here and fails when it was refused, whole or in its only item.
 func (v *voter) proposeOne(ctx context.Context, command fsm.Command) error {
-	verdicts, _, err := v.propose(ctx, command)
+	d, err := v.propose(ctx, fsm.Lengths{}, command)
 	if err != nil {
 		return err
 	}
-	if err := verdicts[0].Err(); err != nil {
+	if err := d.verdicts[0].Err(); err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(verdicts[0].Faults, func(f *shard.Error) bool { return f != nil }); i >= 0 {
-		return verdicts[0].Faults[i]
+	if i := slices.IndexFunc(d.verdicts[0].Faults, func(f *shard.Error) bool { return f != nil }); i >= 0 {
+		return d.verdicts[0].Faults[i]
 	}
 	return nil
 }

@@ -202,7 +202,7 @@ func (c *Coordinator) declareSeat() {
 		if m.Session != id || view.Ended(id) || m.Voter == c.Voter() {
 			continue
 		}
-		nonce := c.session.nonce()
+		nonce, _ := c.session.nonce()
 		if _, index, err := c.proposeSurely(ctx, c.registration(nonce)); err != nil {
 			c.log.Debug("the group could not be told of this node's seat", "error", err)
 		} else {

@@ -44,8 +44,7 @@ func (c *Coordinator) seat() (*voter, error) {
 
 // Propose implements the Group service. A client's commands are passed on to the leader.
 func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.ProposeReply, error) {
-	var verdicts []fsm.Verdict
-	var index shard.Index
+	var d decided
 	commands, err := fsm.Decode(req.Commands)
 	if err == nil {
 		err = registersItself(transport.CallerNode(ctx), commands)
@@ -55,12 +54,12 @@ func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.
 	case transport.CallerNode(ctx) == "":
 		ctx, cancel := answering(ctx)
 		defer cancel()
-		verdicts, index, err = s.c.Propose(ctx, commands...)
+		d, err = s.c.propose(ctx, commands...)
 	default:
-		verdicts, index, err = s.propose(ctx, commands)
+		d, err = s.propose(ctx, fsm.Lengths{Lease: micros(req.LeaseMicros), Autonomy: micros(req.AutonomyMicros)}, commands)
 	}
-	reply := &wire.ProposeReply{Index: uint64(index), Fault: transport.FaultOf(err)}
-	for _, v := range verdicts {
+	reply := &wire.ProposeReply{Index: uint64(d.index), Fault: transport.FaultOf(err), LeaseMicros: d.lease.Microseconds()}
+	for _, v := range d.verdicts {
 		b, err := fsm.EncodeVerdict(v)
 		if err != nil {
 			return nil, shard.Unknownf(shard.CodeInternal, "verdict: %v", err)
@@ -81,12 +80,12 @@ func registersItself(caller shard.NodeID, commands []fsm.Command) error {
 	return nil
 }
 
-func (s *service) propose(ctx context.Context, commands []fsm.Command) ([]fsm.Verdict, shard.Index, error) {
+func (s *service) propose(ctx context.Context, lengths fsm.Lengths, commands []fsm.Command) (decided, error) {
 	v, err := s.c.seat()
 	if err != nil {
-		return nil, 0, err
+		return decided{}, err
 	}
-	return v.propose(ctx, commands...)
+	return v.propose(ctx, lengths, commands...)
 }
 
 // Renew implements the Group service.

@@ -25,9 +25,8 @@ import (
 // was lost for a shard. A number is sent once; after a lost answer the next one follows, so that a late repetition can never
 // stretch a lease.
 //
-// How long the lease is this process says with its renewals, and the leader's answer says for how long the group waits: what the log has of
-// this session, or as long as that leader waits for one that has said nothing. The shorter counts. A registration says nothing, so it
-// grants no lease.
+// How long the lease is this process says with its registration and its renewals, and the leader's answer says for how long the group waits: what the log has of
+// this session, or as long as that leader waits for one that has said nothing. The shorter counts.
 type session struct {
 	c       *Coordinator
 	process string // names this process; with opened it makes the nonce
@@ -41,9 +40,10 @@ type session struct {
 
 	mu struct {
 		sync.Mutex
-		opened   int     // sessions tried so far
-		renewals uint64  // the number of the newest renewal sent
-		pending  []grant // not in effect yet
+		opened   int           // sessions tried so far
+		sent     time.Duration // when the present nonce was first sent; 0: not yet
+		renewals uint64        // the number of the newest renewal sent
+		pending  []grant       // not in effect yet
 	}
 }
 
@@ -81,10 +81,13 @@ func (s *session) open(ctx context.Context) error {
 	})
 	defer late.Stop()
 	for {
-		claim := s.c.registration(s.nonce())
+		nonce, sent := s.nonce()
+		claim := s.c.registration(nonce)
 		claim.SetBack = lacks
-		verdict, index, err := s.c.proposeSurely(ctx, claim)
+		d, err := s.c.surely(ctx, claim)
+		verdict := fsm.Verdict{}
 		if err == nil {
+			verdict = d.verdicts[0]
 			err = verdict.Err()
 		}
 		fault := shard.As(err)
@@ -96,7 +99,7 @@ func (s *session) open(ctx context.Context) error {
 		}
 		switch {
 		case fault == nil:
-			return s.adopt(ctx, verdict.Session, index)
+			return s.adopt(ctx, grant{verdict.Session, d.index, s.c.expiry(sent, d.lease)})
 		case notYet(fault) && time.Now().Before(giveUp):
 			if fault.Detail != said {
 				said = fault.Detail
@@ -135,11 +138,15 @@ func inUse(node shard.NodeID, fault *shard.Error) error {
 	return &named
 }
 
-// nonce names the session that is being opened.
-func (s *session) nonce() string {
+// nonce names the session that is being opened, and says when it was first sent: the lease counts from there, whichever
+// of the repetitions the group heard.
+func (s *session) nonce() (string, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Sprintf("%s/%d", s.process, s.mu.opened)
+	if s.mu.sent == 0 {
+		s.mu.sent = boottime.Now()
+	}
+	return fmt.Sprintf("%s/%d", s.process, s.mu.opened), s.mu.sent
 }
 
 // yield ends the lease now.
@@ -155,7 +162,7 @@ func (s *session) retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.opened++
-	s.mu.pending = nil
+	s.mu.sent, s.mu.pending = 0, nil
 	s.until.Store(0)
 }
 
@@ -168,8 +175,9 @@ func (c *Coordinator) registration(nonce string) *fsm.Register {
 }
 
 // adopt makes a granted session this process's. The directory knows it first: the first renewal tells the group that it does.
-func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Index) error {
+func (s *session) adopt(ctx context.Context, first grant) error {
 	d := s.c.cfg.Directory
+	id := first.session
 	if err := d.confirm(s.c.cfg.Port.Group(), id); err != nil {
 		return err
 	}
@@ -177,12 +185,12 @@ func (s *session) adopt(ctx context.Context, id shard.SessionID, index shard.Ind
 	s.until.Store(0)
 	s.number.Store(uint64(id))
 	s.mu.renewals = 0
-	s.mu.pending = nil
+	s.mu.pending = []grant{first}
 	s.mu.Unlock()
 	s.c.log.Info("registered", "node", s.c.cfg.Node, "session", id, "group", s.c.cfg.Port.Group(), "voter", s.c.Voter())
 	s.renewed.ring()
 	s.c.follower.announce()
-	return s.c.follower.reach(ctx, index)
+	return s.c.follower.reach(ctx, first.index)
 }
 
 // expiry is the end of a lease whose renewal was sent at the given time, as this node may count on it: the leader waits for so long, 0 when it

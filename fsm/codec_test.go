@@ -23,7 +23,7 @@ func full() []fsm.Command {
 	return []fsm.Command{
 		&fsm.Genesis{Group: "g1", Voters: []fsm.Founder{founder("n1"), founder("n2")}},
 		&fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Zone: "z", Roles: []string{"data"},
-			Hosts: []shard.Spec{spec, {Name: "cache", Shards: 1, AckTimeout: 1, Volatile: true}, lossy}, Nonce: "x", LastSession: 4, Voter: true, Fenced: true},
+			Hosts: []shard.Spec{spec, {Name: "cache", Shards: 1, AckTimeout: 1, Volatile: true}, lossy}, Nonce: "x", LastSession: 4, Voter: true, Fenced: true, Lengths: fsm.Lengths{Lease: 2e9, Autonomy: 60e9}},
 		&fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 2, Lengths: fsm.Lengths{Lease: 2e9, Autonomy: 60e9}}, {Session: 3, Number: 1 << 60}}, Time: 1},
 		&fsm.Expire{Session: 1, LastRenewal: 2},
 		&fsm.Depart{Session: 1},
@@ -258,6 +258,9 @@ func TestEntriesSayWhatTheyNeed(t *testing.T) {
 		hosts := []shard.Spec{{Name: "orders", Shards: 1, Replicas: 1, AckTimeout: 1, Strategy: s, LossyAfter: lossy}}
 		return encode(t, &fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Hosts: hosts, Nonce: "x"})
 	}
+	lasts := func(l fsm.Lengths) []byte {
+		return encode(t, &fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Nonce: "x", Lengths: l})
+	}
 	promote := func(lossy bool) []byte {
 		return encode(t, &fsm.Promote{Items: []fsm.Promotion{{Shard: shard.ID{Type: "orders"}, Epoch: 1, Version: 1, Copy: 1, Lossy: lossy}}})
 	}
@@ -273,7 +276,7 @@ func TestEntriesSayWhatTheyNeed(t *testing.T) {
 	}{
 		{join(shard.LeastLoaded, 0), 1}, {join(shard.Rendezvous, 0), 2}, {join(shard.LeastLoaded, 1), 3}, {join(shard.Rendezvous, 1), 3},
 		{promote(false), 1}, {promote(true), 3}, {elect(0), 1}, {elect(2), 4},
-		{renew(fsm.Lengths{}), 1}, {renew(fsm.Lengths{Lease: 1e9, Autonomy: 1e9}), 7},
+		{renew(fsm.Lengths{}), 1}, {renew(fsm.Lengths{Lease: 1e9, Autonomy: 1e9}), 7}, {lasts(fsm.Lengths{}), 1}, {lasts(fsm.Lengths{Lease: 1e9, Autonomy: 1e9}), 7},
 	} {
 		if c.entry[0] != c.needs {
 			t.Errorf("entry %d is of version %d, it needs %d", i, c.entry[0], c.needs)
@@ -402,6 +405,9 @@ func TestRestoreRefusesUnsound(t *testing.T) {
 func TestRestoreRefusesLengths(t *testing.T) {
 	g := formed(t)
 	good := fsm.Lengths{Lease: time.Second, Autonomy: time.Minute}
+	if _, err := fsm.Encode(&fsm.Register{Node: "n1", Directory: "d", Machine: "m", Addr: "a:1", Nonce: "x", Lengths: fsm.Lengths{Lease: 1e9}}); shard.CodeOf(err) != shard.CodeInvalid {
+		t.Errorf("a registration without an autonomy: %v", err)
+	}
 	again := &fsm.Register{Node: "n1", Directory: "dir-n1", Machine: "m", Addr: "n1:1", Nonce: "again", Fenced: true}
 	g.apply(encode(t, again)) // the life of session 1 is forgotten
 	for what, c := range map[string]struct {

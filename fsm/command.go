@@ -26,7 +26,7 @@ const (
 // Version 2: a type may have a strategy (Register). Version 3: a type may accept loss (Register, Promote), and a shard be
 // begun anew. Version 4: an election may say what it leaves out (Elect). Version 5: the group has a version (RaiseVersion), and from
 // then on a process confirms that its directory was set back (Register). Version 6: the end of a maintenance outlives a restart, and
-// no two members that are up have one address (Register), without a field more. Version 7: a session says how long it acts by itself (Renew).
+// no two members that are up have one address (Register), without a field more. Version 7: a session says how long it acts by itself (Register, Renew).
 const Version = 7
 
 // Command is one change to the replicated state. The set is closed: see the table below. A Command is plain data; what it

@@ -17,14 +17,14 @@ const (
 
 // Lengths are how long a session's process goes on by itself when it hears from nobody any more. Whoever takes its place waits for as long.
 //
-// Each process has its own, from its configuration, and they stay for its life. They are in the log, in its first renewal that the group's
-// version allows, so that every leader waits for what this process acts on, whatever that leader's own configuration says. So nodes
-// may differ, and a rolling restart changes the lengths.
+// Each process has its own, from its configuration, and they stay for its life. They are in the log, with its registration, so that every leader
+// waits for what this process acts on, whatever that leader's own configuration says. So nodes may differ, and a rolling restart
+// changes the lengths. In a new group all register before any version is in force, and so have those that live through an
+// upgrade: their first renewal that the version allows says it.
 //
-// Rejected: lengths in Register. In a new group all register before any version is in force, and so do sessions from before an
-// upgrade: none would have lengths until its node is started again. A process acts on no lease before it has renewed, which makes the
-// first renewal early enough. Rejected too: one length for the group, in the state. To shorten it takes a wait for
-// everybody who still goes by the longer one, and to lengthen it another.
+// Rejected: one length for the group, in the state. To shorten it takes a wait for everybody who still goes by the longer one, and to
+// lengthen it another. Rejected too: the session in the map says it. Members of an earlier build could not read the map, and the group's
+// version is about voters only.
 type Lengths struct {
 	Lease    time.Duration `cbor:"1,keyasint"` // from the sending of a renewal: reads and volatile entities rest on it
 	Autonomy time.Duration `cbor:"2,keyasint"` // from the lease's end: journaled entities go on confirming; see shard.Spec.Autonomy
@@ -44,8 +44,15 @@ func (l Lengths) Validate() *shard.Error {
 // said reports whether there are any.
 func (l Lengths) said() bool { return l != Lengths{} }
 
+// say notes the first lengths that a session says.
+func (l *life) say(said Lengths) {
+	if !l.Lengths.said() {
+		l.Lengths = said
+	}
+}
+
 // Lengths returns what a session acts on, live or over, as far as a shard may still wait for it. It has said nothing when its process is of an
-// earlier build, before its first renewal, and while the group's version is below LengthsSince.
+// earlier build, and while the group's version is below LengthsSince.
 func (s *State) Lengths(id shard.SessionID) (l Lengths, said bool) {
 	if i, found := findLife(s.lives, id); found {
 		l = s.lives[i].Lengths

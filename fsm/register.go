@@ -18,8 +18,9 @@ const maxRoles = 16 // roles one node may declare
 // long under way. Otherwise the directory is taken when that session is over; but then its process is not known to be gone,
 // see State.Succeeded.
 //
-// The same Nonce again gets the same session, and may declare more types. Its process has no lease to act on before it has renewed. A
-// Nonce whose session has ended is refused with CodeSessionEnded: the process goes on under a new one.
+// The same Nonce again gets the same session, and may declare more types. Its lease counts from the first time that a
+// Register with the Nonce was sent, not from the repetition. A Nonce whose session has ended is refused with
+// CodeSessionEnded: the process goes on under a new one.
 //
 // A directory whose node was removed from the group is refused with CodeRemoved for ever. An address at which another member is up is refused
 // with CodeInUse: nobody would find the node there.
@@ -44,6 +45,8 @@ type Register struct {
 	Fenced      bool            `cbor:"11,keyasint,omitempty"`
 	// SetBack confirms that the directory lacks this session, which a refusal has named; 0 for nothing.
 	SetBack shard.SessionID `cbor:"12,keyasint,omitempty"`
+	// Lengths are those of the session, for its life. None is said to a group whose version is below LengthsSince: a renewal says them later.
+	Lengths Lengths `cbor:"13,keyasint,omitzero"`
 }
 
 // Validate implements Command.
@@ -53,6 +56,9 @@ func (c *Register) Validate() *shard.Error {
 	}
 	if fault := cmp.Or(validToken("directory id", string(c.Directory)), validToken("machine id", string(c.Machine)),
 		validToken("nonce", c.Nonce), validAddr(c.Addr)); fault != nil {
+		return fault
+	}
+	if fault := c.Lengths.Validate(); c.Lengths.said() && fault != nil {
 		return fault
 	}
 	if c.SetBack != 0 && c.SetBack <= c.LastSession {
@@ -85,7 +91,10 @@ func (c *Register) Validate() *shard.Error {
 
 // needs implements younger.
 func (c *Register) needs() byte {
-	if c.SetBack != 0 {
+	switch {
+	case c.Lengths.said():
+		return LengthsSince
+	case c.SetBack != 0:
 		return confirmSince
 	}
 	version := byte(1)
@@ -143,6 +152,7 @@ func (c *Register) again(d *draft, m shard.Member) Verdict {
 	if fault := c.newTypes(d); fault != nil {
 		return refused(fault)
 	}
+	d.life(m.Session).say(c.Lengths)
 	next := c.member(d, m, m.Session)
 	next.Leaving = m.Leaving
 	d.updateMember(m, next)
@@ -205,7 +215,7 @@ func (c *Register) forgotten(d *draft, m shard.Member) shard.SessionID {
 // openSession mints the session and gives it the life that replaces the one before.
 func (c *Register) openSession(d *draft, m shard.Member, setBack bool) shard.SessionID {
 	id := d.lastSession() + 1
-	next := life{Session: id, Node: c.Node, Nonce: c.Nonce, Confirmed: c.LastSession}
+	next := life{Session: id, Node: c.Node, Nonce: c.Nonce, Confirmed: c.LastSession, Lengths: c.Lengths}
 	if l := d.life(m.Session); l != nil {
 		if m.Directory == c.Directory && !setBack {
 			next.Confirmed = max(next.Confirmed, l.Confirmed)

@@ -275,6 +275,9 @@ func (g *group) parseRegister(words []string) *fsm.Register {
 			c.Addr = value
 		case "roles":
 			c.Roles = strings.Split(value, ",")
+		case "lengths":
+			lease, autonomy, _ := strings.Cut(value, "+")
+			c.Lengths = fsm.Lengths{Lease: g.duration(lease), Autonomy: g.duration(autonomy)}
 		case "stored":
 			c.LastSession = shard.SessionID(g.number(value))
 		case "lacks":

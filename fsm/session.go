@@ -62,9 +62,7 @@ func (d *draft) renew(r Renewal) *shard.Error {
 		return shard.Errorf(shard.CodeInvalid, "session %d: %s", r.Session, r.Lengths.Validate().Detail)
 	}
 	l.Renewal, l.Confirmed = r.Number, r.Session
-	if !l.Lengths.said() {
-		l.Lengths = r.Lengths
-	}
+	l.say(r.Lengths)
 	return nil
 }
 

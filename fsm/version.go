@@ -17,7 +17,7 @@ const (
 	confirmSince = 5 // a process proves by its directory what became of the one before, and confirms that it was set back
 	addrSince    = 6 // no two members that are up have one address
 	endSince     = 6 // the end of a maintenance outlives the node's restart
-	LengthsSince = 7 // a renewal says what its session acts on
+	LengthsSince = 7 // a session says what it acts on
 )
 
 // Validate implements Command.

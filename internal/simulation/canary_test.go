@@ -17,11 +17,11 @@ import (
 var canaries = []canary{
 	{
 		name: "a session is ended when half its lease is over", finds: "acts in epoch", from: 662,
-		edits: []edit{{"coordinator/plan/sessions.go", "at+b.d.Times.Lease", "at+b.d.Times.Lease/2"}},
+		edits: []edit{{"coordinator/plan/sessions.go", "at+b.lengths(id).Lease", "at+b.lengths(id).Lease/2"}},
 	},
 	{
 		name: "a new owner does not wait for the old one's lease", finds: "(acts in epoch|I12:)", from: 9607,
-		edits: []edit{{"coordinator/plan/recovery.go", "return max(0, m.left+b.d.Times.Lease-b.in.Now)", "return 0"}},
+		edits: []edit{{"coordinator/plan/recovery.go", "return max(0, m.left+b.lengths(p.ActiveSession).Lease-b.in.Now)", "return 0"}},
 	},
 	{
 		name: "a read is answered by a lease that has run out", finds: "I12:", from: 1023,

@@ -710,10 +710,12 @@ func (x *SeatReply) GetFault() *Fault {
 }
 
 type ProposeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Commands      []byte                 `protobuf:"bytes,1,opt,name=commands,proto3" json:"commands,omitempty"` // fsm encoding of one entry
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Commands       []byte                 `protobuf:"bytes,1,opt,name=commands,proto3" json:"commands,omitempty"`                                    // fsm encoding of one entry
+	LeaseMicros    int64                  `protobuf:"varint,2,opt,name=lease_micros,json=leaseMicros,proto3" json:"lease_micros,omitempty"`          // how long the caller's session acts by itself, for its registration; 0: it is too old to say so
+	AutonomyMicros int64                  `protobuf:"varint,3,opt,name=autonomy_micros,json=autonomyMicros,proto3" json:"autonomy_micros,omitempty"` // and for how long after that
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ProposeRequest) Reset() {
@@ -753,11 +755,26 @@ func (x *ProposeRequest) GetCommands() []byte {
 	return nil
 }
 
+func (x *ProposeRequest) GetLeaseMicros() int64 {
+	if x != nil {
+		return x.LeaseMicros
+	}
+	return 0
+}
+
+func (x *ProposeRequest) GetAutonomyMicros() int64 {
+	if x != nil {
+		return x.AutonomyMicros
+	}
+	return 0
+}
+
 type ProposeReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Verdicts      [][]byte               `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty"` // fsm encoding, one for each command
-	Fault         *Fault                 `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`       // no verdict is known
+	Verdicts      [][]byte               `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty"`                           // fsm encoding, one for each command
+	Fault         *Fault                 `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`                                 // no verdict is known
+	LeaseMicros   int64                  `protobuf:"varint,4,opt,name=lease_micros,json=leaseMicros,proto3" json:"lease_micros,omitempty"` // to a registration: the session is waited for as long; 0: the leader is too old to say so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -811,6 +828,13 @@ func (x *ProposeReply) GetFault() *Fault {
 		return x.Fault
 	}
 	return nil
+}
+
+func (x *ProposeReply) GetLeaseMicros() int64 {
+	if x != nil {
+		return x.LeaseMicros
+	}
+	return 0
 }
 
 type RenewRequest struct {
@@ -3973,13 +3997,16 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\tSeatReply\x12\x1b\n" +
 	"\tcaught_up\x18\x01 \x01(\bR\bcaughtUp\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x04R\aapplied\x12&\n" +
-	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\",\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"x\n" +
 	"\x0eProposeRequest\x12\x1a\n" +
-	"\bcommands\x18\x01 \x01(\fR\bcommands\"h\n" +
+	"\bcommands\x18\x01 \x01(\fR\bcommands\x12!\n" +
+	"\flease_micros\x18\x02 \x01(\x03R\vleaseMicros\x12'\n" +
+	"\x0fautonomy_micros\x18\x03 \x01(\x03R\x0eautonomyMicros\"\x8b\x01\n" +
 	"\fProposeReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
 	"\bverdicts\x18\x02 \x03(\fR\bverdicts\x12&\n" +
-	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\"\xb6\x01\n" +
+	"\x05fault\x18\x03 \x01(\v2\x10.muster.v1.FaultR\x05fault\x12!\n" +
+	"\flease_micros\x18\x04 \x01(\x03R\vleaseMicros\"\xb6\x01\n" +
 	"\fRenewRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
