@@ -23,7 +23,8 @@ var serveVerb = verb{
 		"their own.\n\n" +
 		"A value comes from the flag, else from the environment, else from the TOML file of --config, else it is the default. The file's\n" +
 		"keys are id, addr, bind, dir, seeds, voters, zone, roles, required_quorum, allow_plaintext, the table tls (cert, key, ca) and\n" +
-		"the table times (lease, renew, heartbeat, autonomy, rebuild, replace_voter, catch_up); any other key is an error.",
+		"the table times (lease, renew, heartbeat, autonomy, rebuild, replace_voter, catch_up); any other key is an error.\n" +
+		"Nodes may have different leases and autonomies, and others after a restart: each is waited for as long as it says.",
 	example: "muster serve --id n1 --addr 127.0.0.1:7420 --dir /var/lib/muster",
 	output:  "node n1 serves at 127.0.0.1:7420 in group 6f3c2c0e-8a65-4b5f-9a39-1f0c8a2a2d11",
 	body: func(t *terminal, flags *pflag.FlagSet) func(context.Context, []string) error {
