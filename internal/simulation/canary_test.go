@@ -141,6 +141,10 @@ var canaries = []canary{
 		name: "a snapshot is acknowledged before it is durable", finds: "I7:", from: 2,
 		edits: []edit{{"replication/base.go", "l.durable = min(l.durable, shared)", "l.durable = base.LSN"}},
 	},
+	{
+		name: "a session is waited for as long as the leader's own lease, whatever it said", finds: "acts in epoch", from: 788,
+		edits: []edit{{"coordinator/plan/sessions.go", "if said, ok := b.in.State.Lengths(id); ok {", "if said, ok := b.in.State.Lengths(id); ok && false {"}},
+	},
 }
 
 // canary is a defect. The search for it begins at a seed that found it once, which saves minutes; when the code has changed since

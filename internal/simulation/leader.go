@@ -37,6 +37,7 @@ func (p *process) lead() {
 		since: p.n.local() + 1, // what the last leader left in the log is older
 	}
 	p.leads.driver.Times = w.setup.times
+	p.leads.driver.Times.Lease, p.leads.driver.Times.Autonomy = p.n.lengths().Lease, p.n.lengths().Autonomy
 	p.whileLeading(w.setup.plan, p.plan)
 	p.whileLeading(tendEvery, p.tend)
 	p.whileLeading(time.Second, p.lift)

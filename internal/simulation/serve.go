@@ -298,7 +298,7 @@ func (s *service) await(c *call, o output) {
 
 // muted reports whether the lease ran out so long ago that no output leaves any more, confirmed or not.
 func (h *host) muted() bool {
-	return h.p.n.local() > h.p.session.until+h.spec.Voice(h.p.n.w.setup.times.Autonomy)
+	return h.p.n.local() > h.p.session.until+h.spec.Voice(h.p.n.lengths().Autonomy)
 }
 
 // wait replies to a duplicate when its record is confirmed.

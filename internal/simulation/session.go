@@ -37,7 +37,7 @@ type grant struct {
 }
 
 // margin is what the node takes off its lease, because clocks drift apart.
-const margin = lease/100 + 100*time.Millisecond
+func margin(lease time.Duration) time.Duration { return lease/100 + 100*time.Millisecond }
 
 // leased reports whether the process has a session whose lease holds.
 func (p *process) leased() bool { return p.adopted() != 0 && p.n.local() < p.session.until }
@@ -99,7 +99,9 @@ func (p *process) registered(nonce string, v fsm.Verdict, index shard.Index) {
 			return
 		}
 		p.session.stored = true
-		p.grant(index, p.session.asked)
+		if !p.n.w.uneven() { // the registration says no lengths here
+			p.grant(index, p.session.asked, lease)
+		}
 		p.reshow()
 		p.update()
 		p.renew(v.Session)
@@ -121,10 +123,12 @@ func (p *process) renew(id shard.SessionID) {
 	}
 	p.tellLeader(func(q *process) {
 		next := plan.NextRenewal(q.n.local(), renewEvery)
-		q.gather(fsm.Renewal{Session: id, Number: number}, func(fault *shard.Error, index shard.Index) {
+		r := fsm.Renewal{Session: id, Number: number, Lengths: q.unsaid(p)}
+		q.gather(r, func(fault *shard.Error, index shard.Index) {
+			waited := q.waited(id)
 			q.n.w.send(q.n, p.n, func(now *process) {
 				if now == p && p.session.id == id {
-					p.answered(fault, index, sent)
+					p.answered(fault, index, sent, waited)
 					p.after(min(renewEvery, max(0, sent+next-p.n.local())), again)
 				}
 			})
@@ -133,10 +137,10 @@ func (p *process) renew(id shard.SessionID) {
 	p.after(renewAgain, again)
 }
 
-func (p *process) answered(fault *shard.Error, index shard.Index, sent time.Duration) {
+func (p *process) answered(fault *shard.Error, index shard.Index, sent, waited time.Duration) {
 	switch {
 	case fault == nil:
-		p.grant(index, sent)
+		p.grant(index, sent, waited)
 	case fault.Code == shard.CodeSessionEnded:
 		p.n.w.log("%s: session %d is over", p.n.id, p.session.id)
 		p.register()
@@ -171,9 +175,10 @@ func (p *process) gather(r fsm.Renewal, answered func(*shard.Error, shard.Index)
 	})
 }
 
-// grant notes a lease, counted from when its request left.
-func (p *process) grant(index shard.Index, sent time.Duration) {
-	p.session.grants = append(p.session.grants, grant{index, sent + lease - margin})
+// grant notes a lease, counted from when its request left: the node's own, and no longer than the leader waits.
+func (p *process) grant(index shard.Index, sent, waited time.Duration) {
+	own := min(p.n.lengths().Lease, waited)
+	p.session.grants = append(p.session.grants, grant{index, sent + own - margin(own)})
 	p.settleGrants()
 }
 
