@@ -72,10 +72,14 @@ func (c *Client) Remove(ctx context.Context, node shard.NodeID) (Done, error) {
 	return c.administer(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_REMOVE, Node: string(node)})
 }
 
-// TransferLead has another voter lead the group: the node, or with "" whichever is fit. It is not repeated when it may have taken
-// effect: the next node would transfer the lead once more.
+// TransferLead has another voter lead the group: the node, or with "" whichever is fit. The latter is not repeated when it may have taken
+// effect: the next leader would hand over the lead once more.
 func (c *Client) TransferLead(ctx context.Context, node shard.NodeID) (Done, error) {
-	return c.carryOut(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_TRANSFER, Node: string(node)}, notSent)
+	again := worthAnother
+	if node == "" {
+		again = notSent
+	}
+	return c.carryOut(ctx, &wire.AdministerRequest{Order: wire.Order_ORDER_TRANSFER, Node: string(node)}, again)
 }
 
 // administer gives an order that may be repeated.

@@ -43,7 +43,8 @@ type Config struct {
 // A Client is a connection to a group. It is an entity.Sender. Safe for concurrent use.
 //
 // Whether a failed call may be sent to another node is decided here alone: a call that changes something is repeated
-// only when it is certain that it was not applied, a read whenever another node may know better.
+// only when it is certain that it was not applied or that a repetition changes nothing, a read whenever another node may know better. What may be
+// repeated is taken to the next node also when the present one is silent, see attended.
 type Client struct {
 	cfg   Config
 	group shard.GroupID
@@ -119,7 +120,7 @@ func (c *Client) drop() error {
 }
 
 // each makes the call at one node after the other, until one answers or again says that its error is final. It follows a
-// node's hint where the leader is.
+// node's hint where the leader is. Each address is asked once, and the last one has all the time that is left.
 func (c *Client) each(ctx context.Context, call func(context.Context, grpc.ClientConnInterface) error, again func(*shard.Error) bool) error {
 	queue := c.order()
 	if ctx.Err() != nil {
@@ -129,7 +130,11 @@ func (c *Client) each(ctx context.Context, call func(context.Context, grpc.Clien
 	for hops := 0; len(queue) > 0; {
 		addr := queue[0]
 		queue = queue[1:]
-		fault := c.at(ctx, addr, call)
+		made := call
+		if len(queue) > 0 && again(&shard.Error{Code: shard.CodeUnavailable, Outcome: shard.Unknown}) {
+			made = attended(addr, call)
+		}
+		fault := c.at(ctx, addr, made)
 		if fault == nil {
 			return nil
 		}

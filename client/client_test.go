@@ -33,7 +33,18 @@ type station struct {
 	asked   atomic.Int32
 	inspect func(grpc.ServerStreamingServer[wire.InspectReply]) error // nil: the whole map
 	arrive  func(context.Context, *wire.ArriveRequest) (*wire.ArriveReply, error)
+	hangs   atomic.Pointer[context.Context] // until when it answers nobody, as a process does that is stopped; nil: it answers
 	stop    func()
+}
+
+// hang keeps a call while the station is stopped, or until its caller gives up.
+func (s *station) hang(call context.Context) {
+	if until := s.hangs.Load(); until != nil {
+		select {
+		case <-(*until).Done():
+		case <-call.Done():
+		}
+	}
 }
 
 func open(t *testing.T, group shard.GroupID) *station {
@@ -59,11 +70,13 @@ func open(t *testing.T, group shard.GroupID) *station {
 	return s
 }
 
-func (s *station) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, error) {
+func (s *station) Hello(ctx context.Context, _ *wire.HelloRequest) (*wire.HelloReply, error) {
+	s.hang(ctx)
 	return &wire.HelloReply{Node: "n1", Group: string(s.view.Group)}, nil
 }
 
 func (s *station) Inspect(_ *wire.InspectRequest, stream grpc.ServerStreamingServer[wire.InspectReply]) error {
+	s.hang(stream.Context())
 	if s.inspect != nil {
 		return s.inspect(stream)
 	}
@@ -74,13 +87,15 @@ func (s *station) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.Ar
 	return s.arrive(ctx, req)
 }
 
-func (s *station) Ask(context.Context, *wire.AskRequest) (*wire.AskReply, error) {
+func (s *station) Ask(ctx context.Context, _ *wire.AskRequest) (*wire.AskReply, error) {
 	s.asked.Add(1)
+	s.hang(ctx)
 	return s.ask()
 }
 
-func (s *station) Propose(context.Context, *wire.ProposeRequest) (*wire.ProposeReply, error) {
+func (s *station) Propose(ctx context.Context, _ *wire.ProposeRequest) (*wire.ProposeReply, error) {
 	s.asked.Add(1)
+	s.hang(ctx)
 	if f := s.propose(); f != nil {
 		return &wire.ProposeReply{Fault: f}, nil
 	}
@@ -88,11 +103,13 @@ func (s *station) Propose(context.Context, *wire.ProposeRequest) (*wire.ProposeR
 	return &wire.ProposeReply{Verdicts: [][]byte{v}}, nil
 }
 
-func (s *station) Administer(_ context.Context, req *wire.AdministerRequest) (*wire.AdministerReply, error) {
+func (s *station) Administer(ctx context.Context, req *wire.AdministerRequest) (*wire.AdministerReply, error) {
+	s.hang(ctx)
 	return &wire.AdministerReply{Fault: s.order(req)}, nil
 }
 
 func (s *station) Watch(req *wire.WatchRequest, stream wire.Group_WatchServer) error {
+	s.hang(stream.Context())
 	if req.From == 0 {
 		return stream.Send(&wire.WatchEvent{Index: 7, Deltas: fsm.EncodeDelta(s.view.Whole()), Leader: "n1"})
 	}

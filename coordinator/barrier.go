@@ -121,10 +121,6 @@ func (c *Coordinator) takeBack(a arrival) (barrier.Outcome, error) {
 
 // arriveAtLeader waits at the leader. It returns without an answer when the leader is lost; then it is simply repeated.
 func (c *Coordinator) arriveAtLeader(ctx context.Context, a arrival) (out barrier.Outcome, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := c.abandonLeader(cancel)
-	defer stop()
 	err = c.atLeader(ctx, leaderCall{
 		waits: true,
 		local: func(ctx context.Context, v *voter) error {

@@ -22,18 +22,19 @@ const (
 
 // leaderCall is one request for the leader: local when this node leads, remote otherwise.
 type leaderCall struct {
-	local  func(context.Context, *voter) error
-	remote func(context.Context, wire.GroupClient) error
-	reads  bool // it changes nothing
-	again  bool // asking for it twice changes no more than asking once
-	waits  bool // the answer comes when others have done something
+	local   func(context.Context, *voter) error
+	remote  func(context.Context, wire.GroupClient) error
+	reads   bool          // it changes nothing
+	again   bool          // asking for it twice changes no more than asking once
+	waits   bool          // the answer comes when others have done something
+	lingers time.Duration // how long an answer is waited for when another node leads by then
 }
 
-// elsewhere reports whether the fault says that another node must be asked. That a node cannot be reached, or lost the lead before it knew
-// what came of it, is no reason to give up what did not happen there, or may be repeated.
+// elsewhere reports whether the fault says that another node must be asked. That a node cannot be reached, shuts down, or lost the lead before it
+// knew what came of it, is no reason to give up what did not happen there, or may be repeated.
 func (l leaderCall) elsewhere(fault *shard.Error) bool {
 	switch fault.Code {
-	case shard.CodeNotLeader, shard.CodeNoLeader, shard.CodeUnavailable:
+	case shard.CodeNotLeader, shard.CodeNoLeader, shard.CodeUnavailable, shard.CodeClosed:
 		return fault.Outcome == shard.NotApplied || l.reads || l.again
 	}
 	return false
@@ -41,22 +42,22 @@ func (l leaderCall) elsewhere(fault *shard.Error) bool {
 
 // atLeader runs the call at the leader, following not-leader answers. While no leader is known it waits for one. It fails
 // with CodeNoLeader when the deadline passes before the request was taken, or CodeTimeout while a connection is made, and otherwise as the call did. Its outcome is that of all attempts: what
-// the last one refused an earlier one may have done.
+// the last one refused an earlier one may have done. A question is never done.
+//
+// All attempts share the deadline of ctx. There is at most one for each change of the leader, each hint and each pause, see attempt.
 func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 	hint, hops, outcome := "", 0, shard.NotApplied
 	for {
 		news := c.leaders.listen()
-		err := c.try(ctx, hint, call)
-		fault := transport.Typed(err)
-		if fault != nil && !call.reads {
-			outcome = max(outcome, fault.Outcome)
+		fault := call.outcome(transport.Typed(c.try(ctx, hint, call)))
+		if fault == nil {
+			return nil
 		}
+		outcome = max(outcome, fault.Outcome)
 		if taken := c.taken(fault); taken != nil {
 			return taken
 		}
 		switch {
-		case fault == nil:
-			return nil
 		case !call.elsewhere(fault):
 			return despite(fault, outcome)
 		case fault.Addr != "" && hops < mostHops:
@@ -77,6 +78,16 @@ func (c *Coordinator) atLeader(ctx context.Context, call leaderCall) error {
 	}
 }
 
+// outcome is the fault of an attempt as it counts: what changes nothing has not happened, even if no answer came.
+func (l leaderCall) outcome(fault *shard.Error) *shard.Error {
+	if fault == nil || !l.reads || fault.Outcome == shard.NotApplied {
+		return fault
+	}
+	certain := *fault
+	certain.Outcome = shard.NotApplied
+	return &certain
+}
+
 // despite is the fault of an attempt after earlier ones of that outcome.
 func despite(fault *shard.Error, earlier shard.Outcome) *shard.Error {
 	if fault.Outcome >= earlier {
@@ -85,32 +96,6 @@ func despite(fault *shard.Error, earlier shard.Outcome) *shard.Error {
 	repeated := *fault
 	repeated.Outcome = earlier
 	return &repeated
-}
-
-func (c *Coordinator) try(ctx context.Context, hint string, call leaderCall) error {
-	v := c.voter.Load()
-	if v != nil && v.leads() {
-		return call.local(ctx, v)
-	}
-	addr := hint
-	if addr == "" || addr == c.cfg.Addr {
-		_, addr, _ = c.Leader()
-	}
-	if addr == "" || addr == c.cfg.Addr {
-		addr = c.contact() // anyone may know: the leader itself may not find this node, when its address is new
-	}
-	if addr == "" {
-		return shard.Errorf(shard.CodeNoLeader, "no node is known to lead the group")
-	}
-	conn := c.cfg.Port.Peer
-	if call.waits {
-		conn = c.cfg.Port.Waiting
-	}
-	err := call.remote(ctx, wire.NewGroupClient(conn(addr)))
-	if fault := transport.Typed(err); fault != nil {
-		c.contacts.failed(addr, fault.Code != shard.CodeNotLeader && fault.Code != shard.CodeNoLeader)
-	}
-	return err
 }
 
 // contacts rotates through the nodes that may know the leader. One that did not answer is passed over for a while: a node that is
@@ -183,9 +168,9 @@ func voterAddrs(v *shard.View) []string {
 // Propose runs the commands, in order and in one entry, in the replicated state: here when this node leads, at the leader
 // otherwise. The verdicts are the commands' answers, one each, a refusal among them; the index is that of the entry. An error
 // means that no verdict is known; its outcome says whether the commands may have taken effect. Without a deadline in ctx it
-// waits Times.Propose.
+// waits Times.Propose. Commands that may have taken effect are not proposed again, unless all may be.
 func (c *Coordinator) Propose(ctx context.Context, commands ...fsm.Command) (verdicts []fsm.Verdict, index shard.Index, err error) {
-	d, err := c.propose(ctx, commands...)
+	d, err := c.proposeOnce(ctx, commands...)
 	return d.verdicts, d.index, err
 }
 
@@ -196,27 +181,39 @@ type decided struct {
 	lease    time.Duration // of a registration: for so long its session is waited for; 0: the leader is too old to say
 }
 
-func (c *Coordinator) propose(ctx context.Context, commands ...fsm.Command) (d decided, err error) {
+// proposeOnce is Propose with all that came of it.
+func (c *Coordinator) proposeOnce(ctx context.Context, commands ...fsm.Command) (decided, error) {
+	return c.propose(ctx, leaderCall{again: repeatable(commands), lingers: lastWord}, commands...)
+}
+
+// repeatable reports whether the commands change no more when they are proposed twice, whatever was decided in between.
+func repeatable(commands []fsm.Command) bool {
+	return !slices.ContainsFunc(commands, func(c fsm.Command) bool {
+		_, sets := c.(*fsm.RequireQuorum)
+		return !sets
+	})
+}
+
+// propose proposes the commands as the call says.
+func (c *Coordinator) propose(ctx context.Context, call leaderCall, commands ...fsm.Command) (d decided, err error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	entry, err := fsm.Encode(commands...)
 	if err != nil {
 		return decided{}, err
 	}
-	err = c.atLeader(ctx, leaderCall{
-		local: func(ctx context.Context, v *voter) error {
-			d, err = v.propose(ctx, c.cfg.Times.lengths(), commands...)
-			return err
-		},
-		remote: func(ctx context.Context, g wire.GroupClient) error {
-			l := c.cfg.Times.lengths()
-			d, err = proposeAt(ctx, g, &wire.ProposeRequest{
-				Commands: entry, LeaseMicros: l.Lease.Microseconds(), AutonomyMicros: l.Autonomy.Microseconds(),
-			}, len(commands))
-			return err
-		},
-	})
-	if err != nil {
+	call.local = func(ctx context.Context, v *voter) error {
+		d, err = v.propose(ctx, c.cfg.Times.lengths(), commands...)
+		return err
+	}
+	call.remote = func(ctx context.Context, g wire.GroupClient) error {
+		l := c.cfg.Times.lengths()
+		d, err = proposeAt(ctx, g, &wire.ProposeRequest{
+			Commands: entry, LeaseMicros: l.Lease.Microseconds(), AutonomyMicros: l.Autonomy.Microseconds(),
+		}, len(commands))
+		return err
+	}
+	if err := c.atLeader(ctx, call); err != nil {
 		return decided{}, err
 	}
 	return d, nil
@@ -255,9 +252,7 @@ func (c *Coordinator) surely(ctx context.Context, command fsm.Command) (decided,
 	worst := shard.NotApplied
 	for {
 		attempt, cancel := context.WithTimeout(ctx, c.cfg.Times.Propose)
-		stop := c.abandonLeader(cancel)
-		d, err := c.propose(attempt, command)
-		stop()
+		d, err := c.propose(attempt, leaderCall{again: true}, command)
 		cancel()
 		if err == nil {
 			return d, nil

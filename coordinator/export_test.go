@@ -11,6 +11,7 @@ import (
 
 	"muster/fsm"
 	"muster/shard"
+	"muster/transport/wire"
 )
 
 // PoisonStore makes a voter's Raft store fail for good, as a disk that hangs would.
@@ -313,4 +314,9 @@ func runs(v *voter) bool {
 // Said is what a session acts on by itself, as far as this voter has applied.
 func Said(c *Coordinator, id shard.SessionID) (fsm.Lengths, bool) {
 	return c.voter.Load().machine.state().Lengths(id)
+}
+
+// Hear has a member hear from its watch who leads.
+func Hear(c *Coordinator, node shard.NodeID, addr string, term uint64) {
+	c.follower.hear(&wire.WatchEvent{Leader: string(node), LeaderAddr: addr, Term: term})
 }

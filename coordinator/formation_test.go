@@ -101,9 +101,18 @@ func (f *founder) serve(t *testing.T) string {
 // serveGroup answers as a node at an address until the test ends, or stop is called.
 func serveGroup(t *testing.T, node shard.NodeID, addr string, s wire.GroupServer) (stop func()) {
 	t.Helper()
+	return serveIn(t, "", node, addr, s)
+}
+
+// serveIn answers as a node of a group.
+func serveIn(t *testing.T, group shard.GroupID, node shard.NodeID, addr string, s wire.GroupServer) (stop func()) {
+	t.Helper()
 	port, err := transport.Listen(transport.Config{Node: node, Bind: addr, Advertise: addr})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if group != "" {
+		port.SetGroup(group)
 	}
 	wire.RegisterGroupServer(port.Server(), s)
 	var served sync.WaitGroup

@@ -48,6 +48,7 @@ type node struct {
 	copies    *copies
 	directory *coordinator.Directory
 	port      *transport.Port
+	ice       *ice // nil: it never stands still
 	*coordinator.Coordinator
 	served sync.WaitGroup
 }
@@ -127,7 +128,16 @@ func (n *node) open(change func(*coordinator.Config)) error {
 	if n.directory, err = coordinator.OpenDirectory(n.path); err != nil {
 		return err
 	}
-	if n.port, err = transport.Listen(transport.Config{Node: n.id, Bind: n.addr, Advertise: n.addr}); err != nil {
+	at := transport.Config{Node: n.id, Bind: n.addr, Advertise: n.addr}
+	if n.ice != nil {
+		l, err := net.Listen("tcp", n.addr)
+		if err != nil {
+			n.directory.Close()
+			return err
+		}
+		at.Listener, at.Dialer = iced{l, n.ice}, n.ice.dial
+	}
+	if n.port, err = transport.Listen(at); err != nil {
 		n.directory.Close()
 		return err
 	}

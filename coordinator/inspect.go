@@ -83,8 +83,11 @@ func (v *voter) read(ctx context.Context) (*fsm.State, error) {
 	r := v.raft.Load()
 	term, committed := r.CurrentTerm(), r.CommitIndex()
 	if err := answered(ctx, r.VerifyLeader(), v.c.cfg.Times.Propose); err != nil {
-		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) {
+		switch {
+		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost):
 			return nil, v.translate(raft.ErrNotLeader)
+		case errors.Is(err, raft.ErrRaftShutdown):
+			return nil, v.translate(err)
 		}
 		return nil, shard.Errorf(shard.CodeTimeout, "verify the lead: %v", err)
 	}

@@ -185,12 +185,26 @@ func (l *leading) awaitReady(ctx context.Context) error {
 	}
 }
 
-// tell hands a fact to the loop. With the queue full the fact is lost, which all its senders make up for by repeating.
-func (l *leading) tell(fact func(*plan.Driver)) {
+// over is closed when the present leadership is.
+func (l *leading) over() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.work != nil {
+		return l.mu.work.done()
+	}
+	closed := make(chan struct{})
+	close(closed)
+	return closed
+}
+
+// tell hands a fact to the loop. With the queue full the fact is lost, which it reports, and all its senders make up for by repeating.
+func (l *leading) tell(fact func(*plan.Driver)) bool {
 	select {
 	case l.facts <- fact:
+		return true
 	default:
 		l.v.log.Warn("the leader's loop is behind: a report was dropped")
+		return false
 	}
 }
 

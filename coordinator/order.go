@@ -79,7 +79,8 @@ func (c *Coordinator) Administer(ctx context.Context, o Order) (out Outcome, err
 		o.By = "node " + string(c.cfg.Node)
 	}
 	err = c.atLeader(ctx, leaderCall{
-		again: o.Kind != Transfer || o.Node != "", // whoever leads next would find somebody fit once more
+		again:   o.Kind != Transfer || o.Node != "", // whoever leads next would find somebody fit once more
+		lingers: lastWord,
 		local: func(ctx context.Context, v *voter) error {
 			out, err = v.carryOut(ctx, o)
 			return err

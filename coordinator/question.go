@@ -110,16 +110,20 @@ func (v *voter) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.Co
 	return reply, err
 }
 
-// asked puts a question to the driver of the leader's loop.
+// asked puts a question to the driver of the leader's loop. With the lead the loop ends, and answers nothing any more.
 func asked[T any](ctx context.Context, v *voter, ask func(*plan.Driver, plan.Input) T) (T, error) {
+	var none T
 	answer := make(chan T, 1)
-	since := v.leading.since()
-	v.leading.tell(func(d *plan.Driver) { answer <- ask(d, v.leading.input(v.machine.state(), since)) })
+	over, since := v.leading.over(), v.leading.since()
+	if !v.leading.tell(func(d *plan.Driver) { answer <- ask(d, v.leading.input(v.machine.state(), since)) }) {
+		return none, shard.Errorf(shard.CodeOverloaded, "%d facts and questions wait for the leader's loop", factsQueued)
+	}
 	select {
 	case a := <-answer:
 		return a, nil
+	case <-over:
+		return none, v.translate(raft.ErrNotLeader)
 	case <-ctx.Done():
-		var none T
 		return none, shard.Errorf(shard.CodeTimeout, "the leader's loop did not answer in time")
 	}
 }

@@ -144,7 +144,6 @@ func (v *voter) takeCounts(from shard.SessionID, samples []plan.Sample) error {
 func (r *reports) send(ctx context.Context, batch []shard.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	defer r.c.abandonLeader(cancel)()
 	from := plan.Reporter{Directory: r.c.cfg.Directory.ID(), Session: r.c.Session()}
 	return r.c.atLeader(ctx, leaderCall{
 		local: func(ctx context.Context, v *voter) error { return v.takeReports(ctx, from, batch) },

@@ -54,7 +54,7 @@ func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.
 	case transport.CallerNode(ctx) == "":
 		ctx, cancel := answering(ctx)
 		defer cancel()
-		d, err = s.c.propose(ctx, commands...)
+		d, err = s.c.proposeOnce(ctx, commands...)
 	default:
 		d, err = s.propose(ctx, fsm.Lengths{Lease: micros(req.LeaseMicros), Autonomy: micros(req.AutonomyMicros)}, commands)
 	}

@@ -308,8 +308,6 @@ type extension struct {
 func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (e extension, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Times.Lease/2)
 	defer cancel()
-	stop := c.abandonLeader(cancel)
-	defer stop()
 	err = c.atLeader(ctx, leaderCall{
 		local: func(ctx context.Context, v *voter) error {
 			v.leading.heirs.add(v.machine.state().View, r.Session, fsm.Version)
@@ -335,27 +333,3 @@ func (c *Coordinator) renew(ctx context.Context, r fsm.Renewal) (e extension, er
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
-
-// abandonLeader calls cancel when another node is known to lead than now: an answer of the old one, or of a node that was
-// only asked because none was known, is not worth waiting for.
-func (c *Coordinator) abandonLeader(cancel context.CancelFunc) (stop func()) {
-	node, _, _ := c.Leader()
-	quit := make(chan struct{})
-	c.life.Go(func() {
-		for {
-			news := c.leaders.listen()
-			if now, _, _ := c.Leader(); now != node && now != "" {
-				cancel()
-				return
-			}
-			select {
-			case <-news:
-			case <-quit:
-				return
-			case <-c.life.done():
-				return
-			}
-		}
-	})
-	return func() { close(quit) }
-}
