@@ -37,8 +37,8 @@ func (s Store) Failed() <-chan struct{} { return s.failed }
 func (s Store) Err() error { return s.err() }
 
 // StoredAt is when the entry was stored.
-func (s Store) StoredAt(index uint64, started, now time.Time) time.Time {
-	return s.storedAt(index, started, now)
+func (s Store) StoredAt(index uint64, now time.Time) time.Time {
+	return s.storedAt(index, now)
 }
 
 // Settled is the newest entry at or below index that reaches the state machine.
@@ -90,6 +90,11 @@ type Machine struct{ *machine }
 // NewMachine returns an empty one over the store.
 func NewMachine(s Store) Machine {
 	return Machine{newMachine(s.store, newClock(), hclog.NewNullLogger())}
+}
+
+// Reopened returns one of a process that has run for so long, as when a seat is taken once more.
+func Reopened(s Store, ran time.Duration) Machine {
+	return Machine{newMachine(s.store, clock{time.Now().Add(-ran)}, hclog.NewNullLogger())}
 }
 
 // Index is the newest entry applied.

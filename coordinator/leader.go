@@ -269,9 +269,12 @@ func (l *leading) input(state *fsm.State, since time.Duration) plan.Input {
 	return plan.Input{Now: l.v.c.clock.now(), State: state, LeaderSince: since, Renewed: l.renewed, Reads: l.heirs.reads(state.View)}
 }
 
-// renewed is when this node stored the session's newest renewal, and its number.
+// renewed is when this node stored the session's newest renewal, and its number. One that it has never seen was stored before it opened its store.
 func (l *leading) renewed(s shard.SessionID) (time.Duration, uint64) {
-	r, _ := l.v.machine.lastRenewal(s) // none: the start of this life, 0
+	r, known := l.v.machine.lastRenewal(s)
+	if !known {
+		return l.v.c.clock.at(l.v.store.opened), 0
+	}
 	return r.at, r.number
 }
 

@@ -141,7 +141,7 @@ func (m *machine) apply(l *raft.Log) *applied {
 		m.stop(fmt.Errorf("entry %d was written by a newer program: this node must be upgraded to take part", l.Index))
 		return &applied{fault: shard.Unknownf(shard.CodeClosed, "the entry needs a newer program")}
 	}
-	at := m.clock.at(m.store.storedAt(l.Index, m.clock.started, time.Now()))
+	at := m.clock.at(m.store.storedAt(l.Index, time.Now()))
 	m.install(next, &result, renewals(l.Data, &result), at)
 	m.news.ring()
 	m.wait.settle(result.Releases, result.Delta.Ended)

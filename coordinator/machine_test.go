@@ -121,6 +121,38 @@ func TestMachineNotesRenewals(t *testing.T) {
 	}
 }
 
+// A seat that is given up and taken again in one process has renewals from long after that has started: they count from when the seat was taken, and not
+// from the start, when the leases would be over by now.
+func TestMachineOfASeatTakenAgain(t *testing.T) {
+	const ran = time.Hour
+	d := &disk{InmemStore: raft.NewInmemStore()}
+	var logs []*raft.Log
+	for i, c := range []fsm.Command{
+		&fsm.Genesis{Group: "g", Voters: []fsm.Founder{{Node: "n1", Addr: "a:1", Directory: "d1"}}},
+		&fsm.Register{Node: "n1", Directory: "d1", Machine: "m", Addr: "a:1", Nonce: "x", Fenced: true},
+		&fsm.Renew{Items: []fsm.Renewal{{Session: 1, Number: 3}}},
+	} {
+		entry, err := fsm.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs = append(logs, &raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: entry})
+	}
+	if err := d.InmemStore.StoreLogs(logs); err != nil {
+		t.Fatal(err)
+	}
+	s, err := coordinator.WatchStore(d, time.Second, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shut(time.Second)
+	m := coordinator.Reopened(s, ran)
+	m.ApplyBatch(logs)
+	if at, number, known := m.Renewed(1); !known || number != 3 || at < ran-time.Minute {
+		t.Errorf("renewal %d counts from %s of a process that has run for %s", number, at, ran)
+	}
+}
+
 // An entry of a newer program stops the machine for good: it applies nothing more and makes no snapshot.
 func TestMachineStopsAtNewerEntry(t *testing.T) {
 	s := newScript(t)

@@ -51,14 +51,15 @@ type store struct {
 	failed     chan struct{}
 	stop       chan struct{}
 	done       chan struct{}
-	kept       bell // entries were stored, or could not be
+	kept       bell      // entries were stored, or could not be
+	opened     time.Time // what is in the log since before was stored before
 	mu         struct {
 		sync.Mutex
 		err     error
 		serial  uint64
 		running map[uint64]*storeCall
 		stored  [storedTimes]storedEntry
-		old     uint64 // entries up to here were left by an earlier life and not written since
+		old     uint64 // entries up to here were there when the store was opened, and have not been written since
 	}
 }
 
@@ -105,7 +106,7 @@ func watchStore(b backend, logger hclog.Logger, warnAfter, fatalAfter time.Durat
 	}
 	s := &store{
 		backend: b, logger: logger, warnAfter: warnAfter, fatalAfter: fatalAfter,
-		failed: make(chan struct{}), stop: make(chan struct{}), done: make(chan struct{}),
+		failed: make(chan struct{}), stop: make(chan struct{}), done: make(chan struct{}), opened: time.Now(),
 	}
 	s.mu.running, s.mu.old = map[uint64]*storeCall{}, last
 	go s.watch()
@@ -224,7 +225,7 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 	return s.write("store", func() error { return s.backend.StoreLogs(logs) })
 }
 
-// DeleteRange is raft.LogStore's. Entries written anew after a cut are not an earlier life's any more.
+// DeleteRange is raft.LogStore's. Entries written anew after a cut were not there when the store was opened.
 func (s *store) DeleteRange(first, last uint64) error {
 	s.mu.Lock()
 	if first <= s.mu.old && last >= s.mu.old {
@@ -249,16 +250,19 @@ func (s *store) SetUint64(key []byte, value uint64) error {
 	return s.write("set", func() error { return s.backend.SetUint64(key, value) })
 }
 
-// storedAt is when the entry reached this node's log: started for one that an earlier life left behind, now for one
-// that is no longer remembered. Both err on the late side of the entry's sending.
-func (s *store) storedAt(index uint64, started, now time.Time) time.Time {
+// storedAt is when the entry reached this node's log: when the store was opened for one that was there by then, now for one that is no longer
+// remembered. Both err on the late side of the entry's sending.
+//
+// Rejected: the start of the process for what was there. A seat that is given up and taken again in one process has entries from long after that, and
+// whoever led next ended sessions by it that had just been renewed.
+func (s *store) storedAt(index uint64, now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.mu.stored[index%storedTimes]; e.index == index {
 		return e.at
 	}
 	if index <= s.mu.old {
-		return started
+		return s.opened
 	}
 	return now
 }
