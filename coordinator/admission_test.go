@@ -201,21 +201,16 @@ func TestFormerAddressesAreHungUp(t *testing.T) {
 	})
 }
 
-// Nobody but a node itself has it registered: not another node, which knows all that it takes from the map, nor a client. The session
-// that it has goes on.
-func TestNobodyRegistersAnother(t *testing.T) {
-	g := newGroup(t, 1)
+// Nobody but a node itself has it registered, renews its session, reports from its directory, sits in a barrier for it or says good-bye in its name: not another
+// node, which knows all that it takes from the map, nor a client. Nor does anybody propose what a leader does by itself. The session that it has goes on.
+func TestNobodyActsForAnother(t *testing.T) {
+	g := newGroup(t, 1, account)
 	g.startAll()
 	n1, n2, n3 := g.nodes["n1"], g.add("n2"), g.add("n3")
 	g.startAll()
 	g.everyMap("all are up", up("n1", "n2", "n3"))
+	g.everyMap("every shard is active", active("account"))
 	m := n1.View().Members["n2"]
-	entry, err := fsm.Encode(&fsm.Register{
-		Node: "n2", Directory: m.Directory, Machine: m.Machine, Addr: m.Addr, Nonce: "another-process", LastSession: m.Session, Fenced: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	client, err := transport.Dial(n1.addr, transport.ClientOptions{Group: n1.View().Group})
 	if err != nil {
 		t.Fatal(err)
@@ -223,13 +218,61 @@ func TestNobodyRegistersAnother(t *testing.T) {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for who, conn := range map[string]*grpc.ClientConn{"node n3": n3.port.Peer(n1.addr), "a client": client} {
-		reply, err := wire.NewGroupClient(conn).Propose(ctx, &wire.ProposeRequest{Commands: entry})
-		if err != nil || reply.Fault == nil || shard.Code(reply.Fault.Code) != shard.CodeWrongGroup {
-			t.Errorf("%s: %v, %v", who, reply, err)
+	p := n1.View().Types["account"].Placements[0]
+	lost := &wire.Report{Kind: uint32(shard.ReportLost), Type: "account", Copy: uint64(p.Copies[0].ID), Epoch: uint64(p.Epoch)}
+	foreign := map[string]func(wire.GroupClient) (*wire.Fault, error){
+		"a renewal": func(at wire.GroupClient) (*wire.Fault, error) {
+			reply, err := at.Renew(ctx, &wire.RenewRequest{Session: uint64(m.Session), Number: 1_000_000})
+			return reply.GetFault(), err
+		},
+		"the renewal of a session to come": func(at wire.GroupClient) (*wire.Fault, error) {
+			reply, err := at.Renew(ctx, &wire.RenewRequest{Session: 1_000_000, Number: 1})
+			return reply.GetFault(), err
+		},
+		"a report": func(at wire.GroupClient) (*wire.Fault, error) {
+			reply, err := at.Report(ctx, &wire.ReportRequest{Session: uint64(m.Session), Directory: string(m.Directory), Reports: []*wire.Report{lost}})
+			return reply.GetFault(), err
+		},
+		"a report without a session": func(at wire.GroupClient) (*wire.Fault, error) {
+			reply, err := at.Report(ctx, &wire.ReportRequest{Directory: string(m.Directory), Reports: []*wire.Report{lost}})
+			return reply.GetFault(), err
+		},
+		"an arrival": func(at wire.GroupClient) (*wire.Fault, error) {
+			reply, err := at.Arrive(ctx, &wire.ArriveRequest{Name: "b", Parties: 1, Session: uint64(m.Session), Request: 1})
+			return reply.GetFault(), err
+		},
+	}
+	for what, c := range map[string]fsm.Command{
+		"a registration": &fsm.Register{
+			Node: "n2", Directory: m.Directory, Machine: m.Machine, Addr: m.Addr, Nonce: "another-process", LastSession: m.Session, Fenced: true,
+		},
+		"a farewell":                 &fsm.Depart{Session: m.Session},
+		"the farewell of a newcomer": &fsm.Depart{Session: n1.View().LastSession + 1},
+		"a leave":                    &fsm.Leave{Session: m.Session},
+		"a withdrawal":               &fsm.Withdraw{Name: "b", Participant: "p", Session: m.Session, Request: 1},
+		"an expiry":                  &fsm.Expire{Session: m.Session, LastRenewal: 1 << 40},
+		"renewals as the leader's":   &fsm.Renew{Items: []fsm.Renewal{{Session: m.Session, Number: 1 << 40}}},
+		"a lost copy":                &fsm.CopyLost{Items: []fsm.CopyItem{{Shard: p.Shard, Copy: p.Copies[0].ID, Directory: m.Directory}}},
+	} {
+		entry, err := fsm.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		foreign[what] = func(at wire.GroupClient) (*wire.Fault, error) {
+			reply, err := at.Propose(ctx, &wire.ProposeRequest{Commands: entry})
+			return reply.GetFault(), err
+		}
+	}
+	for what, call := range foreign {
+		for who, conn := range map[string]*grpc.ClientConn{"node n3": n3.port.Peer(n1.addr), "a client": client} {
+			if fault, err := call(wire.NewGroupClient(conn)); err != nil || shard.Code(fault.GetCode()) != shard.CodeWrongGroup {
+				t.Errorf("%s by %s: %v, %v", what, who, fault, err)
+			}
 		}
 	}
 	if n2.View().Ended(m.Session) || n2.Session() != m.Session {
 		t.Errorf("n2 had session %d, which is over: %t; it has %d", m.Session, n2.View().Ended(m.Session), n2.Session())
 	}
+	n2.stop() // it says good-bye itself
+	g.everyMap("n2 has left", up("n1", "n3"))
 }

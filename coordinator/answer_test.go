@@ -52,7 +52,7 @@ func TestEndedSessionIsReplaced(t *testing.T) {
 	n, old := g.nodes["n2"], g.nodes["n2"].Session()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, _, err := g.nodes["n1"].Propose(ctx, &fsm.Depart{Session: old}); err != nil {
+	if _, _, err := n.Propose(ctx, &fsm.Depart{Session: old}); err != nil { // nobody else may
 		t.Fatal(err)
 	}
 	g.eventually("n2 has another session", func() error {

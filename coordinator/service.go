@@ -47,7 +47,7 @@ func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.
 	var d decided
 	commands, err := fsm.Decode(req.Commands)
 	if err == nil {
-		err = registersItself(transport.CallerNode(ctx), commands)
+		err = proposable(transport.CallerNode(ctx), commands)
 	}
 	switch {
 	case err != nil:
@@ -69,21 +69,17 @@ func (s *service) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.
 	return reply, nil
 }
 
-// registersItself fails when a node is to be registered by somebody else: a registration ends the session that the node has, and those who know its
-// directory and its address could so take its place. With TLS the caller's certificate names it.
-func registersItself(caller shard.NodeID, commands []fsm.Command) error {
-	for _, c := range commands {
-		if r, registers := c.(*fsm.Register); registers && r.Node != caller {
-			return shard.Errorf(shard.CodeWrongGroup, "node %s registers itself: %q does not do it", r.Node, caller)
-		}
-	}
-	return nil
-}
-
 func (s *service) propose(ctx context.Context, lengths fsm.Lengths, commands []fsm.Command) (decided, error) {
 	v, err := s.c.seat()
 	if err != nil {
 		return decided{}, err
+	}
+	for _, c := range commands {
+		if id, named := sessionOf(c); named {
+			if err := v.speaksFor(ctx, transport.CallerNode(ctx), id); err != nil {
+				return decided{}, err
+			}
+		}
 	}
 	return v.propose(ctx, lengths, commands...)
 }
@@ -91,6 +87,9 @@ func (s *service) propose(ctx context.Context, lengths fsm.Lengths, commands []f
 // Renew implements the Group service.
 func (s *service) Renew(ctx context.Context, req *wire.RenewRequest) (*wire.RenewReply, error) {
 	v, err := s.c.seat()
+	if err == nil {
+		err = v.speaksFor(ctx, transport.CallerNode(ctx), shard.SessionID(req.Session))
+	}
 	if err != nil {
 		return &wire.RenewReply{Fault: transport.FaultOf(err)}, nil
 	}
@@ -110,6 +109,13 @@ func (s *service) Report(ctx context.Context, req *wire.ReportRequest) (*wire.Re
 	v, err := s.c.seat()
 	if n := max(len(req.Reports), len(req.Loads)); err == nil && n > reportsSent {
 		err = shard.Errorf(shard.CodeOverloaded, "%d reports in one call, the most is %d", n, reportsSent)
+	}
+	caller := transport.CallerNode(ctx)
+	if err == nil {
+		err = v.speaksFor(ctx, caller, shard.SessionID(req.Session))
+	}
+	if err == nil {
+		err = v.holds(caller, shard.DirectoryID(req.Directory))
 	}
 	var batch []shard.Report
 	if err == nil {
@@ -159,12 +165,11 @@ func (s *service) Arrive(ctx context.Context, req *wire.ArriveRequest) (*wire.Ar
 		return replyOf(out), nil
 	}
 	v, err := s.c.seat()
+	if err == nil {
+		err = v.speaksFor(ctx, transport.CallerNode(ctx), shard.SessionID(req.Session))
+	}
 	if err != nil {
 		return &wire.ArriveReply{Fault: transport.FaultOf(err)}, nil
-	}
-	caller := transport.CallerNode(ctx)
-	if of, known := v.machine.state().View.Sessions[shard.SessionID(req.Session)]; caller == "" || known && of.Node != caller {
-		return &wire.ArriveReply{Fault: transport.FaultOf(shard.Invalid("session %d is not the caller's", req.Session))}, nil
 	}
 	out, err := v.arrive(ctx, arrival{req.Name, int(req.Parties), req.Participant, shard.SessionID(req.Session), req.Request})
 	if err != nil {
