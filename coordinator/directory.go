@@ -46,6 +46,11 @@ type identity struct {
 	Peers     []string          `json:"peers,omitempty"`    // where voters were last seen
 }
 
+// agreed reports whether this very list of founders is the one that was agreed to last.
+func (id *identity) agreed(group shard.GroupID, founders []Founder, edition uint64) bool {
+	return id.Group == group && id.Edition == edition && slices.Equal(id.Founders, founders)
+}
+
 // seat is what became of a directory's vote. Unset, it has one when it took part in the forming.
 type seat string
 

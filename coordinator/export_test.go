@@ -325,3 +325,12 @@ func Said(c *Coordinator, id shard.SessionID) (fsm.Lengths, bool) {
 func Hear(c *Coordinator, node shard.NodeID, addr string, term uint64) {
 	c.follower.hear(&wire.WatchEvent{Leader: string(node), LeaderAddr: addr, Term: term})
 }
+
+// Agree has a node agree to a Form as if it led the forming.
+func Agree(c *Coordinator, form *wire.FormRequest) error {
+	var founders []Founder
+	for _, f := range form.Founders {
+		founders = append(founders, Founder{shard.NodeID(f.Node), f.Addr, shard.DirectoryID(f.Directory)})
+	}
+	return c.accept(shard.GroupID(form.Group), founders, form.Edition)
+}

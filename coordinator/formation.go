@@ -29,6 +29,7 @@ type hello struct {
 	node      shard.NodeID
 	directory shard.DirectoryID
 	group     shard.GroupID
+	edition   uint64 // of the founders that it has agreed to
 	hasRaft   bool
 }
 
@@ -228,7 +229,7 @@ func (c *Coordinator) sayHello(ctx context.Context, addr string) (hello, error) 
 	if err != nil {
 		return hello{addr: addr}, transport.Typed(err)
 	}
-	return hello{addr, shard.NodeID(r.Node), shard.DirectoryID(r.Directory), shard.GroupID(r.Group), r.HasRaft}, nil
+	return hello{addr, shard.NodeID(r.Node), shard.DirectoryID(r.Directory), shard.GroupID(r.Group), r.Edition, r.HasRaft}, nil
 }
 
 // form leads the forming of a group. Every founder, this one first, makes the group's identity durable before any Raft state
@@ -338,7 +339,7 @@ func (c *Coordinator) accept(group shard.GroupID, founders []Founder, edition ui
 	defer c.formation.judging.Unlock()
 	d := c.cfg.Directory
 	if known := d.now.Load(); known.Group != "" {
-		if known.Group == group && known.Edition == edition && slices.Equal(known.Founders, founders) {
+		if known.agreed(group, founders, edition) {
 			return nil
 		}
 		if err := c.replaces(known, group, founders, edition); err != nil {
@@ -377,19 +378,21 @@ func (c *Coordinator) agree(v *voter, group shard.GroupID, founders []Founder, e
 // hello says who this node is.
 func (c *Coordinator) hello() *wire.HelloReply {
 	d := c.cfg.Directory
+	id := d.now.Load()
 	reply := &wire.HelloReply{
-		Node: string(c.cfg.Node), Directory: string(d.ID()), Group: string(d.Group()), Addr: c.cfg.Addr, Version: c.cfg.Version,
+		Node: string(c.cfg.Node), Directory: string(d.ID()), Group: string(id.Group), Addr: c.cfg.Addr, Version: c.cfg.Version, Edition: id.Edition,
 	}
 	if v := c.voter.Load(); v != nil {
 		reply.HasRaft, _ = v.hasLog()
 	} else {
-		reply.HasRaft = d.Group() != "" && !d.seated() // a member: its group exists; a founder has not looked yet
+		reply.HasRaft = id.Group != "" && !d.seated() // a member: its group exists; a founder has not looked yet
 	}
 	return reply
 }
 
 // receiveForm judges a Form from another founder: the first of those it names.
-func (c *Coordinator) receiveForm(from shard.NodeID, req *wire.FormRequest) error {
+func (c *Coordinator) receiveForm(ctx context.Context, from shard.NodeID, req *wire.FormRequest) error {
+	group := shard.GroupID(req.Group)
 	var founders []Founder
 	for _, f := range req.Founders {
 		founders = append(founders, Founder{shard.NodeID(f.Node), f.Addr, shard.DirectoryID(f.Directory)})
@@ -402,15 +405,52 @@ func (c *Coordinator) receiveForm(from shard.NodeID, req *wire.FormRequest) erro
 	case !slices.Contains(founders, c.self()):
 		return shard.Errorf(shard.CodeMismatch, "node %s at %s is not among the founders as itself", c.cfg.Node, c.cfg.Addr)
 	}
-	if c.cfg.Directory.Group() == "" {
-		if err := c.expects(founders); err != nil {
+	if known := c.cfg.Directory.now.Load(); !known.agreed(group, founders, req.Edition) {
+		if err := c.fits(known, group, founders, req.Edition); err != nil {
+			return err
+		}
+		if err := c.avowed(ctx, group, founders[0], req.Edition); err != nil {
 			return err
 		}
 	}
-	if err := c.accept(shard.GroupID(req.Group), founders, req.Edition); err != nil {
+	if err := c.accept(group, founders, req.Edition); err != nil {
 		return err
 	}
 	c.formation.once.Do(func() { close(c.formation.accepted) })
+	return nil
+}
+
+// fits fails unless this node could agree to the list, by what it was told and has agreed to before.
+func (c *Coordinator) fits(known *identity, group shard.GroupID, founders []Founder, edition uint64) error {
+	if known.Group != "" {
+		return c.replaces(known, group, founders, edition)
+	}
+	err := c.expects(founders)
+	if err == nil && founders[0].Directory == c.cfg.Directory.ID() {
+		err = shard.Invalid("node %s is the first founder and makes the list itself", c.cfg.Node)
+	}
+	return err
+}
+
+// avowed fails unless the first founder, asked at its address, says the same as the Form that came in its name. That address is a seed's; with TLS
+// the certificate there names it.
+//
+// A Form by itself is a claim: with the certificate of any node, or in plaintext without one, a founder could be had to agree to a group that nobody ever
+// begins, or to an edition above all that its first founder will come to, and would refuse that one's Forms for good.
+func (c *Coordinator) avowed(ctx context.Context, group shard.GroupID, first Founder, edition uint64) error {
+	c.cfg.Port.Wake(first.Addr) // it calls, so it is there
+	h, err := c.sayHello(ctx, first.Addr)
+	switch {
+	case shard.CodeOf(err) == shard.CodeWrongGroup:
+		return err
+	case err != nil: // it comes again
+		return shard.Errorf(shard.CodeUnavailable, "the first founder, %s, was not reached at %s: %s", first.Node, first.Addr, shard.As(err).Detail)
+	case h.node != first.Node || h.directory != first.Directory:
+		return shard.Errorf(shard.CodeMismatch, "at %s, the address of the first founder, %s, node %s answers with directory %s", first.Addr, first.Node, h.node, h.directory)
+	case h.group != group || h.edition != edition:
+		return shard.Errorf(shard.CodeMismatch, "the first founder, %s at %s, forms group %q, edition %d, and not %q, edition %d",
+			first.Node, first.Addr, h.group, h.edition, group, edition)
+	}
 	return nil
 }
 

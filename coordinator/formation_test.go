@@ -31,18 +31,37 @@ type founder struct {
 	node string
 	to   string            // empty: there is no Form
 	form *wire.FormRequest // sent once
-	once sync.Once
-	err  error
+	sent atomic.Bool
 }
 
 func (f *founder) Hello(ctx context.Context, _ *wire.HelloRequest) (*wire.HelloReply, error) {
-	if f.to != "" {
-		f.once.Do(func() { f.err = sendForm(ctx, f.to, f.form) })
-	}
-	if f.err != nil {
-		return nil, f.err
+	if f.to != "" && f.sent.CompareAndSwap(false, true) { // it is asked once more, for what it sends
+		if err := sendForm(ctx, f.to, f.form); err != nil {
+			return nil, err
+		}
 	}
 	return &wire.HelloReply{Node: f.node, Directory: "dir-" + f.node, Group: f.form.Group, HasRaft: true}, nil
+}
+
+// avower is a first founder that says what its Form says, and sends none.
+type avower struct {
+	wire.UnimplementedGroupServer
+	form atomic.Pointer[wire.FormRequest]
+}
+
+// avow has a first founder say what the Form says, at the address that it has there. Stop takes it away.
+func avow(t *testing.T, form *wire.FormRequest) (a *avower, stop func()) {
+	t.Helper()
+	a = &avower{}
+	a.form.Store(form)
+	first := form.Founders[0]
+	return a, serveGroup(t, shard.NodeID(first.Node), first.Addr, a)
+}
+
+func (a *avower) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, error) {
+	form := a.form.Load()
+	first := form.Founders[0]
+	return &wire.HelloReply{Node: first.Node, Directory: first.Directory, Group: form.Group, Addr: first.Addr, Edition: form.Edition}, nil
 }
 
 func sendForm(ctx context.Context, to string, form *wire.FormRequest) error {
@@ -186,9 +205,11 @@ func TestAgreementThatDidNotLastCostsNoSeat(t *testing.T) {
 			if err := os.Mkdir(inTheWay, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := sendForm(ctx, n.addr, form); err == nil {
-				t.Fatal("the Form was accepted, though the identity could not be written")
+			_, stop := avow(t, form)
+			if err := sendForm(ctx, n.addr, form); shard.CodeOf(err) != shard.CodeInternal {
+				t.Fatalf("the identity could not be written, and the Form was answered with %v", err)
 			}
+			stop()
 			if err := os.Remove(inTheWay); err != nil {
 				t.Fatal(err)
 			}
@@ -220,6 +241,7 @@ func TestClosedNodeAcceptsNoForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	form := g.form()
+	avow(t, form)
 	n.Kill()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -254,7 +276,9 @@ func TestFounderThatComesBackRunsNoRaft(t *testing.T) {
 	if err := n.open(nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := sendForm(ctx, n.addr, g.form()); err != nil {
+	form := g.form()
+	avow(t, form)
+	if err := sendForm(ctx, n.addr, form); err != nil {
 		t.Fatal(err)
 	}
 	n.kill()
@@ -510,12 +534,14 @@ func TestFoundersAreReplacedInOrder(t *testing.T) {
 	if err := n.open(nil); err != nil {
 		t.Fatal(err)
 	}
+	first, _ := avow(t, g.form())
 	send := func(edition uint64, change func(*wire.FormRequest)) error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		form := g.form()
 		form.Edition = edition
 		change(form)
+		first.form.Store(form)
 		return sendForm(ctx, n.addr, form)
 	}
 	same := func(*wire.FormRequest) {}
@@ -548,7 +574,8 @@ func TestFirstFounderTakesNoList(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	form := g.form()
-	refused(t, sendForm(ctx, n.addr, form), "")
+	refused(t, sendForm(ctx, n.addr, form), shard.CodeInvalid, "makes the list itself")
+	refused(t, coordinator.Agree(n.Coordinator, form), "")
 	form.Edition = 1
 	form.Founders[1].Directory = "another"
 	refused(t, sendForm(ctx, n.addr, form), shard.CodeInvalid, "makes the list itself")
@@ -564,4 +591,74 @@ func TestFoundersStayWhenTheGroupHasBegun(t *testing.T) {
 	form := g.form()
 	form.Group, form.Edition = string(g.nodes["n1"].View().Group), 1
 	refused(t, sendForm(ctx, g.nodes["n3"].addr, form), shard.CodeWrongGroup)
+}
+
+// A founder agrees to what the first one says when it is asked at its address, and not to a Form by itself: not to one in a name or in a directory that does not
+// answer there, nor to a group or an edition that the first does not know of. Had it agreed to an edition above all that come, it would refuse the first
+// founder's own lists for good. The group is formed all the same.
+func TestFormsAreAvowed(t *testing.T) {
+	g := newGroup(t, 3)
+	n1, n3 := g.nodes["n1"], g.nodes["n3"]
+	for _, n := range g.nodes {
+		if err := n.open(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	forged := func(change func(*wire.FormRequest)) error {
+		form := g.form()
+		change(form)
+		return sendForm(ctx, n3.addr, form)
+	}
+	for range 2 { // before n3 has agreed, and after
+		refused(t, forged(func(f *wire.FormRequest) { f.Edition = 1 << 63 }), shard.CodeMismatch, "edition")
+		if err := coordinator.Agree(n1.Coordinator, g.form()); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, forged(func(f *wire.FormRequest) { f.Edition = 1 << 63 }), shard.CodeMismatch, "edition 0, and not")
+		refused(t, forged(func(f *wire.FormRequest) { f.Edition, f.Founders[1].Directory = 1, "another" }), shard.CodeMismatch, "edition 0, and not")
+		refused(t, forged(func(*wire.FormRequest) {}), "")
+	}
+	for _, n := range g.nodes {
+		n.kill()
+	}
+	g.startAll()
+	g.voters("n1", "n2", "n3")
+}
+
+// A Form from a node that names itself the first founder, at the address of another, founds nothing, nor does one whose first founder is not reached: that comes again.
+func TestFormsFromElsewhereAreNotAvowed(t *testing.T) {
+	g := newGroup(t, 3)
+	n1, n3 := g.nodes["n1"], g.nodes["n3"]
+	if err := n3.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	form := g.form()
+	refused(t, sendForm(ctx, n3.addr, form), shard.CodeUnavailable, "n1, was not reached at "+n1.addr)
+	_, stop := avow(t, form)
+	other := g.form()
+	g.eventually("n1 is reached", func() error {
+		other.Group = "another"
+		if err := sendForm(ctx, n3.addr, other); shard.CodeOf(err) != shard.CodeMismatch {
+			return err
+		}
+		return nil
+	})
+	other = g.form()
+	other.Founders[0].Node = "m1"
+	refused(t, sendForm(ctx, n3.addr, other), shard.CodeMismatch, "node n1 answers")
+	other = g.form()
+	other.Founders[0].Directory = "a copy"
+	refused(t, sendForm(ctx, n3.addr, other), shard.CodeMismatch, "with directory elsewhere")
+	other = g.form()
+	other.Group = "another"
+	refused(t, sendForm(ctx, n3.addr, other), shard.CodeMismatch, `forms group "formed"`)
+	if group := n3.directory.Group(); group != "" {
+		t.Errorf("it agreed to group %q", group)
+	}
+	refused(t, sendForm(ctx, n3.addr, form), "")
+	stop()
 }

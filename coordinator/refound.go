@@ -22,6 +22,12 @@ import (
 // group for good, so it is of use to no other. A founder that is left out votes for nobody: no configuration names it. A Form of an
 // earlier edition that comes late, from a call that was given up or a process that is gone, is refused by its number.
 //
+// Nor does a founder wait for good for a list that never comes. Whoever is sent a Form that it has not agreed to asks the first founder for it, at the address
+// that the Form gives, which is a seed's, and agrees only to the group and the edition that this one, in that very directory, says it has agreed to
+// itself, see avowed. So the edition of a founder is never above that of the first, which rises by one for each list, and the next list has
+// a higher one. That only refuses Forms that were taken before; what makes one group of it, the order of the numbers and the one directory that begins it,
+// is as it was. The answer may be old when the founder agrees. Then a later list has come in between and the number tells, or comes after and is taken.
+//
 // The first founder itself is not replaced. Nobody else could tell that it has not bootstrapped.
 func (c *Coordinator) refound(ctx context.Context, founders []Founder) (list []Founder, lacks string, err error) {
 	next, lacks := c.afresh(ctx, founders)

@@ -264,6 +264,9 @@ func TestInterruptedForming(t *testing.T) {
 	}
 	const agreed = "0c6a8f0e-5f52-4a0e-8f5e-2f7f6f1f7a10"
 	for range 2 { // the same Form again is harmless
+		if err := coordinator.Agree(g.nodes["n1"].Coordinator, &wire.FormRequest{Group: agreed, Founders: founders}); err != nil {
+			t.Fatal(err)
+		}
 		for _, n := range g.nodes {
 			if err := n.form(agreed, founders); err != nil {
 				t.Fatal(err)
@@ -332,6 +335,9 @@ func TestFirstFounderBeginsNothingAlone(t *testing.T) {
 				}
 			}
 			form := g.form()
+			if err := coordinator.Agree(g.nodes["n1"].Coordinator, form); err != nil {
+				t.Fatal(err)
+			}
 			for _, n := range g.nodes {
 				if err := n.form(form.Group, form.Founders); err != nil {
 					t.Fatal(err)

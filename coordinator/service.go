@@ -30,7 +30,7 @@ func (s *service) Hello(context.Context, *wire.HelloRequest) (*wire.HelloReply, 
 
 // Form implements the Group service.
 func (s *service) Form(ctx context.Context, req *wire.FormRequest) (*wire.FormReply, error) {
-	return &wire.FormReply{Fault: transport.FaultOf(s.c.receiveForm(transport.CallerNode(ctx), req))}, nil
+	return &wire.FormReply{Fault: transport.FaultOf(s.c.receiveForm(ctx, transport.CallerNode(ctx), req))}, nil
 }
 
 // seat is this node's seat in the group, or a fault that says where to go.

@@ -341,6 +341,7 @@ type HelloReply struct {
 	HasRaft       bool                   `protobuf:"varint,4,opt,name=has_raft,json=hasRaft,proto3" json:"has_raft,omitempty"` // it holds Raft state
 	Addr          string                 `protobuf:"bytes,5,opt,name=addr,proto3" json:"addr,omitempty"`
 	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	Edition       uint64                 `protobuf:"varint,7,opt,name=edition,proto3" json:"edition,omitempty"` // of the founders that it has agreed to, see FormRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -415,6 +416,13 @@ func (x *HelloReply) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *HelloReply) GetEdition() uint64 {
+	if x != nil {
+		return x.Edition
+	}
+	return 0
 }
 
 type Founder struct {
@@ -3970,7 +3978,7 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x04addr\x18\a \x01(\tR\x04addr\x12\x16\n" +
 	"\x06detail\x18\b \x01(\tR\x06detail\"\r\n" +
 	"\vOneWayReply\"\x0e\n" +
-	"\fHelloRequest\"\x9d\x01\n" +
+	"\fHelloRequest\"\xb7\x01\n" +
 	"\n" +
 	"HelloReply\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1c\n" +
@@ -3978,7 +3986,8 @@ const file_transport_wire_muster_proto_rawDesc = "" +
 	"\x05group\x18\x03 \x01(\tR\x05group\x12\x19\n" +
 	"\bhas_raft\x18\x04 \x01(\bR\ahasRaft\x12\x12\n" +
 	"\x04addr\x18\x05 \x01(\tR\x04addr\x12\x18\n" +
-	"\aversion\x18\x06 \x01(\tR\aversion\"O\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x18\n" +
+	"\aedition\x18\a \x01(\x04R\aedition\"O\n" +
 	"\aFounder\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x1c\n" +
