@@ -175,11 +175,11 @@ func (c *Client) Plan(ctx context.Context) ([]PlanLine, error) {
 
 func (c *Client) consult(ctx context.Context, req *wire.ConsultRequest) (*wire.ConsultReply, error) {
 	var reply *wire.ConsultReply
-	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+	err := c.question(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
 		if reply, err = wire.NewGroupClient(conn).Consult(ctx, req); err == nil {
 			err = fault(reply.Fault)
 		}
 		return err
-	}, worthAnother)
+	})
 	return reply, err
 }

@@ -70,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	c.mu.addrs = slices.Clone(cfg.Addrs)
 	c.mu.conns = map[string]*grpc.ClientConn{}
 	if c.group == "" {
-		if err := c.each(ctx, c.askGroup, worthAnother); err != nil {
+		if err := c.question(ctx, c.askGroup); err != nil {
 			c.Close()
 			return nil, fmt.Errorf("connect: %w", err)
 		}
@@ -148,6 +148,17 @@ func (c *Client) each(ctx context.Context, call func(context.Context, grpc.Clien
 		}
 	}
 	return summary(met)
+}
+
+// question makes a call that changes nothing at one node after the other. Whatever becomes of it, it has not happened.
+func (c *Client) question(ctx context.Context, call func(context.Context, grpc.ClientConnInterface) error) error {
+	err := c.each(ctx, call, worthAnother)
+	if fault := shard.As(err); fault != nil && fault.Outcome != shard.NotApplied {
+		certain := *fault
+		certain.Outcome = shard.NotApplied
+		return &certain
+	}
+	return err
 }
 
 // failure is what came of a call at one node.

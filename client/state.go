@@ -50,7 +50,7 @@ func (c *Client) Inspect(ctx context.Context) (State, error) { return c.state(ct
 
 func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 	var s State
-	err := c.each(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+	err := c.question(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		var whole fsm.Single
 		reply, err := transport.Inspect(ctx, wire.NewGroupClient(conn), &wire.InspectRequest{Linearizable: linearizable}, whole.Take)
 		if err == nil {
@@ -60,7 +60,7 @@ func (c *Client) state(ctx context.Context, linearizable bool) (State, error) {
 			err = shard.NoMap(s.Node)
 		}
 		return err
-	}, worthAnother)
+	})
 	return s, err
 }
 

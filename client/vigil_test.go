@@ -121,5 +121,22 @@ func TestSlowNodeIsWaitedFor(t *testing.T) {
 	})
 }
 
+// A question whose time is over has not happened, though the node may have heard it.
+func TestQuestionsHaveNotHappened(t *testing.T) {
+	t.Parallel()
+	only := open(t, "g")
+	c, err := client.Connect(within(t), only.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	only.stops(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := c.State(ctx); shard.CodeOf(err) != shard.CodeTimeout || shard.As(err).Outcome != shard.NotApplied {
+		t.Error(err)
+	}
+}
+
 // silence is how long a node may say nothing, see client.attended.
 const silence = time.Second

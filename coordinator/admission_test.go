@@ -218,7 +218,25 @@ func TestNobodyActsForAnother(t *testing.T) {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	p := n1.View().Types["account"].Placements[0]
+	foreign := inTheNameOf(t, ctx, n1.View(), m)
+	for what, call := range foreign {
+		for who, conn := range map[string]*grpc.ClientConn{"node n3": n3.port.Peer(n1.addr), "a client": client} {
+			if fault, err := call(wire.NewGroupClient(conn)); err != nil || shard.Code(fault.GetCode()) != shard.CodeWrongGroup {
+				t.Errorf("%s by %s: %v, %v", what, who, fault, err)
+			}
+		}
+	}
+	if n2.View().Ended(m.Session) || n2.Session() != m.Session {
+		t.Errorf("n2 had session %d, which is over: %t; it has %d", m.Session, n2.View().Ended(m.Session), n2.Session())
+	}
+	n2.stop() // it says good-bye itself
+	g.everyMap("n2 has left", up("n1", "n3"))
+}
+
+// inTheNameOf are calls that only the member itself, or the leader by itself, has reason to make.
+func inTheNameOf(t *testing.T, ctx context.Context, v *shard.View, m shard.Member) map[string]func(wire.GroupClient) (*wire.Fault, error) {
+	t.Helper()
+	p := v.Types["account"].Placements[0]
 	lost := &wire.Report{Kind: uint32(shard.ReportLost), Type: "account", Copy: uint64(p.Copies[0].ID), Epoch: uint64(p.Epoch)}
 	foreign := map[string]func(wire.GroupClient) (*wire.Fault, error){
 		"a renewal": func(at wire.GroupClient) (*wire.Fault, error) {
@@ -247,7 +265,7 @@ func TestNobodyActsForAnother(t *testing.T) {
 			Node: "n2", Directory: m.Directory, Machine: m.Machine, Addr: m.Addr, Nonce: "another-process", LastSession: m.Session, Fenced: true,
 		},
 		"a farewell":                 &fsm.Depart{Session: m.Session},
-		"the farewell of a newcomer": &fsm.Depart{Session: n1.View().LastSession + 1},
+		"the farewell of a newcomer": &fsm.Depart{Session: v.LastSession + 1},
 		"a leave":                    &fsm.Leave{Session: m.Session},
 		"a withdrawal":               &fsm.Withdraw{Name: "b", Participant: "p", Session: m.Session, Request: 1},
 		"an expiry":                  &fsm.Expire{Session: m.Session, LastRenewal: 1 << 40},
@@ -263,16 +281,5 @@ func TestNobodyActsForAnother(t *testing.T) {
 			return reply.GetFault(), err
 		}
 	}
-	for what, call := range foreign {
-		for who, conn := range map[string]*grpc.ClientConn{"node n3": n3.port.Peer(n1.addr), "a client": client} {
-			if fault, err := call(wire.NewGroupClient(conn)); err != nil || shard.Code(fault.GetCode()) != shard.CodeWrongGroup {
-				t.Errorf("%s by %s: %v, %v", what, who, fault, err)
-			}
-		}
-	}
-	if n2.View().Ended(m.Session) || n2.Session() != m.Session {
-		t.Errorf("n2 had session %d, which is over: %t; it has %d", m.Session, n2.View().Ended(m.Session), n2.Session())
-	}
-	n2.stop() // it says good-bye itself
-	g.everyMap("n2 has left", up("n1", "n3"))
+	return foreign
 }

@@ -45,10 +45,8 @@ func (a attempt) run(ctx context.Context, lingers time.Duration, call func(conte
 	if fault == nil || permanent(fault) || ctx.Err() != nil || !errors.Is(context.Cause(asking), errElsewhere) {
 		return err
 	}
-	leader, _, _ := a.c.Leader()
 	return &shard.Error{
-		Code: shard.CodeUnavailable, Outcome: fault.Outcome,
-		Detail: fmt.Sprintf("%s was asked and has not answered, and node %s leads the group by now", a.addr, leader),
+		Code: shard.CodeUnavailable, Outcome: fault.Outcome, Detail: fmt.Sprintf("%s was asked and has not answered, and %v", a.addr, errElsewhere),
 	}
 }
 
