@@ -66,6 +66,11 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if len(cfg.Addrs) == 0 {
 		return nil, shard.Invalid("connect: no address")
 	}
+	if cfg.TLS != nil {
+		if _, _, err := transport.OwnIdentity(cfg.TLS); err != nil {
+			return nil, err
+		}
+	}
 	c := &Client{cfg: cfg, group: cfg.Group}
 	c.mu.addrs = slices.Clone(cfg.Addrs)
 	c.mu.conns = map[string]*grpc.ClientConn{}

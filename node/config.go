@@ -39,8 +39,8 @@ type Config struct {
 
 	Hosts []entity.Definition // the entity types this node can own; entity.Types makes the list
 
-	// TLS is mutual and for both directions; nil means plaintext, which is refused beyond loopback unless
-	// AllowPlaintext is set.
+	// TLS is mutual and for both directions, and every certificate names one spiffe://GROUP/ROLE/NAME, this node's GROUP/server/ID:
+	// docs/tls.md. nil means plaintext, which is refused beyond loopback unless AllowPlaintext is set.
 	TLS            *tls.Config
 	AllowPlaintext bool
 

@@ -29,8 +29,9 @@ func serverTLS(c *tls.Config) *tls.Config {
 }
 
 // clientTLS returns the configuration for dialing addr: beyond the usual checks the other side's certificate must be a
-// server's, so that no client can pose as one.
+// server's of our group, so that no client can pose as one, nor a node of another group whose certificates the same authority signs.
 func clientTLS(c *tls.Config, addr string) *tls.Config {
+	own := domainOf(c)
 	c = hardened(c)
 	if c.ServerName == "" {
 		c.ServerName, _, _ = net.SplitHostPort(addr)
@@ -43,6 +44,9 @@ func clientTLS(c *tls.Config, addr string) *tls.Config {
 		}
 		if who.Role != RoleServer {
 			return shard.Errorf(shard.CodeWrongGroup, "%s answers with the certificate of a %s", addr, who.Role)
+		}
+		if err := who.within(own); err != nil {
+			return err
 		}
 		if users != nil {
 			return users(state)
@@ -106,7 +110,7 @@ const (
 
 // Identity is what a peer's certificate says of it, in one URI SAN: spiffe://GROUP/ROLE/NAME.
 type Identity struct {
-	Group string // the trust domain, in the words of whoever issued the certificate; not the group's UUID
+	Group string // the trust domain, in the words of whoever issued the certificate, one for all of a group; not the group's UUID
 	Role  Role
 	Name  string
 }
@@ -127,6 +131,53 @@ func IdentityOf(leaf *x509.Certificate) (Identity, error) {
 			"the certificate must name one spiffe://GROUP/ROLE/NAME, it names %d", len(found))
 	}
 	return found[0], nil
+}
+
+// OwnIdentity is what a configuration's own certificate says of its holder. It is known unless the certificate is only chosen
+// during a handshake, by GetCertificate or from several. It fails with CodeInvalid when the certificate would open nothing.
+func OwnIdentity(c *tls.Config) (own Identity, known bool, err error) {
+	if len(c.Certificates) != 1 || c.GetCertificate != nil || c.GetClientCertificate != nil {
+		return Identity{}, false, nil
+	}
+	leaf := c.Certificates[0].Leaf
+	if leaf == nil {
+		chain := c.Certificates[0].Certificate
+		if len(chain) == 0 {
+			return Identity{}, true, shard.Invalid("TLS: the certificate is empty")
+		}
+		if leaf, err = x509.ParseCertificate(chain[0]); err != nil {
+			return Identity{}, true, shard.Invalid("TLS: our certificate: %v", err)
+		}
+	}
+	if own, err = IdentityOf(leaf); err != nil {
+		return Identity{}, true, shard.Invalid("TLS: our own certificate opens nothing: %s, with ROLE server, admin or client, as a URI among its alternative names",
+			shard.As(err).Detail)
+	}
+	return own, true, nil
+}
+
+// domainOf is the Group of the configuration's own certificate, "" when that is not known.
+func domainOf(c *tls.Config) string {
+	own, _, _ := OwnIdentity(c)
+	return own.Group
+}
+
+// servesAs fails with CodeInvalid when others would not take the holder of the configuration for the node.
+func servesAs(c *tls.Config, node shard.NodeID) error {
+	own, known, err := OwnIdentity(c)
+	if known && err == nil && own.vouches(node) != nil {
+		err = shard.Invalid("TLS: our own certificate names %s %q of %s: that of node %s has to name spiffe://%s/%s/%s",
+			own.Role, own.Name, own.Group, node, own.Group, RoleServer, node)
+	}
+	return err
+}
+
+// within fails with CodeWrongGroup when the certificate is of another group than ours, which is "" when that is not known.
+func (i Identity) within(own string) error {
+	if own == "" || i.Group == own {
+		return nil
+	}
+	return shard.Errorf(shard.CodeWrongGroup, "its certificate is one of spiffe://%s, ours is one of spiffe://%s", valid(i.Group), valid(own))
 }
 
 // identity returns who is at the other end of a TLS connection.

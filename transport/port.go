@@ -41,6 +41,7 @@ type Port struct {
 	advertise string
 	listener  net.Listener
 	serverTLS *tls.Config
+	domain    string // that of our own certificate, see Identity.Group; "" without TLS, or when it is not known
 	log       hclog.Logger
 	limits    Limits
 	group     atomic.Pointer[shard.GroupID]
@@ -58,8 +59,8 @@ type counters struct{ accepted, refused, full, strangers atomic.Uint64 }
 // Listen binds the port; nothing is accepted before Serve, though the system lets callers connect.
 //
 // With a TLS configuration every connection is mutual TLS 1.3: it needs Certificates (or GetCertificate and
-// GetClientCertificate), RootCAs and ClientCAs, and each certificate carries an Identity. Without one everything is plaintext,
-// which is refused on anything but a loopback address unless AllowPlaintext is set.
+// GetClientCertificate), RootCAs and ClientCAs, and each certificate carries an Identity: that of a node its id, and all of a group
+// the same Group, unless it is GetCertificate that chooses ours. Without one everything is plaintext, which is refused on anything but a loopback address unless AllowPlaintext is set.
 func Listen(cfg Config) (*Port, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func Listen(cfg Config) (*Port, error) {
 		p.log = hclog.NewNullLogger()
 	}
 	if cfg.TLS != nil {
-		p.serverTLS = serverTLS(cfg.TLS)
+		p.serverTLS, p.domain = serverTLS(cfg.TLS), domainOf(cfg.TLS)
 	}
 	p.stops.init()
 	p.census = newCensus(p.limits)
@@ -95,6 +96,11 @@ func Listen(cfg Config) (*Port, error) {
 func (c Config) Validate() error {
 	if err := c.Node.Validate(); err != nil {
 		return err
+	}
+	if c.TLS != nil {
+		if err := servesAs(c.TLS, c.Node); err != nil {
+			return err
+		}
 	}
 	for name, addr := range map[string]string{"address": c.Advertise, "bind address": c.Bind} {
 		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" && c.Listener == nil {
@@ -124,7 +130,7 @@ func unspecified(addr string) error {
 
 func exposed(addr string) error {
 	return shard.Invalid("%s is not a loopback address: without TLS anyone who reaches it could read and command the group; "+
-		"configure TLS or allow plaintext", addr)
+		"configure TLS (cert, key and ca), or say with allow-plaintext that it is all right", addr)
 }
 
 func bind(cfg Config) (net.Listener, error) {

@@ -231,6 +231,9 @@ func (r *RaftLayer) judge(state *tls.ConnectionState, h hello) (byte, error) {
 	}
 	who, err := identity(state)
 	if err == nil {
+		err = who.within(r.port.domain)
+	}
+	if err == nil {
 		err = who.vouches(h.node)
 	}
 	if err != nil {

@@ -150,6 +150,9 @@ func (p *Port) judgeIdentity(ctx context.Context, want access) error {
 		return nil
 	}
 	who, err := identity(&secure.State)
+	if err == nil {
+		err = who.within(p.domain)
+	}
 	if err != nil {
 		return err
 	}

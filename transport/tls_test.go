@@ -84,12 +84,59 @@ func withTLS(c *tls.Config) func(*transport.Config) {
 	return func(cfg *transport.Config) { cfg.TLS = c }
 }
 
+// unseen hides the certificate from whoever looks at the configuration beforehand.
+func unseen(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	shown := &c.Certificates[0]
+	c.Certificates = nil
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown, nil }
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown, nil }
+	return c
+}
+
+// A node with a certificate that nobody would take for its own hears so before it listens.
+func TestTLSOwnCertificate(t *testing.T) {
+	ca := newAuthority(t)
+	for uri, want := range map[string]string{
+		"spiffe://prod/server/a": "",
+		"spiffe://prod/server/b": `names server "b" of prod: that of node a has to name spiffe://prod/server/a`,
+		"spiffe://prod/client/a": `names client "a" of prod: that of node a has to name spiffe://prod/server/a`,
+		"https://prod/server/a":  "our own certificate opens nothing: the certificate must name one spiffe://GROUP/ROLE/NAME, it names 0",
+	} {
+		err := transport.Config{Node: "a", Advertise: "127.0.0.1:0", TLS: ca.ok(t, uri)}.Validate()
+		if want == "" && err != nil || want != "" && (shard.CodeOf(err) != shard.CodeInvalid || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", uri, err, want)
+		}
+	}
+}
+
+// Of two groups whose certificates one authority signs, neither's open anything of the other: not to its nodes, and not to its operators.
+func TestTLSOtherGroup(t *testing.T) {
+	ca := newAuthority(t)
+	a := start(t, "a", "g1", withTLS(ca.ok(t, "spiffe://prod/server/a")))
+	for name, cfg := range map[string]*tls.Config{ // what the caller does not look at itself the node does
+		"looked at by the caller": ca.ok(t, "spiffe://test/admin/dave"),
+		"looked at by the node":   unseen(ca.ok(t, "spiffe://test/admin/dave")),
+	} {
+		if _, err := hello(t, client(t, a.Addr(), transport.ClientOptions{TLS: cfg, Group: "g1"})); err == nil || !strings.Contains(err.Error(), "spiffe://test") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b := start(t, "b", "g1", withTLS(unseen(ca.ok(t, "spiffe://test/server/b"))))
+	if _, err := b.RaftLayer().Dial(raft.ServerAddress(a.Addr()), patience); shard.CodeOf(err) != shard.CodeWrongGroup {
+		t.Errorf("a Raft stream from another group: %v", err)
+	}
+	if _, err := hello(t, a.Peer(b.Addr())); err == nil {
+		t.Error("a node of another group served a member's call")
+	}
+}
+
 // Two members under mutual TLS: calls and Raft streams work, and the certificate vouches for the caller's id.
 func TestTLSBetweenMembers(t *testing.T) {
 	ca := newAuthority(t)
 	a := start(t, "a", "g1", withTLS(ca.ok(t, "spiffe://prod/server/a")))
 	b := start(t, "b", "g1", withTLS(ca.ok(t, "spiffe://prod/server/b")))
-	liar := start(t, "c", "g1", withTLS(ca.ok(t, "spiffe://prod/server/b")))
+	liar := start(t, "c", "g1", withTLS(unseen(ca.ok(t, "spiffe://prod/server/b"))))
 
 	reply, err := hello(t, a.Peer(b.Addr()))
 	if err != nil || reply.Addr != "a" {
@@ -134,7 +181,7 @@ func TestTLSRoles(t *testing.T) {
 		t.Errorf("an admin's proposal: %v", err)
 	}
 
-	poser := start(t, "b", "g1", withTLS(user))
+	poser := start(t, "b", "g1", withTLS(unseen(user)))
 	if _, err := poser.RaftLayer().Dial(raft.ServerAddress(a.Addr()), patience); err == nil {
 		t.Error("a client's certificate opened a Raft stream")
 	}

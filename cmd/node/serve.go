@@ -21,6 +21,9 @@ var serveVerb = verb{
 		"seeds joins the group behind them. A node without seeds is a group of its own.\n\n" +
 		"The node hosts one entity type, counter, whose commands are add {\"n\":5} and get. Programs that embed the node package host\n" +
 		"their own.\n\n" +
+		"With --cert, --key and --ca the node speaks mutual TLS only. Its certificate names the host of --addr and one URI,\n" +
+		"spiffe://GROUP/server/ID; those of the verbs name spiffe://GROUP/admin/NAME, or client in the place of admin for what only asks.\n" +
+		"GROUP is any word, the same for all. docs/tls.md has the commands that make them.\n\n" +
 		"A value comes from the flag, else from the environment, else from the TOML file of --config, else it is the default. The file's\n" +
 		"keys are id, addr, bind, dir, seeds, voters, zone, roles, required_quorum, allow_plaintext, the table tls (cert, key, ca) and\n" +
 		"the table times (lease, renew, heartbeat, autonomy, rebuild, replace_voter, catch_up); any other key is an error.\n" +
