@@ -21,6 +21,10 @@
 // on nothing but their arguments: they run again whenever the entity is brought back. Whatever a command learned from a
 // clock, dice or another service goes into the event.
 //
+// A handler may ask other entities, under the context that its own Context returns; as it is not told of a node, the program keeps
+// the Sender. Meanwhile its entity answers nobody: a handler that asks its own entity, or one that asks back, waits for itself until
+// the deadline.
+//
 // Definitions are made once, in package variables; a mistake in one panics there, before anything runs. After [Types]
 // or the first cell a definition is frozen and may be used by any number of nodes and goroutines.
 //
