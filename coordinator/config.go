@@ -144,7 +144,10 @@ func (c Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		add("address %q is not HOST:PORT: %w", c.Addr, err)
 	}
-	for _, s := range c.Seeds {
+	for i, s := range c.Seeds {
+		if slices.Contains(c.Seeds[:i], s) {
+			add("seed %s is named twice", s)
+		}
 		if _, _, err := net.SplitHostPort(s); err != nil {
 			add("seed %q is not HOST:PORT: %w", s, err)
 		}
@@ -161,10 +164,12 @@ func (c Config) Validate() error {
 		names[spec.Name] = true
 	}
 	for _, role := range c.Roles {
-		faults = append(faults, shard.ValidName(role))
+		if err := shard.ValidName(role); err != nil {
+			add("role: %s", shard.As(err).Detail)
+		}
 	}
-	if c.Zone != "" {
-		faults = append(faults, shard.ValidName(c.Zone))
+	if err := shard.ValidName(c.Zone); c.Zone != "" && err != nil {
+		add("zone: %s", shard.As(err).Detail)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return shard.Invalid("%v", err)

@@ -17,7 +17,7 @@ func TestValidateReportsEverything(t *testing.T) {
 	type S struct{}
 	one, two := entity.Define[S]("account"), entity.Define[S]("account")
 	err := node.Config{
-		ID: "1n", Addr: "nowhere", Bind: "x", Seeds: []string{"y"}, Voters: 2, RequiredQuorum: -1, Zone: "Z!", Roles: []string{""},
+		ID: "1n", Addr: "nowhere", Bind: "x", Seeds: []string{"y", "y"}, Voters: 2, RequiredQuorum: -1, Zone: "Z!", Roles: []string{""},
 		Hosts: entity.Types(one, two),
 	}.Validate()
 	if err == nil {
@@ -25,7 +25,7 @@ func TestValidateReportsEverything(t *testing.T) {
 	}
 	for _, want := range []string{
 		"node id \"1n\"", "address \"nowhere\"", "bind \"x\"", "seed \"y\"", "voters = 2", "required_quorum = -1",
-		"name \"Z!\"", "name \"\"", "account is listed twice", "dir is empty",
+		"seed y is named twice", "zone: name \"Z!\"", "role: name \"\"", "account is listed twice", "dir is empty",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("does not say %s:\n%v", want, err)
@@ -97,9 +97,13 @@ func TestLoadConfigIsStrict(t *testing.T) {
 		{"id = \"n1\"\nvoter = 3\n\n[tsl]\nx = 1", "muster.toml:2: unknown key voter\n"},
 		{"id = \"n1\"\nvoter = 3\n\n[tsl]\nx = 1", "muster.toml:4: unknown key tsl"},
 		{"id = \"n1\"\nid = \"n2\"", "muster.toml:2:"},
-		{"\nvoters = \"three\"", "muster.toml:2: key voters"},
+		{"\nvoters = \"three\"", "muster.toml:2: key voters: a string stands where a whole number belongs"},
+		{"allow_plaintext = 1", "muster.toml:1: key allow_plaintext: an integer stands where true or false belongs"},
+		{"seeds = \"a:1\"", "muster.toml:1: key seeds: a string stands where a list of texts"},
+		{"seeds = [1]", "muster.toml:1: key seeds: an integer stands where text in quotes belongs"},
+		{"id = n1", "text stands in quotes"},
 		{"voters = 9223372036854775808", "muster.toml:1:"},
-		{"[times]\nlease = 2", "muster.toml:2: key times.lease"},
+		{"[times]\nlease = 2", "muster.toml:2: key times.lease: an integer stands where a time in quotes, as \"2s\", belongs"},
 		{"[times]\nlease = \"2 parsecs\"", "muster.toml:2: key times.lease"},
 		{"[times]\nlease = \"0s\"", "muster.toml:2: key times.lease"},
 		{"[tls]\ncert = \"a\"", "cert, key and ca are all needed"},

@@ -2,12 +2,15 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -117,11 +120,34 @@ func explain(path string, err error) error {
 	if errors.As(err, &bad) {
 		row, _ := bad.Position()
 		if key := dotted(bad.Key()); key != "" {
-			return shard.Invalid("%s:%d: key %s: %v", path, row, key, bad)
+			return shard.Invalid("%s:%d: key %s: %s", path, row, key, inOurWords(key, bad.Error()))
 		}
-		return shard.Invalid("%s:%d: %v", path, row, bad)
+		return shard.Invalid("%s:%d: %s", path, row, inOurWords("", bad.Error()))
 	}
 	return shard.Invalid("%s: %v", path, err)
+}
+
+// ofKinds is how the parser tells of a value of the wrong kind: in words of this program's source.
+var ofKinds = regexp.MustCompile(`^toml: cannot decode TOML (\S+) into struct field \S+ of type (\S+)$`)
+
+// inOurWords turns what the parser says of a value into what who wrote the file can act on.
+func inOurWords(key, said string) string {
+	kinds := ofKinds.FindStringSubmatch(said)
+	switch {
+	case kinds == nil && strings.Contains(said, "expected keyword"):
+		return said + "; text stands in quotes"
+	case kinds == nil:
+		return said
+	}
+	belongs := map[string]string{"int": "a whole number", "bool": "true or false", "[]string": "a list of texts, [\"…\", \"…\"],"}[kinds[2]]
+	if strings.HasPrefix(key, "times.") {
+		belongs = "a time in quotes, as \"2s\","
+	}
+	article := "a "
+	if strings.ContainsRune("aeiou", rune(kinds[1][0])) {
+		article = "an "
+	}
+	return article + kinds[1] + " stands where " + cmp.Or(belongs, "text in quotes") + " belongs"
 }
 
 // parse reads the durations. The parser of the file takes them as strings: into numbers it would put a bare 2 as two

@@ -122,7 +122,16 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.coordinator.Start(ctx); err != nil {
 		return errors.Join(err, n.Err())
 	}
-	if err := n.await(ctx, n.gate); err != nil {
+	said := ""
+	gate := func(v *shard.View) error {
+		lack := n.gate(v)
+		if lack != nil && lack.Error() != said {
+			said = lack.Error()
+			n.cfg.Logger.Info("this node is not ready yet: it waits for members", "reason", said)
+		}
+		return lack
+	}
+	if err := n.await(ctx, gate); err != nil {
 		return err
 	}
 	return n.Err()
