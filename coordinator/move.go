@@ -35,7 +35,11 @@ func (v *voter) move(ctx context.Context, o Order) (Outcome, error) {
 	}
 	out.After = o.about(v.machine.state().View)
 	if out.Stage == StageDone && p.Pinned != o.Node {
-		out.Notes = []string{fmt.Sprintf("balancing may move it again: muster pin %s %s keeps it there", o.Shard, o.Node)}
+		again := "balancing may move it again"
+		if p.Pinned != "" {
+			again = fmt.Sprintf("it is pinned to %s, where balancing brings it back", p.Pinned)
+		}
+		out.Notes = []string{fmt.Sprintf("%s: muster pin %s %s keeps it there", again, o.Shard, o.Node)}
 	}
 	return out, nil
 }

@@ -160,10 +160,16 @@ func ready(ts *testscript.TestScript, name, line string) {
 }
 
 func says(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
+	if len(args) != 2 {
 		ts.Fatalf("usage: says NAME RE")
 	}
 	p, want := running(ts, args[0]), regexp.MustCompile("(?m)"+args[1])
+	if neg {
+		if want.MatchString(p.log.String()) {
+			ts.Fatalf("%s said %s: %s", args[0], want, p.log)
+		}
+		return
+	}
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
 	limit := time.After(patience)

@@ -61,6 +61,7 @@ func counterFor(voters int) []entity.Option {
 const (
 	lookupPatience = 2 * time.Second // for one round over the seeds
 	lookupPause    = time.Second     // between two
+	lookupsPerWord = 10              // rounds, of which only the first is told of
 )
 
 // hostCounter gives the configuration its entity type. The options of a type are fixed by whoever registered it first,
@@ -70,7 +71,7 @@ func hostCounter(ctx context.Context, cfg *node.Config) error {
 	founding := len(cfg.Seeds) == 0 || slices.Contains(cfg.Seeds, cfg.Addr)
 	options := counterFor(max(cfg.Voters, len(cfg.Seeds)))
 	others := slices.DeleteFunc(slices.Clone(cfg.Seeds), func(addr string) bool { return addr == cfg.Addr })
-	for len(others) > 0 {
+	for round := 0; len(others) > 0; round++ {
 		registered, err := lookup(ctx, cfg, others)
 		if err == nil && registered != nil {
 			options = []entity.Option{
@@ -80,7 +81,9 @@ func hostCounter(ctx context.Context, cfg *node.Config) error {
 		if err == nil || founding {
 			break
 		}
-		cfg.Logger.Info("waiting for a seed to tell the group's entity types", "seeds", others, "error", err)
+		if round%lookupsPerWord == 0 {
+			cfg.Logger.Info("waiting for a seed to tell the group's entity types", "seeds", others, "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return err

@@ -51,6 +51,9 @@ ready; Ctrl-C stops them`,
 			if err != nil {
 				return misuse{err}
 			}
+			if !flags.Changed("log-level") { // what nodes say of each other while all of them stop is no news
+				context.AfterFunc(ctx, func() { log.SetLevel(hclog.Off) })
+			}
 			return dev(ctx, t, log, *nodes, *dir)
 		}
 	},

@@ -230,7 +230,10 @@ func (r evidenceReport) table(w *columns) {
 	}
 	w.row("NODE", "COPY", "STATE", "REACHED", "AWAY", "LOG ENDS", "CONFIRMED")
 	for _, c := range r.Copies {
-		last, confirmed, state, away := "unknown", "unknown", c.State, ""
+		last, confirmed, state, away, reached := "unknown", "unknown", c.State, "", yes(c.Answered)
+		if r.served() && !c.Answered { // nobody asked
+			last, confirmed, reached = "", "", ""
+		}
 		if c.Answered {
 			last, confirmed = c.Last, fmt.Sprint(c.Confirmed)
 		}
@@ -240,13 +243,16 @@ func (r evidenceReport) table(w *columns) {
 		if c.AwayMS > 0 {
 			away = (time.Duration(c.AwayMS) * time.Millisecond).Round(time.Second).String()
 		}
-		w.row(c.Node, c.Copy, state, yes(c.Answered), away, last, confirmed)
+		w.row(c.Node, c.Copy, state, reached, away, last, confirmed)
 	}
 	fmt.Fprintln(w)
 	for _, line := range r.verdict() {
 		fmt.Fprintln(w, line)
 	}
 }
+
+// served reports whether there is nothing to be recovered, and so nothing to be asked.
+func (r evidenceReport) served() bool { return r.Status == shard.Active.String() }
 
 // verdict says what the evidence comes to.
 func (r evidenceReport) verdict() []string {

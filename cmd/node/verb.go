@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -35,7 +36,8 @@ func newRoot(t *terminal) *cobra.Command {
 		Use: "muster", Short: "a cluster of sharded, event-sourced entities",
 		Long: "muster runs the nodes of a group and talks to them. A group places each entity on exactly one node, journals its\n" +
 			"events, copies them to other nodes, and brings the entity back when its node dies.\n\n" +
-			"Every flag can also be set in the environment: --addr as MUSTER_ADDR, --required-quorum as MUSTER_REQUIRED_QUORUM.\n\n" +
+			"Every flag can also be set in the environment: --addr as MUSTER_ADDR, --required-quorum as MUSTER_REQUIRED_QUORUM. Any other\n" +
+			"variable that begins so is an error, but for what Kubernetes sets for a service called muster.\n\n" +
 			"With -o json a verb prints its result as one document on one line of stdout, watch one for each change. On stderr it\n" +
 			"prints documents too: {\"note\":…} for what is worth knowing meanwhile and, when it fails, as the last line {\"error\":…} with\n" +
 			"code, exit, text, outcome_unknown, shard and node. A verb that fails may have had a result all the same, as journal verify\n" +
@@ -147,6 +149,10 @@ func prepare(t *terminal, cmd *cobra.Command, output *string) error {
 	return nil
 }
 
+// ofKubernetes are the variables that Kubernetes sets in every pod of a namespace that has a service called muster, or muster-something:
+// MUSTER_SERVICE_HOST=10.0.0.1, MUSTER_PORT_7420_TCP=tcp://10.0.0.1:7420. No flag is called so.
+var ofKubernetes = regexp.MustCompile(`^MUSTER_([A-Z0-9_]+_)?(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=(tcp|udp|sctp)://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
+
 // environment sets every flag that the command line does not from its variable. A variable that no verb has is an error:
 // a misspelt one would be silence otherwise.
 func environment(environ []string, cmd *cobra.Command) error {
@@ -154,7 +160,7 @@ func environment(environ []string, cmd *cobra.Command) error {
 	for _, entry := range environ {
 		variable, value, _ := strings.Cut(entry, "=")
 		flag, ours := strings.CutPrefix(variable, environPrefix)
-		if !ours {
+		if !ours || ofKubernetes.MatchString(entry) {
 			continue
 		}
 		flag = strings.ToLower(strings.ReplaceAll(flag, "_", "-"))
