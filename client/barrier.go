@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"muster/barrier"
 	"muster/shard"
@@ -89,6 +91,9 @@ func arrive(ctx context.Context, g wire.GroupClient, req *wire.ArriveRequest) (*
 	}
 	breakOff()
 	<-answered
+	if status.Code(err) == codes.Canceled { // that was us
+		err = shard.Unknownf(shard.CodeTimeout, "barrier %s: the time is over before the node said that the arrival was taken back, which takes a leader", req.Name)
+	}
 	return reply, err
 }
 
