@@ -167,7 +167,7 @@ func (v *voter) config() *raft.Config {
 	conf.ShutdownOnRemove = false
 	conf.NoLegacyTelemetry = true
 	conf.NotifyCh = v.notify
-	conf.Logger = v.log
+	conf.Logger = newSparse(v.log, time.Now)
 	return conf
 }
 
@@ -185,7 +185,7 @@ func (v *voter) start() error {
 		MaxPool:               raftPool,
 		MaxRPCsInFlight:       raftInFlight,
 		Timeout:               raftIO,
-		Logger:                v.log,
+		Logger:                newSparse(v.log, time.Now),
 	})
 	r, err := raft.NewRaft(v.config(), v.machine, raftCache(v.store), raftStore{v.store}, v.snapshots, newReach(v.transport, v.replicates))
 	if err != nil {
