@@ -74,10 +74,20 @@ func (n *Node) build() error {
 		Logger: n.cfg.Logger.Named("journal"), Directory: directory.ID(), SyncDelay: n.cfg.Tuning.SyncDelay, Reader: logs.Reader,
 	})
 	if err != nil {
-		return err
+		return withRemedy(err)
 	}
 	n.parts.add(part{name: "journal", close: func(context.Context) error { return n.journal.Close() }})
 	return n.connect(directory, logs)
+}
+
+// withRemedy adds to the error of a journal that is damaged as a whole what can be done about it.
+func withRemedy(err error) error {
+	var damaged *journal.DamagedError
+	if !errors.As(err, &damaged) {
+		return err
+	}
+	return fmt.Errorf("%w: move it out of the directory, keep it, and start the node again: what other nodes have copies of is made anew from those, "+
+		"and muster recover --all shows the shards for which too few are left", err)
 }
 
 // connect makes the coordinator and the region, which know each other: the coordinator shows the region every newer map, the

@@ -137,7 +137,7 @@ func (p *Port) judge(ctx context.Context, method string) error {
 	if !want.group.allows(claimed, own) {
 		return &shard.Error{
 			Code: shard.CodeWrongGroup, Node: p.node,
-			Detail: "this node belongs to group " + quoted(own) + ", the call came from " + quoted(claimed),
+			Detail: "node " + string(p.node) + " belongs to group " + quoted(own) + ", the call came from " + quoted(claimed),
 		}
 	}
 	return p.judgeIdentity(ctx, want)
