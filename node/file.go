@@ -61,6 +61,7 @@ const maxConfigFile = 1 << 20
 //	addr = "10.0.0.1:7420"
 //	dir = "/var/lib/muster"
 //	seeds = ["10.0.0.1:7420", "10.0.0.2:7420", "10.0.0.3:7420"]
+//	tls = { cert = "n1.pem", key = "n1.key", ca = "ca.pem" }
 //
 // The other keys are bind, voters, zone, roles, required_quorum, allow_plaintext, the table tls (cert, key, ca: PEM files)
 // and the table times (lease, renew, heartbeat, autonomy, rebuild, replace_voter, catch_up, like "2s"). A key that is unknown, doubled or of

@@ -1,6 +1,8 @@
 // Package node is Muster for embedding: a node of a group, which owns entities and talks to those of all nodes.
 //
-//	n, err := node.Start(ctx, node.Config{ID: "n1", Addr: "10.0.0.1:7420", Dir: "/var/lib/muster", Seeds: seeds, Hosts: entity.Types(accounts)})
+//	n, err := node.Start(ctx, node.Config{
+//		ID: "n1", Addr: "10.0.0.1:7420", Dir: "/var/lib/muster", Seeds: seeds, TLS: secure, Hosts: entity.Types(accounts),
+//	})
 //	b, err := Deposit.Ask(ctx, n, "alice", DepositCmd{Amount: 100})
 //	err = n.Shutdown(ctx)
 //
