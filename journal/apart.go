@@ -207,9 +207,9 @@ func names(key, value []byte) bool {
 func (j *Journal) Apart(copy shard.CopyID, after replication.Key, maxBytes int) ([]replication.Record, bool, error) {
 	var found []pair
 	more := false
-	err := j.viewApart(copy, func(b *bolt.Bucket, generation []byte) error {
-		found, more = listApart(b, generation, after, maxBytes)
-		return nil
+	err := j.viewApart(copy, func(b *bolt.Bucket, generation []byte) (err error) {
+		found, more, err = listApart(b, generation, after, maxBytes)
+		return err
 	})
 	if err != nil {
 		return nil, false, err
@@ -229,23 +229,39 @@ func (j *Journal) Apart(copy shard.CopyID, after replication.Key, maxBytes int) 
 	return records, more, nil
 }
 
-func listApart(b *bolt.Bucket, generation []byte, after replication.Key, maxBytes int) (found []pair, more bool) {
+// listApart reads on behind a key. What is rotten must not look like the end, nor hide what stands beside it: whoever is sent the rest takes it
+// for all there is. So where the search ended, and that keys rise, is checked as missing does it. What that does not tell is that the last key of
+// all belongs to another generation by now.
+func listApart(b *bolt.Bucket, generation []byte, after replication.Key, maxBytes int) (found []pair, more bool, err error) {
 	start := bytes.Clone(generation)
 	if after != (replication.Key{}) {
 		start, _ = appendKey(start, after) // a kind that is not kept apart has nothing behind it but what is
 	}
-	size := 0
 	cursor := b.Cursor()
-	for k, v := cursor.Seek(start); k != nil && bytes.HasPrefix(k, generation); k, v = cursor.Next() {
-		if bytes.Equal(k, start) {
-			continue
+	k, v := cursor.Seek(start)
+	if bytes.Equal(k, start) {
+		k, v = cursor.Next()
+	} else if err := missing(b, start); err != nil {
+		return nil, false, err
+	}
+	last, size := start, 0
+	for ; k != nil && bytes.HasPrefix(k, generation); k, v = cursor.Next() {
+		if bytes.Compare(k, last) <= 0 {
+			return nil, false, fmt.Errorf("key %x is out of place behind %x", k, last)
 		}
 		if size += len(v); size > maxBytes && len(found) > 0 {
-			return found, true
+			return found, true, nil
 		}
-		found = append(found, pair{bytes.Clone(k[generationSize:]), bytes.Clone(v)})
+		last = bytes.Clone(k)
+		found = append(found, pair{last[generationSize:], bytes.Clone(v)})
 	}
-	return found, false
+	if k == nil {
+		return found, false, nil
+	}
+	if beyond, _ := cursor.Next(); bytes.Compare(k, last) <= 0 || beyond != nil && bytes.Compare(beyond, k) <= 0 {
+		return nil, false, fmt.Errorf("key %x is out of place behind %x", k, last)
+	}
+	return found, false, nil
 }
 
 // viewApart runs fn in a read transaction with a copy's generation, again if that was replaced meanwhile: a replaced one is
