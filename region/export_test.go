@@ -166,3 +166,19 @@ func (s *Hold) finish(h *host, _ time.Duration) {
 
 // Disown has a region remove the copies that no map has recognized.
 func Disown(r *Region) { r.copies.disown() }
+
+// A Part is a piece of a shard snapshot, of which nothing but these matters here: it is empty.
+type Part struct {
+	Of   replication.Install
+	Last bool
+}
+
+// Take hands parts to the copy they are for, all in one batch.
+func (r *Region) Take(parts ...Part) {
+	h := r.copies.host(parts[0].Of.To)
+	h.inbox.put(func(b *batch) {
+		for _, p := range parts {
+			b.steps = append(b.steps, &part{of: p.Of, last: p.Last, from: &ackStream{newFunnel[answerback]()}})
+		}
+	})
+}

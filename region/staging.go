@@ -70,7 +70,8 @@ func (s *stagedPart) finish(h *host, _ time.Duration) {
 	h.installed(s.of)
 }
 
-// installed lets the snapshot take the log's place when p was the last part and is what the journal holds.
+// installed lets the snapshot take the log's place when p was the last part and is what the journal holds. The journal is told at once: what the
+// batch brings next may be a part of another snapshot, which would be staged in place of this one.
 func (h *host) installed(p *part) {
 	s, some := h.storage.journal.Staged(h.copy)
 	if !p.last || !some || s.Base != p.of.Base || s.Source != p.of.From || s.Last != p.end() || h.storage.compaction.busy {
@@ -78,6 +79,7 @@ func (h *host) installed(p *part) {
 	}
 	h.log.Info("the snapshot takes the place of the log", "from", p.of.From, "base", p.of.Base, "had", h.storage.last)
 	h.do(h.protocol.Install(p.of))
+	h.flush()
 }
 
 // answer tells the primary what of its snapshot is durable here.
