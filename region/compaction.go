@@ -207,9 +207,10 @@ func (k *keepStep) finish(h *host, now time.Duration) {
 	h.log.Debug("the log starts later", "after", k.until, "before", s.base, "last", s.last)
 	s.cut(k.until)
 	h.do(effects)
+	in := h.inbox // closed when the copy was retired or found damaged meanwhile, which the journal refuses and is no fault of the disk
 	s.journal.Start(h.copy, k.until, func(err error) {
 		if err != nil {
-			h.region.fail(err)
+			in.put(func(b *batch) { b.durable = append(b.durable, durable{err: err}) })
 		}
 	})
 }

@@ -3,6 +3,7 @@ package region
 import (
 	"time"
 
+	"muster/region/route"
 	"muster/replication"
 	"muster/shard"
 )
@@ -181,4 +182,20 @@ func (r *Region) Take(parts ...Part) {
 			b.steps = append(b.steps, &part{of: p.Of, last: p.Last, from: &ackStream{newFunnel[answerback]()}})
 		}
 	})
+}
+
+// RetireShortened retires a copy in the very batch in which its log is to start later.
+func (r *Region) RetireShortened(id shard.CopyID, p *shard.Placement) {
+	r.copies.host(id).inbox.put(func(b *batch) {
+		b.placement, b.fate = p, route.Remove
+		b.steps = append(b.steps, shortening{})
+	})
+}
+
+// shortening is the end of a keepStep that has put apart what there was.
+type shortening struct{}
+
+func (shortening) finish(h *host, now time.Duration) {
+	until := min(h.storage.confirmed, h.storage.durable)
+	(&keepStep{host: h, until: until, through: until}).finish(h, now)
 }

@@ -49,3 +49,26 @@ func state(n *node, id shard.CopyID) replication.State {
 	}
 	return replication.State{}
 }
+
+// A copy is retired while its log is being shortened, and the two come to their host at once. The journal refuses to shorten what is removed, which
+// is no fault of the disk: the node goes on.
+func TestRetiredWhileShortened(t *testing.T) {
+	c := define("counter", entity.Shards(1), entity.Replicate(1, 0, 0))
+	g := newGroup(t, 2, c)
+	id := one("counter")
+	g.place(id, 0, 1)
+	g.await(id, shard.Active)
+	if _, err := c.add.Ask(ctxFor(t), g.nodes[0].region, "e", 1); err != nil {
+		t.Fatal(err)
+	}
+	n := g.nodes[1]
+	until(t, "the replica has it confirmed", func() bool { return hosted(t, n, id).Confirmed > 1 })
+	copy := hosted(t, n, id).Copy
+	without := *g.placement(id)
+	without.Copies = without.Copies[:1]
+	n.region.RetireShortened(copy, &without)
+	until(t, "its data are removed", func() bool { return state(n, copy).Copy == 0 })
+	if err := n.region.Err(); err != nil {
+		t.Errorf("the node stops: %v", err)
+	}
+}
