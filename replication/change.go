@@ -135,10 +135,11 @@ func (c *Copy) Wanted(patience int, lost func(shard.CopyID) bool) []shard.CopyID
 func (c *Copy) joined(members []shard.CopyID) []shard.CopyID {
 	l, alone := c.leading, len(members) == 1
 	for _, learner := range l.Learners {
-		if p := l.peer(learner.Copy); p == nil || !c.caughtUp(p) || len(members) > shard.MaxReplicas || learner.Replaces == c.id && !alone {
+		staying := without(members, func(id shard.CopyID) bool { return id == learner.Replaces && id != c.id })
+		if p := l.peer(learner.Copy); p == nil || !c.caughtUp(p) || len(staying) > shard.MaxReplicas || learner.Replaces == c.id && !alone {
 			continue
 		}
-		members = append(without(members, func(id shard.CopyID) bool { return id == learner.Replaces && id != c.id }), learner.Copy)
+		members = append(staying, learner.Copy)
 		if l.quorumFor(len(members)) > 0 {
 			return members
 		}

@@ -355,3 +355,27 @@ func TestLearnersJoinTogetherWhenOneIsTooFew(t *testing.T) {
 	p.primary.Configure(after)
 	p.holds(p.last)
 }
+
+// A C of as many copies as any type may have exchanges one for a learner: it has no more of them afterwards.
+func TestLearnerJoinsALargestC(t *testing.T) {
+	p := newTrio(t)
+	var all []shard.CopyID
+	for id := shard.CopyID(1); id <= shard.MaxReplicas+1; id++ {
+		all = append(all, id)
+	}
+	leaving, joining := all[len(all)-1], shard.CopyID(20)
+	p.primary.Configure(p.leads(2, all, replication.Learner{Copy: joining, Replaces: leaving}))
+	p.ack(joining, 1)
+	want := append(slices.Clone(all[:len(all)-1]), joining)
+	if got := p.primary.Wanted(40, func(shard.CopyID) bool { return false }); !slices.Equal(got, want) {
+		t.Fatalf("wants %v, not %v", got, want)
+	}
+	if !p.primary.Reconfigure(want) {
+		t.Error("it may not be proposed")
+	}
+	p.primary.Configure(p.leads(3, want, replication.Learner{Copy: 21}))
+	p.ack(21, 1)
+	if got := p.primary.Wanted(40, func(shard.CopyID) bool { return false }); got != nil {
+		t.Errorf("wants %v, one more than there may be", got)
+	}
+}
