@@ -77,18 +77,12 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 	case len(slices.Compact(slices.Sorted(slices.Values(copies)))) != len(copies):
 		return false
 	}
-	holders, floor := 1, c.floor() // the primary holds what it counted
 	for _, id := range copies {
-		p := l.peer(id)
-		switch {
-		case id == c.id:
-		case p == nil:
+		if id != c.id && l.peer(id) == nil {
 			return false
-		case p.match >= floor:
-			holders++
 		}
 	}
-	if holders < l.quorumFor(len(copies)) {
+	if !c.held(copies) {
 		return false
 	}
 	l.change = slices.Clone(copies)
@@ -96,6 +90,17 @@ func (c *Copy) Reconfigure(copies []shard.CopyID) bool {
 		l.peers[i].wanted = slices.Contains(copies, l.peers[i].copy)
 	}
 	return true
+}
+
+// held reports whether a write quorum of a next C holds everything that is confirmed.
+func (c *Copy) held(copies []shard.CopyID) bool {
+	holders, floor := 1, c.floor() // the primary holds what it counted
+	for _, id := range copies {
+		if p := c.leading.peer(id); id != c.id && p != nil && p.match >= floor {
+			holders++
+		}
+	}
+	return holders >= c.leading.quorumFor(len(copies))
 }
 
 // Wanted returns the C that this primary would propose now, nil when the present one will do: the change under way, else C
@@ -139,9 +144,12 @@ func (c *Copy) joined(members []shard.CopyID) []shard.CopyID {
 		if p := l.peer(learner.Copy); p == nil || !c.caughtUp(p) || len(staying) > shard.MaxReplicas || learner.Replaces == c.id && !alone {
 			continue
 		}
-		members = append(staying, learner.Copy)
-		if l.quorumFor(len(members)) > 0 {
-			return members
+		next := append(staying, learner.Copy)
+		switch {
+		case l.quorumFor(len(next)) == 0:
+			members = next
+		case c.holdsAll(l.peer(learner.Copy)) || c.held(next):
+			return next
 		}
 	}
 	return nil
@@ -173,10 +181,16 @@ func is(id shard.CopyID) func(shard.CopyID) bool {
 // when it was handed over.
 func (c *Copy) floor() shard.LSN { return max(c.log.confirmed, c.leading.start-1) }
 
-// caughtUp reports whether a learner holds what is confirmed and receives the rest as it comes.
+// caughtUp reports whether a learner holds what is confirmed and receives the rest as it comes. One that is slower than those who confirm
+// never does while writes go on; it will do if it has kept up for long, and if the others are enough to hold what is confirmed.
 func (c *Copy) caughtUp(p *peer) bool {
-	return !p.member && !p.probing && p.match >= c.floor() && p.match+MaxInFlight > c.log.last.LSN
+	return !p.member && c.keepsUp(p) && (c.holdsAll(p) || p.near >= LearnerTicks)
 }
+
+func (c *Copy) holdsAll(p *peer) bool { return p.match >= c.floor() }
+
+// keepsUp reports whether a learner receives records as they come.
+func (c *Copy) keepsUp(p *peer) bool { return !p.probing && p.match+MaxInFlight > c.log.last.LSN }
 
 func without(copies []shard.CopyID, leaves func(shard.CopyID) bool) []shard.CopyID {
 	return slices.DeleteFunc(slices.Clone(copies), leaves)

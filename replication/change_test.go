@@ -379,3 +379,42 @@ func TestLearnerJoinsALargestC(t *testing.T) {
 		t.Errorf("wants %v, one more than there may be", got)
 	}
 }
+
+// A learner that is slower than the members which confirm, and keeps up for all that, joins though it never holds everything that is confirmed; not
+// before it has done so for a while, and not while the other members of that C are too few to hold it.
+func TestSlowLearnerJoins(t *testing.T) {
+	nobody := func(shard.CopyID) bool { return false }
+	for _, c := range []struct {
+		name     string
+		learner  replication.Learner
+		silences int // of the learner
+		want     []shard.CopyID
+	}{
+		{"one in place of a member that lags", replication.Learner{Copy: 4, Replaces: 3}, 0, []shard.CopyID{1, 2, 4}},
+		{"one in place of the member that confirms", replication.Learner{Copy: 4, Replaces: 2}, 0, nil},
+		{"one that does not answer for a while", replication.Learner{Copy: 4, Replaces: 3}, 15, nil},
+	} {
+		p := newTrio(t)
+		p.primary.Configure(p.leads(2, []shard.CopyID{1, 2, 3}, c.learner))
+		p.ack(4, 1)
+		for tick := range replication.LearnerTicks + 5 {
+			if got := p.primary.Wanted(1000, nobody); tick > 0 && tick < replication.LearnerTicks && got != nil {
+				t.Fatalf("%s: after %d ticks %v is wanted", c.name, tick, got)
+			}
+			p.write()
+			p.ack(3, p.last-1)
+			if tick < 30 || tick >= 30+c.silences {
+				p.ack(4, p.last-1)
+			}
+			p.ack(2, p.last)
+			p.primary.Tick()
+		}
+		got := p.primary.Wanted(1000, nobody)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v is wanted, not %v", c.name, got, c.want)
+		}
+		if got != nil && !p.primary.Reconfigure(got) {
+			t.Errorf("%s: %v may not be proposed", c.name, got)
+		}
+	}
+}

@@ -14,6 +14,8 @@ const TickInterval = 100 * time.Millisecond
 const (
 	ProbeTicks = 3  // silence before a peer that owes an answer is asked again; doubled each time
 	MaxProbe   = 10 // the longest silence between two questions
+
+	LearnerTicks = 50 // for so long a learner that never holds all that is confirmed has kept up when it may join
 )
 
 // Limits.

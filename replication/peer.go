@@ -26,6 +26,7 @@ type peer struct {
 	mute    int       // ticks since it was doubted, 1 at once, while it has not answered; 0 when it is not
 	due     int       // the silence after which it is asked again
 	refused Why       // why it last refused, 0 after an Ack
+	near    int       // a learner: ticks for which it has kept up with the log, and answered
 }
 
 func newPeer(id shard.CopyID, next shard.LSN) peer {
@@ -104,6 +105,9 @@ func (c *Copy) post(p *peer, through shard.LSN, e *Effects) {
 // told the confirmed LSN if no record has carried it, and asked while it is doubted; an idle shard sends nothing else of itself.
 func (c *Copy) tick(p *peer, e *Effects) {
 	l := c.leading
+	if p.near++; !c.keepsUp(p) || p.silent >= answering {
+		p.near = 0
+	}
 	reading := l.verified < l.asked && p.round < l.asked
 	if !p.probing && p.match == c.log.last.LSN && !reading {
 		p.heard()
