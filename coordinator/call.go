@@ -178,7 +178,7 @@ func (c *Coordinator) Propose(ctx context.Context, commands ...fsm.Command) (ver
 type decided struct {
 	verdicts []fsm.Verdict
 	index    shard.Index
-	lease    time.Duration // of a registration: for so long its session is waited for; 0: the leader is too old to say
+	lease    time.Duration // of a registration: for so long its session is waited for, or the one that is in its way; 0: the leader is too old to say
 }
 
 // proposeOnce is Propose with all that came of it.
@@ -321,8 +321,11 @@ func (v *voter) propose(ctx context.Context, lengths fsm.Lengths, commands ...fs
 		r, registers := c.(*fsm.Register)
 		switch {
 		case !registers:
-		case err != nil || verdicts[i].Err() != nil:
+		case err != nil:
 			v.hangUp(r.Addr) // it was met there
+		case verdicts[i].Err() != nil:
+			v.hangUp(r.Addr)
+			d.lease = v.leading.inTheWay(verdicts[i].Fault)
 		default:
 			d.lease = v.leading.waited(verdicts[i].Session)
 			v.leading.compare(verdicts[i].Session)

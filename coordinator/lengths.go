@@ -31,6 +31,14 @@ func (l *leading) waited(id shard.SessionID) time.Duration {
 	return l.v.c.cfg.Times.Lease
 }
 
+// inTheWay is for how long the session is waited for that a registration is refused for, 0 when it is refused for something else.
+func (l *leading) inTheWay(fault *shard.Error) time.Duration {
+	if fault.Code != shard.CodeInUse {
+		return 0
+	}
+	return l.waited(l.v.machine.state().View.Members[fault.Node].Session)
+}
+
 // compare says that a node goes by other lengths than this leader. That is safe, and may still be a slip: a failover takes as long
 // as the lease of the node that failed.
 func (l *leading) compare(id shard.SessionID) {

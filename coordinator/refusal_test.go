@@ -133,6 +133,30 @@ func TestIDInUse(t *testing.T) {
 	other.id = "n1"
 }
 
+// A node that comes back with a shorter lease than it had, and cannot prove that its old process is gone, asks for as long as that one is waited for:
+// three leases of its own may be over long before.
+func TestShorterLeaseAwaitsTheLonger(t *testing.T) {
+	g := newGroup(t, 1)
+	g.startAll()
+	n1, n2 := g.nodes["n1"], g.add("n2")
+	if err := n2.start(func(c *coordinator.Config) { c.Times.Lease, c.Times.Renew = 3*time.Second, 100*time.Millisecond }); err != nil {
+		t.Fatal(err)
+	}
+	g.eventually("its lease is in the log", func() error {
+		if l, _ := coordinator.Said(n1.Coordinator, n2.Session()); l.Lease != 3*time.Second {
+			return fmt.Errorf("it has said %s", l.Lease)
+		}
+		return nil
+	})
+	n2.kill()
+	if err := os.RemoveAll(n2.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := n2.start(func(c *coordinator.Config) { c.Times.Lease, c.Times.Renew = 300*time.Millisecond, 50*time.Millisecond }); err != nil {
+		t.Errorf("it was not waited for: %v", err)
+	}
+}
+
 // Two founding nodes under one id are told so, instead of forming a group that one of them is not in.
 func TestTwoFoundersWithOneID(t *testing.T) {
 	g := newGroup(t, 3)

@@ -64,13 +64,14 @@ func (s *session) leaseUntil() time.Duration { return time.Duration(s.until.Load
 
 // open registers this process and returns when the map shows it.
 //
-// While another process holds the node id or the address, or the leader finds nobody at the address, it is asked again for three leases: a
-// predecessor that died runs out in that time, and one that lives is a mistake the operator must hear of.
+// While another process holds the node id or the address, or the leader finds nobody at the address, it is asked again for three leases, this process's
+// or that one's, whichever is longer: a predecessor that died runs out in that time, and one that lives is a mistake the operator must hear of.
 //
 // The time begins with the first refusal, and anew when no leader was there to answer meanwhile: the next one gives every session a whole
 // lease, as it has not heard the renewals of before. Rejected: to count only the time under a leader, of which then less may be left.
 func (s *session) open(ctx context.Context) error {
-	var giveUp time.Time // none before the first refusal by a leader that is still there
+	var refused time.Time // first, by a leader that is still there; none before that
+	longest := s.c.cfg.Times.Lease
 	said, lacks, lapses := "", shard.SessionID(0), s.c.contacts.lapses.Load()
 	late := time.AfterFunc(formSayAfter, func() {
 		if first, waits := s.c.begins(); waits {
@@ -92,15 +93,16 @@ func (s *session) open(ctx context.Context) error {
 		}
 		fault := shard.As(err)
 		if now := s.c.contacts.lapses.Load(); now != lapses {
-			lapses, giveUp = now, time.Time{}
+			lapses, refused = now, time.Time{}
 		}
-		if notYet(fault) && giveUp.IsZero() {
-			giveUp = time.Now().Add(3 * s.c.cfg.Times.Lease)
+		if notYet(fault) && refused.IsZero() {
+			refused = time.Now()
 		}
+		longest = max(longest, d.lease)
 		switch {
 		case fault == nil:
 			return s.adopt(ctx, grant{verdict.Session, d.index, s.c.expiry(sent, d.lease)})
-		case notYet(fault) && time.Now().Before(giveUp):
+		case notYet(fault) && time.Since(refused) < 3*longest:
 			if fault.Detail != said {
 				said = fault.Detail
 				s.c.log.Info("this node is not admitted yet: it asks again for a while", "node", s.c.cfg.Node, "reason", said)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,5 +200,21 @@ func TestStrayWordsAreForgotten(t *testing.T) {
 	d.Sealed(shard.Sealed{Shard: shard.ID{Type: "t"}, Epoch: 7, Copy: 1})
 	if steps := d.Next(input(s, time.Minute)); len(steps) != 1 {
 		t.Errorf("%v", steps)
+	}
+}
+
+// A new leader lets sessions renew with it before it ends one, but none for longer than that one's own lease: its process renews at least twice in
+// that, however seldom the leader's own renews.
+func TestNewLeaderAwaitsASessionForItsLease(t *testing.T) {
+	w := newWorld(t)
+	for _, l := range []string{"found a b c", "up a lease=2s autonomy=1m", "up b lease=1h autonomy=1m", "up c lease=1h autonomy=1m", "wait 1s", "silent a b", "lead"} {
+		w.line(strings.Fields(l))
+	}
+	w.driver.Times.Lease, w.driver.Times.Grace = time.Hour, 24*time.Minute
+	w.line([]string{"wait", "3s"})
+	for node, over := range map[shard.NodeID]bool{"a": true, "b": false, "c": false} {
+		if got := w.state.View.Ended(w.nodes[node].session); got != over {
+			t.Errorf("the session of %s is over: %t\n%s", node, got, w.out.String())
+		}
 	}
 }

@@ -24,10 +24,12 @@ func NextRenewal(arrived, interval time.Duration) time.Duration {
 // A renewal counts from when this voter stored it, which is later than when its node sent it, so a node knows before the
 // leader does that its lease is over. Expire names the newest renewal seen here; the state machine refuses it when
 // the log holds a later one.
+//
+// The grace of a leader is made for nodes like its own. One with a shorter lease renews twice in that, and is given no longer: the leader's may be an hour.
 func (b *batch) sessions() {
 	for _, id := range slices.Sorted(maps.Keys(b.view.Sessions)) {
 		at, number := b.in.Renewed(id)
-		over := max(at+b.lengths(id).Lease, max(b.in.LeaderSince, b.d.awoke)+b.d.Times.Grace)
+		over := max(at+b.lengths(id).Lease, max(b.in.LeaderSince, b.d.awoke)+min(b.d.Times.Grace, b.lengths(id).Lease))
 		if b.in.Now < over {
 			continue
 		}

@@ -782,7 +782,7 @@ type ProposeReply struct {
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	Verdicts      [][]byte               `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty"`                           // fsm encoding, one for each command
 	Fault         *Fault                 `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`                                 // no verdict is known
-	LeaseMicros   int64                  `protobuf:"varint,4,opt,name=lease_micros,json=leaseMicros,proto3" json:"lease_micros,omitempty"` // to a registration: the session is waited for as long; 0: the leader is too old to say so
+	LeaseMicros   int64                  `protobuf:"varint,4,opt,name=lease_micros,json=leaseMicros,proto3" json:"lease_micros,omitempty"` // to a registration: the session is waited for as long, or the one in its way; 0: the leader is too old to say so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
