@@ -20,13 +20,13 @@ func TestRandomLogs(t *testing.T) {
 	effects := map[string]int{}
 	for seed := range uint64(90) {
 		r := &randomLog{group: newGroup(t), dice: rand.New(rand.NewPCG(seed, 7)), effects: effects,
-			leaders: map[leadership]shard.SessionID{}, lost: map[shard.CopyID]bool{}}
+			leaders: map[leadership]shard.SessionID{}, lost: map[shard.CopyID]bool{}, said: map[shard.SessionID]fsm.Lengths{}}
 		r.play(120)
 		if t.Failed() {
 			t.Fatalf("this was seed %d", seed)
 		}
 	}
-	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed", "learnt", "handed-over", "learner-dropped", "copy-lost", "wished", "degraded", "restored", "lossy") {
+	for _, name := range append(fsm.Names(), "released", "stalled", "re-placed", "learnt", "handed-over", "learner-dropped", "copy-lost", "wished", "degraded", "restored", "lossy", "buried") {
 		if effects[name] == 0 {
 			t.Errorf("no random log had an effective %s", name)
 		}
@@ -44,6 +44,7 @@ type randomLog struct {
 	effects map[string]int
 	leaders map[leadership]shard.SessionID
 	lost    map[shard.CopyID]bool
+	said    map[shard.SessionID]fsm.Lengths // while it was live, the first
 	request uint64
 	quiet   bool // nobody fails or goes: what takes several steps gets there
 }
@@ -89,6 +90,33 @@ func (r *randomLog) step(entry []byte) {
 			r.t.Errorf("entry %d says it was changed at %d", result.Index, at)
 		}
 		r.judge(before.View.Placement(result.Delta.Placements[i].Shard), &result.Delta.Placements[i])
+	}
+	r.remember()
+}
+
+// remember demands that what a session has said stays as it was, and is known for as long as a shard names the session as the one that served last.
+func (r *randomLog) remember() {
+	for id := range r.state.View.Sessions {
+		if _, known := r.said[id]; known {
+			continue
+		}
+		if l, said := r.state.Lengths(id); said {
+			r.said[id] = l
+		}
+	}
+	for _, t := range r.state.View.Types {
+		for _, p := range t.Placements {
+			if p == nil {
+				continue
+			}
+			want, said := r.said[p.ActiveSession]
+			if got, _ := r.state.Lengths(p.ActiveSession); said && got != want {
+				r.t.Errorf("%s waits for session %d, which said %+v and is known for %+v", p.Shard, p.ActiveSession, want, got)
+			}
+			if m := r.state.View.Members[p.ActiveNode]; said && m.Session != p.ActiveSession {
+				r.effects["buried"]++
+			}
+		}
 	}
 }
 
