@@ -175,7 +175,7 @@ func (d *Driver) Next(in Input) []Step {
 		return nil
 	}
 	b.version()
-	d.wake(in.Now)
+	b.wake()
 	b.sessions()
 	b.shards()
 	b.move()

@@ -218,3 +218,22 @@ func TestNewLeaderAwaitsASessionForItsLease(t *testing.T) {
 		}
 	}
 }
+
+// A leader with a long lease notices that it stood still for as long as shorter ones last: it does not end the sessions of those that stood still with it.
+func TestLeaderWithALongLeaseStoodStill(t *testing.T) {
+	w := newWorld(t)
+	w.driver.Times.Lease, w.driver.Times.Grace = time.Hour, 24*time.Minute
+	for _, l := range []string{"found a b c", "up a lease=1h autonomy=1m", "up b lease=2s autonomy=1m", "up c lease=2s autonomy=1m", "wait 5s", "stall 3s", "wait 1s"} {
+		w.line(strings.Fields(l))
+	}
+	for _, node := range []shard.NodeID{"a", "b", "c"} {
+		if w.state.View.Ended(w.nodes[node].session) {
+			t.Errorf("the session of %s is over\n%s", node, w.out.String())
+		}
+	}
+	w.line([]string{"silent", "b"})
+	w.line([]string{"wait", "3s"})
+	if !w.state.View.Ended(w.nodes["b"].session) {
+		t.Errorf("the session of b goes on without it\n%s", w.out.String())
+	}
+}

@@ -56,11 +56,22 @@ func (b *batch) lengths(id shard.SessionID) fsm.Lengths {
 // wake notices that the leader stood still: its process was stopped, or the machine was. What the nodes sent meanwhile is not stored
 // yet, and those that stood still with it, in the same process or on the same machine, are about to send it. One that stands still over
 // and over lets them renew no more than once in a lease, or no session would ever end.
-func (d *Driver) wake(now time.Duration) {
-	if d.looked != 0 && now >= d.looked+d.Times.Grace && (d.awoke == 0 || now >= d.awoke+d.Times.Lease) {
+func (b *batch) wake() {
+	d, now := b.d, b.in.Now
+	if d.looked != 0 && now >= d.looked+b.standstill() && (d.awoke == 0 || now >= d.awoke+d.Times.Lease) {
 		d.awoke = now
 	}
 	d.looked = now
+}
+
+// standstill is how long nothing must have been looked at for that: two renewals, and no more than half the shortest lease that could be over by it. The
+// leader's own may be an hour.
+func (b *batch) standstill() time.Duration {
+	long := b.d.Times.Grace
+	for id := range b.view.Sessions { //lint:maporder a minimum
+		long = min(long, b.lengths(id).Lease/2)
+	}
+	return long
 }
 
 // version puts the rules in force that every voter reads by now.
