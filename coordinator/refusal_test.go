@@ -157,6 +157,32 @@ func TestShorterLeaseAwaitsTheLonger(t *testing.T) {
 	}
 }
 
+// A leader gathers renewals for no longer than the shortest lease among them can bear. A node with a lease that is short beside the leader's own would hear of
+// none of its renewals in time, and have a session and no lease.
+func TestShortLeaseIsRenewed(t *testing.T) {
+	const short = 80 * time.Millisecond
+	g := newGroup(t, 1)
+	g.change = func(c *coordinator.Config) { c.Times.Lease = 4 * time.Second }
+	g.startAll()
+	n2 := g.add("n2")
+	if err := n2.start(func(c *coordinator.Config) { c.Times.Lease, c.Times.Renew = short, short/5 }); err != nil {
+		t.Fatal(err)
+	}
+	var at time.Duration
+	g.eventually("it is registered", func() error {
+		if at = n2.LeaseUntil(); at == 0 {
+			return errors.New("it has no lease")
+		}
+		return nil
+	})
+	g.eventually("its lease is extended over and over", func() error {
+		if until := n2.LeaseUntil(); until < at+10*short {
+			return fmt.Errorf("it ended %s after that of the registration", until-at)
+		}
+		return nil
+	})
+}
+
 // Two founding nodes under one id are told so, instead of forming a group that one of them is not in.
 func TestTwoFoundersWithOneID(t *testing.T) {
 	g := newGroup(t, 3)

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -9,9 +10,13 @@ import (
 	"muster/shard"
 )
 
+// gatherShare: a renewal waits for others for so small a part of its lease at the most, since its node gives it up after half.
+const gatherShare = 20
+
 // renewRequest is one session's renewal, waiting for the entry it goes into.
 type renewRequest struct {
 	renewal fsm.Renewal
+	bears   time.Duration // to wait for others, of its lease
 	done    chan proposed // of one; its only verdict has the fault of this renewal
 }
 
@@ -22,8 +27,9 @@ func (l *leading) renew(ctx context.Context, r fsm.Renewal) (extension, error) {
 		return extension{}, err
 	}
 	arrived := l.v.c.clock.now()
+	bears := cmp.Or(r.Lengths.Lease, l.v.c.cfg.Times.Lease) / gatherShare
 	r.Lengths = l.unsaid(r)
-	w := &renewRequest{r, make(chan proposed, 1)}
+	w := &renewRequest{r, bears, make(chan proposed, 1)}
 	select {
 	case l.renewals <- w:
 	default:
@@ -43,7 +49,7 @@ func (l *leading) renew(ctx context.Context, r fsm.Renewal) (extension, error) {
 	}
 }
 
-// gather makes entries of renewals for as long as this node leads.
+// gather makes entries of renewals for as long as this node leads. An entry waits for others for no longer than each renewal in it bears.
 func (l *leading) gather(work *life) {
 	long := min(plan.GatherRenewals, l.v.c.cfg.Times.Renew/4)
 	for {
@@ -54,11 +60,16 @@ func (l *leading) gather(work *life) {
 		case <-work.done():
 			return
 		}
-		full := time.NewTimer(long)
+		patience := min(long, batch[0].bears)
+		full, end := time.NewTimer(patience), time.Now().Add(patience)
 		for len(batch) < fsm.MaxItems && full != nil {
 			select {
 			case w := <-l.renewals:
 				batch = append(batch, w)
+				if sooner := time.Now().Add(w.bears); sooner.Before(end) {
+					end = sooner
+					full.Reset(w.bears)
+				}
 				continue
 			case <-full.C:
 			case <-work.done():
