@@ -252,7 +252,7 @@ func (c *Coordinator) form(ctx context.Context, founders []Founder) error {
 		if founders, err = c.gatherFounders(ctx, founders); err != nil {
 			return err
 		}
-		if err := v.bootstrap(founders); err != nil {
+		if err := c.bootstrap(v, founders); err != nil {
 			return err
 		}
 		c.log.Info("group formed", "group", group, "voters", len(founders))

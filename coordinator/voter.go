@@ -81,6 +81,16 @@ func (c *Coordinator) openVoter() error {
 	return err
 }
 
+// bootstrap is the voter's, unless this node shuts down: then its store is closed, or about to be.
+func (c *Coordinator) bootstrap(v *voter, founders []Founder) error {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	if c.life.ctx.Err() != nil {
+		return shard.Errorf(shard.CodeClosed, "this node is shutting down")
+	}
+	return v.bootstrap(founders)
+}
+
 // startVoter runs Raft on a founder.
 func (c *Coordinator) startVoter(v *voter) error {
 	c.opening.Lock()
