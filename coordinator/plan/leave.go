@@ -37,7 +37,8 @@ func hasHeir(v *shard.View, spec shard.Spec, p *shard.Placement) bool {
 		return false
 	}
 	for _, c := range p.Copies {
-		if m := v.Members[c.Node]; c.ID != p.Primary && c.State == shard.CopyReady && v.Up(c.Node) && m.Directory == c.Directory && !m.Leaving && !m.Draining {
+		m := v.Members[c.Node]
+		if c.ID != p.Primary && c.State == shard.CopyReady && v.Up(c.Node) && m.Directory == c.Directory && !m.Leaving && !m.Draining && fsm.Eligible(m, spec) {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"muster/fsm"
 	"muster/shard"
 )
 
@@ -116,7 +117,7 @@ func (t *table) carryAway(i int32) {
 }
 
 // heir returns the best site to lead the row now, nowhere when there is none. A cordoned one is the last resort: it has the
-// copy already.
+// copy already. One that may not host the type any more is none: the hand-over would end in an election.
 func (t *table) heir(i int32) int32 {
 	best := nowhere
 	better := func(s int32) {
@@ -131,7 +132,7 @@ func (t *table) heir(i int32) int32 {
 		return best
 	}
 	for _, h := range t.of(i) {
-		if s := &t.sites[h.site]; h.ready && s.up && !s.closing() {
+		if s := &t.sites[h.site]; h.ready && s.up && !s.closing() && fsm.Eligible(s.member, t.spec) {
 			better(h.site)
 		}
 	}
@@ -196,7 +197,8 @@ func (t *table) pin(i, s int32) bool {
 // successor returns the site of the copy that is to lead in place of the only one, nowhere while it cannot.
 func (t *table) successor(p *shard.Placement) int32 {
 	for _, c := range p.Copies {
-		if s := t.find(c.Node); c.ID != p.Retiring && c.State == shard.CopyReady && s != nowhere && t.sites[s].up {
+		s := t.find(c.Node)
+		if c.ID != p.Retiring && c.State == shard.CopyReady && s != nowhere && t.sites[s].up && fsm.Eligible(t.sites[s].member, t.spec) {
 			return s
 		}
 	}
