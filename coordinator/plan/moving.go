@@ -180,8 +180,8 @@ func (b *batch) replan() {
 }
 
 // mayReturn returns the node whose copy was put out of C though the node may come back, "" when there is none: the newest
-// history with a copy that is in C no more tells. A shard that writes to fewer copies than it should waits for nobody, and what
-// is kept aside does not return to it.
+// history with a copy that is in C no more tells. A shard that writes to fewer copies than it should waits for nobody; what
+// is kept aside does not return to it, and no copy to a node that is drained.
 func (b *batch) mayReturn(id shard.ID) shard.NodeID {
 	p := b.view.Placement(id)
 	if p.WriteQuorum < b.view.Types[id.Type].Spec.WriteQuorum() {
@@ -196,7 +196,7 @@ func (b *batch) mayReturn(id shard.ID) shard.NodeID {
 			if _, kept := p.KeptAside(s.Copy); kept {
 				return ""
 			}
-			if st, known := b.d.moving.standings[s.Node]; known && !st.up && !st.gone && !s.Lost {
+			if st, known := b.d.moving.standings[s.Node]; known && !st.up && !st.gone && !s.Lost && !b.view.Members[s.Node].Draining {
 				return s.Node
 			}
 			return ""
@@ -223,7 +223,7 @@ func (b *batch) begin() {
 		case wait:
 			b.blocked(e, why, late)
 			left = append(left, e)
-			spent.busy[e.Shard] = true // what is less important about the shard does not overtake
+			spent.hold(e.Shard, why)
 		}
 	}
 	m.agenda = left
@@ -250,7 +250,7 @@ func (b *batch) obstacle(e errand, s *spending) (why Reason, wait bool) {
 		return AwaitPrimary, false
 	case e.awaits != "" && !m.standings[e.awaits].up:
 		return AwaitReturn, true
-	case s.busy[e.Shard] && !(e.Kind == CopyMove && together(p)):
+	case s.busy[e.Shard] && !(e.Kind == CopyMove && together(p)), s.absent[e.Shard] && balancing:
 		return AwaitMove, true
 	case balancing && b.in.Now < m.rested[rest{e.Shard, e.Kind}], b.in.Now < m.rested[rest{e.Shard, ""}]:
 		return AwaitCooldown, true
@@ -359,12 +359,23 @@ type spending struct {
 	perNode          map[shard.NodeID]int
 	busy             map[shard.ID]bool // shards of which a move is under way, or is next
 	joint            map[shard.ID]bool // of which a copy is on its way that joins only with others: those come whatever the budget
+	absent           map[shard.ID]bool // of which a copy waits for its node to come back
+}
+
+// hold keeps what is less important about a shard from overtaking a move that waits. A node may stay away for as long as it is under
+// maintenance: meanwhile nothing of the shard moves for balance, but what has to leave other nodes does.
+func (s *spending) hold(id shard.ID, why Reason) {
+	if why == AwaitReturn {
+		s.absent[id] = true
+	} else {
+		s.busy[id] = true
+	}
 }
 
 // spent counts the moves under way. Those of a shard that nobody leads cost nothing, since nobody fills a copy of it; and it
 // may stay without a primary for as long as copies are away, while others need repair. Nor do copies that cannot join.
 func (b *batch) spent() *spending {
-	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}, joint: map[shard.ID]bool{}}
+	s := &spending{perNode: map[shard.NodeID]int{}, busy: map[shard.ID]bool{}, joint: map[shard.ID]bool{}, absent: map[shard.ID]bool{}}
 	for _, f := range b.d.moving.flights {
 		s.busy[f.Shard] = true
 		if p := b.view.Placement(f.Shard); p != nil && p.Status == shard.Active && (f.Kind == LeadMove || !b.inVain(p)) {
