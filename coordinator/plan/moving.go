@@ -179,30 +179,36 @@ func (b *batch) replan() {
 	}
 }
 
-// mayReturn returns the node whose copy was put out of C though the node may come back, "" when there is none: the newest
-// history with a copy that is in C no more tells. A shard that writes to fewer copies than it should waits for nobody; what
-// is kept aside does not return to it, and no copy to a node that is drained.
+// mayReturn returns the node whose copy was put out of C, and not made up for since, though the node may come back; "" when there is
+// none: the history tells. A shard that writes to fewer copies than it should waits for nobody; what is kept aside does not return
+// to it, and no copy to a node that is drained.
 func (b *batch) mayReturn(id shard.ID) shard.NodeID {
 	p := b.view.Placement(id)
 	if p.WriteQuorum < b.view.Types[id.Type].Spec.WriteQuorum() {
 		return ""
 	}
-	changes := b.in.State.History(id)
-	for i := len(changes) - 1; i >= 0; i-- {
-		for _, s := range changes[i].Copies {
-			if _, member := p.Copy(s.Copy); member {
-				continue
-			}
-			if _, kept := p.KeptAside(s.Copy); kept {
-				return ""
-			}
-			if st, known := b.d.moving.standings[s.Node]; known && !st.up && !st.gone && !s.Lost && !b.view.Members[s.Node].Draining {
+	changes, filled := b.in.State.History(id), 0 // places that were filled later than the change that is looked at
+	for i := len(changes) - 1; i > 0; i-- {
+		was, now := changes[i-1].Copies, changes[i].Copies
+		if filled += len(now) - len(was); filled >= 0 {
+			continue
+		}
+		for _, s := range was {
+			left := !slices.ContainsFunc(now, func(other fsm.Seat) bool { return other.Copy == s.Copy })
+			if left && b.awaited(p, s) {
 				return s.Node
 			}
-			return ""
 		}
+		return ""
 	}
 	return ""
+}
+
+// awaited reports whether a copy that left C may be made once more where it was.
+func (b *batch) awaited(p *shard.Placement, s fsm.Seat) bool {
+	_, kept := p.KeptAside(s.Copy)
+	st, known := b.d.moving.standings[s.Node]
+	return known && !kept && !s.Lost && !st.up && !st.gone && !b.view.Members[s.Node].Draining
 }
 
 // begin proposes what the budget allows, in the order of the agenda.
