@@ -96,6 +96,7 @@ func (b *batch) drop(f *flight, p *shard.Placement, l shard.Learner) {
 		Note{Reason: why, Shard: f.Shard, Epoch: p.Epoch, Node: f.To, Copy: l.Copy.ID},
 	)
 	if why == LearnerStuck {
+		b.d.moving.shunned[f.To] = shunning{b.view.Members[f.To].Session, b.in.Now + b.d.Times.Shun}
 		b.d.moving.rested[rest{f.Shard, ""}] = b.in.Now + b.d.Times.Again
 	}
 }

@@ -29,6 +29,8 @@ type layout struct {
 	tables []*table // by type
 	loads  Loads
 
+	shunned func(shard.NodeID) bool // nodes that get nothing while others could take it; nil: none
+
 	planned  []planned
 	notes    []Note // why something that should move cannot
 	underway []Move // learners and wishes that the view shows
@@ -187,11 +189,33 @@ func (t *table) admit() {
 	zones := map[int32]bool{}
 	for i := range t.sites {
 		s := &t.sites[i]
-		if s.up && s.member.Open() && fsm.Eligible(s.member, t.spec) {
+		if !t.mayHost(s) {
+			continue
+		}
+		if t.shunned == nil || !t.shunned(s.member.ID) {
 			t.host[i] = true
 			t.hosts = append(t.hosts, int32(i))
 			zones[t.zone[i]] = true
 		}
 	}
 	t.zones = len(zones)
+}
+
+// mayHost reports whether the group would let the site take a copy or a primary of the type.
+func (t *table) mayHost(s *site) bool {
+	return s.up && s.member.Open() && fsm.Eligible(s.member, t.spec)
+}
+
+// room returns the best site for a further copy of the row while the one on except leaves: one that is shunned when no host can take
+// it, nowhere when there is none.
+func (t *table) room(i, except int32) int32 {
+	if to := t.tactics.room(t, i, except); to != nowhere {
+		return to
+	}
+	for s := range t.sites {
+		if !t.host[s] && t.mayHost(&t.sites[s]) && !t.taken(i, int32(s)) {
+			return int32(s)
+		}
+	}
+	return nowhere
 }

@@ -37,6 +37,7 @@ type moving struct {
 	notes   []Note // of the plan: what should move and cannot
 	flights []flight
 	rested  map[rest]time.Duration    // until when a shard is not moved for balance
+	shunned map[shard.NodeID]shunning // nodes that did not create a learner in time
 	stalled map[shard.ID]shard.Report // primaries that could not hand over
 }
 
@@ -46,6 +47,7 @@ type standing struct {
 	marks   [4]bool
 	up      bool
 	gone    bool
+	shunned bool
 }
 
 // errand is a move that waits to be begun. One that makes up for a copy which the primary put out of C waits for that
@@ -63,6 +65,12 @@ type flight struct {
 	dropped time.Duration // when giving it up was proposed last; unset when 0
 }
 
+// shunning is of a node that did not create a learner in time: until when another gets what is to be made, unless the node starts anew.
+type shunning struct {
+	session shard.SessionID
+	until   time.Duration
+}
+
 // rest is a shard after a move.
 type rest struct {
 	shard shard.ID
@@ -72,7 +80,7 @@ type rest struct {
 func newMoving() moving {
 	return moving{
 		absent: map[shard.NodeID]time.Duration{}, standings: map[shard.NodeID]standing{}, types: map[shard.TypeName]*shard.TypeView{},
-		rested: map[rest]time.Duration{}, stalled: map[shard.ID]shard.Report{},
+		rested: map[rest]time.Duration{}, shunned: map[shard.NodeID]shunning{}, stalled: map[shard.ID]shard.Report{},
 	}
 }
 
@@ -107,6 +115,11 @@ func (m *moving) unseen() bool {
 // attend notes who is down and since when, and reports whether that or a member's marks changed since the last plan.
 func (b *batch) attend() (changed bool) {
 	m := &b.d.moving
+	for id, s := range m.shunned { //lint:maporder each node is judged by itself
+		if b.in.Now >= s.until || b.view.Members[id].Session != s.session {
+			delete(m.shunned, id)
+		}
+	}
 	for id, member := range b.view.Members { //lint:maporder each member is judged by itself
 		s := b.standing(member)
 		if since, known := m.absent[id]; s.up {
@@ -138,7 +151,10 @@ func (b *batch) attend() (changed bool) {
 const maxAgenda = 4_096
 
 func (b *batch) standing(m shard.Member) standing {
-	return standing{session: m.Session, marks: [4]bool{m.Cordoned, m.Draining, m.Leaving, m.Maintenance}, up: b.view.Up(m.ID)}
+	_, shunned := b.d.moving.shunned[m.ID]
+	return standing{
+		session: m.Session, marks: [4]bool{m.Cordoned, m.Draining, m.Leaving, m.Maintenance}, up: b.view.Up(m.ID), shunned: shunned,
+	}
 }
 
 // gone reports whether a member that is down is given up. Maintenance says that it will be back. However long it has been down, a
@@ -152,7 +168,7 @@ func (b *batch) replan() {
 	m := &b.d.moving
 	l := &m.layout
 	l.follow(b.view, func(member shard.Member) bool { return m.standings[member.ID].gone })
-	l.loads = b.d.meter.measured()
+	l.loads, l.shunned = b.d.meter.measured(), func(node shard.NodeID) bool { return m.standings[node].shunned }
 	l.plan()
 	m.agenda = m.agenda[:0]
 	for _, move := range l.moves(maxAgenda) {

@@ -48,6 +48,7 @@ type Times struct {
 	HandOver time.Duration // a primary that was asked to hand over and has not is let go on
 	Create   time.Duration // a node that has not created a learner by then does not get it
 	Again    time.Duration // what was given up is tried again
+	Shun     time.Duration // such a node gets no copy while another could take it
 }
 
 // DefaultTimes returns the intervals of the product. Grace is two renewals long: with Raft's usual election it costs a
@@ -58,6 +59,7 @@ func DefaultTimes() Times {
 		Gather: 50 * time.Millisecond, Reluctant: time.Second, Establish: 5 * time.Second, Relent: time.Minute, Place: 10 * time.Second, Settle: time.Second,
 		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Weigh: time.Minute, Cooldown: 30 * time.Second,
 		HandOver: 5 * time.Second, Create: 10 * time.Second, Again: 5 * time.Second,
+		Shun: time.Minute,
 	}
 }
 

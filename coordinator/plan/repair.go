@@ -56,7 +56,7 @@ func (t *table) complement(i int32) {
 		wants = append(wants, want{why: copyMissing})
 	}
 	for _, w := range wants[:missing] {
-		to := t.tactics.room(t, i, nowhere)
+		to := t.room(i, nowhere)
 		if to == nowhere {
 			c, _ := p.Copy(w.copy)
 			t.note(Note{Reason: NoRoom, Shard: p.Shard, Epoch: p.Epoch, Copy: w.copy, Node: c.Node, Have: int(t.n[i]), Want: t.wide})
@@ -108,7 +108,7 @@ func (t *table) movesAlone(i int32) bool {
 
 // carryAway plans that an only copy on a draining node moves.
 func (t *table) carryAway(i int32) {
-	if to := t.tactics.room(t, i, t.lead[i]); to != nowhere {
+	if to := t.room(i, t.lead[i]); to != nowhere {
 		t.carry(i, to, nodeDrains)
 		return
 	}
@@ -147,7 +147,7 @@ func (t *table) vacateCopies() {
 			if !t.sites[h.site].member.Draining || h.site == t.lead[i] || !h.ready {
 				continue
 			}
-			if to := t.tactics.room(t, i, h.site); to != nowhere {
+			if to := t.room(i, h.site); to != nowhere {
 				t.relocate(i, h.site, to, nodeDrains)
 				continue
 			}
