@@ -383,3 +383,36 @@ func BenchmarkIdle(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRebuild prints what it costs the leader that a zone of five is gone and most shards miss a copy: the plan, made anew a few
+// times a second while copies are made, and a look in between.
+func BenchmarkRebuild(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("%dx%d", size.shards, size.nodes), func(b *testing.B) {
+			t := settled(size.shards, size.nodes)
+			for i := range size.nodes / zones {
+				t.leave(i * zones)
+			}
+			s := fsm.New()
+			s.View = t.view
+			var plans, looks []time.Duration
+			for b.Loop() {
+				d, now := plan.NewDriver(), time.Hour
+				look := func(after time.Duration) time.Duration {
+					now += after
+					began := time.Now()
+					d.Next(input(s, now))
+					return time.Since(began)
+				}
+				look(0)
+				plans = append(plans, look(2*time.Minute)) // by now they are given up
+				looks = append(looks, look(50*time.Millisecond))
+			}
+			for unit, all := range map[string][]time.Duration{"ms/plan": plans, "ms/look": looks} {
+				slices.Sort(all)
+				b.ReportMetric(float64(all[len(all)/2].Microseconds())/1e3, unit)
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}

@@ -24,7 +24,7 @@ func Drain(v *shard.View, node shard.NodeID) (moves []Move, stays []Note) {
 	m.Draining = true
 	drained.Members[node] = m
 	l := survey(&drained, func(m shard.Member) bool { return !m.Maintenance })
-	l.plan()
+	l.plan(everything)
 	moves = slices.DeleteFunc(l.moves(len(l.planned)), func(m Move) bool { return m.From != node })
 	return moves, l.stays(node)
 }

@@ -9,7 +9,14 @@ type Planner struct{ l layout }
 func (p *Planner) Plan(v *shard.View, loads Loads) int {
 	p.l.follow(v, func(m shard.Member) bool { return !m.Maintenance })
 	p.l.loads = loads
-	p.l.plan()
+	p.l.plan(everything)
+	return len(p.l.planned)
+}
+
+// PlanSome is Plan that may stop when more than enough is planned.
+func (p *Planner) PlanSome(v *shard.View, enough int) int {
+	p.l.follow(v, func(m shard.Member) bool { return !m.Maintenance })
+	p.l.plan(enough)
 	return len(p.l.planned)
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 
 	"muster/shard"
 )
@@ -42,7 +43,7 @@ func (m Move) String() string {
 // strategy of each type wants beyond that. Each aim is reached with as few moves as it takes.
 func Balance(v *shard.View) []Move {
 	l := survey(v, func(m shard.Member) bool { return !m.Maintenance })
-	l.plan()
+	l.plan(everything)
 	return l.moves(len(l.planned))
 }
 
@@ -55,19 +56,27 @@ type planned struct {
 	copy          shard.CopyID // that is made up for, when no home left; 0 for none
 }
 
-// plan finds all moves, and puts the layout back.
-func (l *layout) plan() {
+// plan finds moves in their order, all of them or at least one more than enough, and puts the layout back.
+//
+// Rejected: all of them always. When a zone is gone that is a place found anew for most shards, each among all nodes, a few times a second
+// for as long as it takes; and before most of them can be begun the map has changed.
+func (l *layout) plan(enough int) {
 	l.planned = l.planned[:0]
 	l.begin()
-	l.repair()
-	l.vacate()
-	if !l.view.Paused {
+	l.repair(enough)
+	if len(l.planned) <= enough {
+		l.vacate()
+	}
+	if len(l.planned) <= enough && !l.view.Paused {
 		for _, t := range l.tables {
 			t.tactics.level(t)
 		}
 	}
 	l.restore()
 }
+
+// everything is enough for plans that are to be whole.
+const everything = math.MaxInt
 
 func (l *layout) vacate() {
 	for _, t := range l.tables {

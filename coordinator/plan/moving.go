@@ -169,7 +169,7 @@ func (b *batch) replan() {
 	l := &m.layout
 	l.follow(b.view, func(member shard.Member) bool { return m.standings[member.ID].gone })
 	l.loads, l.shunned = b.d.meter.measured(), func(node shard.NodeID) bool { return m.standings[node].shunned }
-	l.plan()
+	l.plan(maxAgenda)
 	m.agenda = m.agenda[:0]
 	for _, move := range l.moves(maxAgenda) {
 		e := errand{Move: move}
@@ -353,6 +353,9 @@ func (b *batch) propose(m Move) {
 // inVain reports whether new copies could not join C: no C may be proposed that holds a lost copy, or is smaller than the write
 // quorum, and not as many are on their way or planned. Then only an operator helps, who allows a lower one.
 func (b *batch) inVain(p *shard.Placement) bool {
+	if !together(p) {
+		return false // one is enough; the agenda is long, and looked at for each of its moves
+	}
 	coming := len(p.Learners)
 	for _, e := range b.d.moving.agenda {
 		if e.Shard == p.Shard && e.Kind == CopyMove {

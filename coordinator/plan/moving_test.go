@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -65,4 +66,24 @@ func serving(t *testing.T, s *fsm.State) *fsm.State {
 		s = applied(t, s, &fsm.Activate{Items: []fsm.Activation{{Shard: p.Shard, Epoch: p.Epoch, Version: p.Version, Session: p.Session}}})
 	}
 	return s
+}
+
+// A plan that stops when it has enough is the beginning of the whole one, and leaves nothing behind in the layout.
+func TestPlanThatHasEnoughIsTheBeginning(t *testing.T) {
+	town := settled(1_000, 20)
+	for i := range 4 {
+		town.leave(i * zones)
+	}
+	var whole, some plan.Planner
+	n := whole.Plan(town.view, nil)
+	const enough = 100
+	if k := some.PlanSome(town.view, enough); k != enough+1 || n < 3*enough {
+		t.Fatalf("%d of %d moves, enough are %d", k, n, enough)
+	}
+	if got, want := some.Moves(), whole.Moves()[:enough+1]; !slices.Equal(got, want) {
+		t.Errorf("%v …, the whole plan begins with %v …", got[:3], want[:3])
+	}
+	if some.Plan(town.view, nil); !slices.Equal(some.Moves(), whole.Moves()) {
+		t.Error("the next plan is another one")
+	}
 }

@@ -8,14 +8,14 @@ import (
 	"muster/shard"
 )
 
-// repair plans copies for shards that miss some, those with the fewest first.
-func (l *layout) repair() {
+// repair plans copies for shards that miss some, those with the fewest first, until more than enough is planned.
+func (l *layout) repair(enough int) {
 	type patient struct {
 		t    *table
 		row  int32
 		live int
 	}
-	var all []patient
+	var patients []patient
 	for _, t := range l.tables {
 		for _, i := range t.ailing {
 			live := 0
@@ -24,11 +24,14 @@ func (l *layout) repair() {
 					live++
 				}
 			}
-			all = append(all, patient{t, i, live})
+			patients = append(patients, patient{t, i, live})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b patient) int { return cmp.Compare(a.live, b.live) })
-	for _, p := range all {
+	slices.SortStableFunc(patients, func(a, b patient) int { return cmp.Compare(a.live, b.live) })
+	for _, p := range patients {
+		if len(l.planned) > enough {
+			return
+		}
 		p.t.complement(p.row)
 	}
 }
