@@ -111,13 +111,13 @@ func explainMoves(v *shard.View, p *shard.Placement) []Line {
 func explainUnplaced(v *shard.View, spec shard.Spec, id shard.ID) []Line {
 	have := 0
 	for _, m := range v.Members { //lint:maporder a sum
-		if v.Up(m.ID) && fsm.Eligible(m, spec) {
+		if v.Up(m.ID) && m.Open() && fsm.Eligible(m, spec) {
 			have++
 		}
 	}
 	return []Line{
 		{Text: fmt.Sprintf("%s has no place yet", id)},
-		{AwaitMembers, fmt.Sprintf("%d members that host %s are up; it is placed on %d, or after a while on %d", have, spec.Name, spec.Replicas+1, max(1, spec.WriteQuorum()))},
+		{AwaitMembers, fmt.Sprintf("%d members that host %s are up and take something new; it is placed on %d, or after a while on %d", have, spec.Name, spec.Replicas+1, max(1, spec.WriteQuorum()))},
 	}
 }
 
