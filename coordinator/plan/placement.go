@@ -73,9 +73,10 @@ func (b *batch) voterDown() bool {
 	return false
 }
 
-// ofForming waits for the first copies of a shard, and moves those of nodes that are gone.
+// ofForming waits for the first copies of a shard, and moves those of nodes that are gone; and in the end those that a node which is up
+// does not create, when others could.
 func (b *batch) ofForming(spec shard.Spec, p *shard.Placement, m *memory) {
-	var keep []shard.NodeID
+	var keep, late []shard.NodeID
 	var waiting []shard.CopyID
 	stranded, lost := false, false
 	for _, c := range p.Copies {
@@ -87,27 +88,56 @@ func (b *batch) ofForming(spec shard.Spec, p *shard.Placement, m *memory) {
 			keep = append(keep, c.Node)
 			continue
 		case live:
-			keep = append(keep, c.Node)
+			late = append(late, c.Node)
 		default:
 			stranded = true
 		}
 		waiting = append(waiting, c.ID)
 	}
+	if b.in.Now < m.since+b.d.Times.Found || !b.manage(spec, late) {
+		keep, late = append(keep, late...), nil
+	}
 	wait := m.since + b.d.Times.Place - b.in.Now
 	note := Note{Reason: AwaitCreation, Shard: p.Shard, Waiting: waiting}
-	if !lost && (!stranded || wait > 0) {
+	if !lost && len(late) == 0 && (!stranded || wait > 0) {
 		if stranded {
 			note.Wait = wait
 		}
 		b.skip(note)
 		return
 	}
-	b.replace(spec, p, m, keep)
+	b.replace(spec, p, m, keep, late)
 }
 
-// replace moves a forming shard to nodes that are up, keeping the copies that can be kept.
-func (b *batch) replace(spec shard.Spec, p *shard.Placement, m *memory, keep []shard.NodeID) {
-	up := b.open(spec)
+// manage reports whether there are members for all copies of a shard without those.
+func (b *batch) manage(spec shard.Spec, without []shard.NodeID) bool {
+	if len(without) == 0 {
+		return false
+	}
+	up, known := b.openTo[spec.Name]
+	if !known {
+		if up = b.open(spec); b.openTo == nil {
+			b.openTo = map[shard.TypeName][]shard.Member{}
+		}
+		b.openTo[spec.Name] = up
+	}
+	others := 0
+	for i := 0; i < len(up) && others <= spec.Replicas; i++ {
+		if !slices.Contains(without, up[i].ID) {
+			others++
+		}
+	}
+	return others > spec.Replicas
+}
+
+// others returns open members without some.
+func (b *batch) others(spec shard.Spec, without []shard.NodeID) []shard.Member {
+	return slices.DeleteFunc(b.open(spec), func(m shard.Member) bool { return slices.Contains(without, m.ID) })
+}
+
+// replace moves a forming shard to nodes that are up and not late, keeping the copies that can be kept.
+func (b *batch) replace(spec shard.Spec, p *shard.Placement, m *memory, keep, late []shard.NodeID) {
+	up := b.others(spec, late)
 	keep = slices.DeleteFunc(keep, func(id shard.NodeID) bool {
 		return !slices.ContainsFunc(up, func(m shard.Member) bool { return m.ID == id })
 	})

@@ -38,6 +38,7 @@ type Times struct {
 	Establish time.Duration // an elected copy that is not ready to serve by then gives way, though enough copies are up
 	Relent    time.Duration // the next one gets twice that time, and so on up to this
 	Place     time.Duration // a new type, or a forming shard, waits so long for all the nodes it wants
+	Found     time.Duration // a node that is up and has not created a forming shard's copy by then gives way to others
 	Settle    time.Duration // a new type waits so long for voters that are down though enough others are up
 	Retry     time.Duration // a proposal without visible effect is repeated
 
@@ -56,10 +57,10 @@ type Times struct {
 func DefaultTimes() Times {
 	return Times{
 		Lease: 2 * time.Second, Autonomy: shard.Autonomy, Grace: 800 * time.Millisecond, SealAgain: 250 * time.Millisecond,
-		Gather: 50 * time.Millisecond, Reluctant: time.Second, Establish: 5 * time.Second, Relent: time.Minute, Place: 10 * time.Second, Settle: time.Second,
+		Gather: 50 * time.Millisecond, Reluctant: time.Second, Establish: 5 * time.Second, Relent: time.Minute, Place: 10 * time.Second, Found: time.Minute, Settle: time.Second,
 		Retry: 500 * time.Millisecond, Rebuild: time.Minute, Replan: 200 * time.Millisecond, Weigh: time.Minute, Cooldown: 30 * time.Second,
 		HandOver: 5 * time.Second, Create: 10 * time.Second, Again: 5 * time.Second,
-		Shun: time.Minute,
+		Shun: 30 * time.Second,
 	}
 }
 
@@ -211,6 +212,8 @@ type batch struct {
 	d     *Driver
 	view  *shard.View
 	loads *loads // counted when first needed
+
+	openTo map[shard.TypeName][]shard.Member // those that are open, of types with shards whose first copies are late
 
 	restless bool // a shard may want something, sooner or later, though the view stays as it is
 	raise    []Step

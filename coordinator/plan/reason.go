@@ -23,7 +23,7 @@ const (
 	LeastLoaded     Reason = "least-loaded"     // no copy to choose by: the member with the fewest shards
 	Ready           Reason = "ready"            // the log is on the write quorum and the session before is over
 	NewShard        Reason = "new-shard"        // it has no place yet
-	FormingStranded Reason = "forming-stranded" // a node that should create a first copy is gone
+	FormingStranded Reason = "forming-stranded" // a node that should create a first copy is gone, or does not
 )
 
 // Why a copy or a primary moves.
