@@ -164,16 +164,19 @@ func (c *cell[S]) handle(ctx context.Context, command string, payload []byte) (o
 		}
 	}()
 	reply, err := run(x, payload)
-	if err == nil {
+	switch {
+	case err == nil && x.broken:
+		return out, shard.Errorf(shard.CodeFailed, "%s.%s went on after an event that could not be recorded", c.typ.spec.Name, command)
+	case err == nil:
 		c.spoiled = false
 		return Outcome{Events: x.events, Reply: reply}, nil
 	}
 	var fault *shard.Error
 	errors.As(err, &fault)
 	switch refused := fault.Code == shard.CodeRefused; {
-	case len(x.events) > 0 && refused:
+	case (len(x.events) > 0 || x.broken) && refused:
 		return out, shard.Errorf(shard.CodeFailed, "%s.%s recorded events and then refused: %s", c.typ.spec.Name, command, fault.Detail)
-	case len(x.events) > 0:
+	case len(x.events) > 0 || x.broken:
 		return out, fault
 	case refused:
 		out.Refusal, err = fault, nil

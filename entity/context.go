@@ -18,6 +18,7 @@ type Context[S any] struct {
 	first  [1]EventRecord // where the usual single event needs no allocation of its own
 	size   int            // bytes of their payloads
 	over   atomic.Bool
+	broken bool // an event could not be recorded, or its fold has not returned
 }
 
 // State returns the state with all events recorded so far. It is a copy, so a handler cannot change the entity by

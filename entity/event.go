@@ -51,9 +51,13 @@ func (e *Event[S, E]) Name() string { return e.name }
 // confirmed. A command that records an event and then fails or refuses leaves no trace of it.
 //
 // An event that cannot be encoded or exceeds a limit ends the command with CodeFailed right here, by a panic that the
-// caller of the handler contains.
+// caller of the handler contains. A handler that recovers from that, or from a panic of the fold, has failed all the same.
 func (e *Event[S, E]) Record(c *Context[S], event E) {
 	c.alive()
+	if c.broken {
+		panic(abort{fmt.Sprintf("event %s follows one that could not be recorded", e.name)})
+	}
+	c.broken = true
 	if c.cell.typ != e.typ {
 		panic(abort{fmt.Sprintf("event %s belongs to another type named %s", e.name, e.typ.spec.Name)})
 	}
@@ -70,6 +74,7 @@ func (e *Event[S, E]) Record(c *Context[S], event E) {
 	}
 	c.events = append(c.events, EventRecord{Name: e.name, Payload: payload})
 	e.fold(&c.cell.state, event)
+	c.broken = false
 }
 
 // abort ends a handler from inside Record. It is no defect of the program's control flow, so it carries no stack.
