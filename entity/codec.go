@@ -80,7 +80,7 @@ func checkJSONFields(t reflect.Type, seen map[reflect.Type]bool) error {
 	for f := range t.Fields() {
 		switch {
 		case f.Tag.Get("json") == "-" || f.Name == "_":
-		case !f.IsExported() && !f.Anonymous:
+		case !f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct): // whose own fields count as this one's
 			return fmt.Errorf("field %s of %s is not exported, so JSON would lose it: export it, tag it `json:\"-\"`, or implement json.Marshaler", f.Name, t)
 		default:
 			if err := checkJSON(f.Type, seen); err != nil {

@@ -18,6 +18,8 @@ func TestMistakesPanicAtDefinition(t *testing.T) {
 	type hidden struct{ balance int64 }
 	_ = hidden{balance: 0}
 	type nested struct{ M map[string][]*hidden }
+	type amount int64
+	type inner struct{ A int }
 	fresh := func() *entity.Type[int] { return entity.Define[int]("t") }
 	for _, c := range []struct {
 		what, want string
@@ -39,6 +41,8 @@ func TestMistakesPanicAtDefinition(t *testing.T) {
 		{"codec", "codec is nil", func() { entity.Define[int]("t", entity.Encoding(nil)) }},
 		{"state lost by JSON", "field balance", func() { entity.Define[hidden]("t") }},
 		{"deep in the state", "field balance", func() { entity.Define[nested]("t") }},
+		{"embedded and not exported", "field amount", func() { entity.Define[struct{ amount }]("t") }},
+		{"pointer to what is not exported", "field inner", func() { entity.Define[struct{ *inner }]("t") }},
 		{"state as channel", "cannot be written as JSON", func() { entity.Define[struct{ C chan int }]("t") }},
 		{"map keys", "keys are neither", func() { entity.Define[map[float64]int]("t") }},
 		{"interface", "cannot be read back", func() { entity.Define[struct{ E error }]("t") }},
@@ -85,6 +89,8 @@ func TestTypesThatCarryThemselves(t *testing.T) {
 		By   map[time.Time]int
 	}
 	entity.Define[node]("t")
+	type inner struct{ A int }
+	entity.Define[struct{ inner }]("t")
 	entity.Define[struct{ hidden chan int }]("t", entity.SnapshotEvery(0))
 	entity.Define[struct{ hidden chan int }]("t", entity.Volatile())
 }
