@@ -17,8 +17,8 @@ func (h *host) arrive(c *call) {
 		h.admit(c)
 		return
 	}
-	w := h.storage.requests.window(id.Session)
-	if fault := h.stranger(w, id.Session); fault != nil {
+	w, fault := h.storage.requests.admitted(h.region.view.Load(), h.id, id.Session)
+	if fault != nil {
 		h.leave(c, nil, fault)
 		return
 	}
@@ -55,23 +55,6 @@ func (h *host) refuses(c *call) *shard.Error {
 		return shard.Errorf(shard.CodeUnknownType, "node %s holds a copy of %s but does not define the type", h.region.cfg.Node, h.id)
 	}
 	return nil
-}
-
-// stranger says why a session's requests are not taken: it is over, or too young for this node's map. The map is looked
-// at once per version.
-func (h *host) stranger(w *window, id shard.SessionID) *shard.Error {
-	v := h.region.view.Load()
-	if w.seen == v {
-		return nil
-	}
-	if _, live := v.Sessions[id]; live {
-		w.seen = v
-		return nil
-	}
-	if v.Ended(id) {
-		return shard.Errorf(shard.CodeSessionEnded, "session %d is over", id)
-	}
-	return &shard.Error{Code: shard.CodeBehind, Shard: h.id, Detail: "the node's map does not show the sender's session yet"}
 }
 
 // again answers a duplicate with what its first attempt came to, or makes it wait for that.

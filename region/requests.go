@@ -59,6 +59,24 @@ func (r *requests) window(id shard.SessionID) *window {
 	return w
 }
 
+// admitted returns the window of a session, or says why its requests are not taken: it is over, or too young for this node's map. The map
+// is looked at once per version, and nothing is kept of a session that it does not show.
+func (r *requests) admitted(v *shard.View, of shard.ID, id shard.SessionID) (*window, *shard.Error) {
+	w := r.sessions[id]
+	if w != nil && w.seen == v {
+		return w, nil
+	}
+	if _, live := v.Sessions[id]; live {
+		w = r.window(id)
+		w.seen = v
+		return w, nil
+	}
+	if v.Ended(id) {
+		return nil, shard.Errorf(shard.CodeSessionEnded, "session %d is over", id)
+	}
+	return nil, &shard.Error{Code: shard.CodeBehind, Shard: of, Detail: "the node's map does not show the sender's session yet"}
+}
+
 // note takes a record into account that was appended to the log.
 func (r *requests) note(rec *replication.Record) {
 	if rec.Request.Session == 0 {

@@ -189,7 +189,10 @@ func (v *volatile) admit(c *call) (*volatileCell, *shard.Error) {
 // met recognises a duplicate: done means that it was answered or waits for its first attempt's answer.
 func (v *volatile) met(r *reign, c *call) (done bool, fault *shard.Error) {
 	id := c.env.Request
-	w := r.requests.window(id.Session)
+	w, fault := r.requests.admitted(v.region.view.Load(), v.id, id.Session)
+	if fault != nil {
+		return false, fault
+	}
 	if id.Number >= w.floor {
 		w.raise(min(c.env.Floor, id.Number))
 	}

@@ -6,6 +6,7 @@ import (
 
 	"muster/entity"
 	"muster/shard"
+	"muster/transport/wire"
 )
 
 func entityOptions(shards, replicas, minAcks int) []entity.Option {
@@ -128,5 +129,28 @@ func TestVolatileRefusedAndAgain(t *testing.T) {
 		expect(t, "the same request again", got, "overloaded")
 	case <-time.After(patience):
 		t.Errorf("the same request again is never answered; %d calls are under way", owner.region.UnderWay())
+	}
+}
+
+// The memory of a session that is over ends some time after it, so what comes of one then does not run: it may have run before.
+func TestVolatileRefusesASessionThatIsOver(t *testing.T) {
+	c := define("cache", entity.Shards(1), entity.Volatile())
+	g := newGroup(t, 2, c)
+	g.placeAll("cache")
+	id := one("cache")
+	owner := g.node(g.placement(id).Node)
+	other := g.nodes[0]
+	if other == owner {
+		other = g.nodes[1]
+	}
+	session := other.Session()
+	l := dial(t, other, owner)
+	add := func(s shard.SessionID) *wire.Envelope { return by(envelope(id, 1, "e", "add", 5), s, 7, 7) }
+	expect(t, "first", l.ask(add(session)), "5")
+	g.change(func(d *shard.Delta) { d.Ended = []shard.SessionID{session} })
+	expect(t, "of a session that is over", l.ask(add(session)), "session-ended")
+	expect(t, "of one that the map does not show yet", l.ask(add(session+100)), "behind")
+	if v, err := c.get.Ask(ctxFor(t), owner.region, "e", struct{}{}); err != nil || v != 5 {
+		t.Fatalf("get: %d, %v; want 5", v, err)
 	}
 }
