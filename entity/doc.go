@@ -21,8 +21,8 @@
 // on nothing but their arguments: they run again whenever the entity is brought back. Whatever a command learned from a
 // clock, dice or another service goes into the event.
 //
-// A handler may ask other entities, under the context that its own Context returns; as it is not told of a node, the program keeps
-// the Sender. Meanwhile its entity answers nobody: a handler that asks its own entity, or one that asks back, waits for itself until
+// A handler may ask other entities, under the context that its own Context returns, by which the node knows that it waits and lets another
+// handler run; as it is not told of a node, the program keeps the Sender. Meanwhile its entity answers nobody: a handler that asks its own entity, or one that asks back, waits for itself until
 // the deadline.
 //
 // Definitions are made once, in package variables; a mistake in one panics there, before anything runs. After [Types]

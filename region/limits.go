@@ -17,7 +17,7 @@ type Limits struct {
 	BufferedBytes int           // their payloads; 64 MiB
 	Cells         int           // entities of one shard kept in memory; idle ones beyond it are dropped and reloaded; 16,384
 	VolatileCells int           // entities of one volatile shard, which cannot be reloaded; 1,048,576
-	Handlers      int           // handlers running at once; 1,024
+	Handlers      int           // handlers running at once, but for those that wait for what they ask this process's nodes; 1,024
 	Log           int           // records of a shard's log; beyond it the older ones are put apart; 65,536
 	LogBytes      int           // the same in bytes, about; 32 MiB
 	Tail          int           // bytes of newest records each led shard keeps for its replicas; 1 MiB

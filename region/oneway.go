@@ -57,15 +57,16 @@ func (r *Region) persist(ctx context.Context, m *routed, fault *shard.Error) *sh
 	return fault
 }
 
-// patience ends with ctx or, if that has no deadline, after Limits.Timeout, and with the region.
+// patience ends with ctx or, if that has no deadline, after Limits.Timeout, and with the region. A handler leaves its place to others until it
+// is cancelled.
 func (r *Region) patience(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := r.limits.Timeout
 	if d, ok := ctx.Deadline(); ok {
 		limit = time.Until(d)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	forget := context.AfterFunc(r.life, cancel)
-	return ctx, func() { forget(); cancel() }
+	forget, place := context.AfterFunc(r.life, cancel), aside(ctx)
+	return ctx, func() { forget(); cancel(); place.back() }
 }
 
 // tryOneWay hands the command to its owner, or to the lane to its owner's node; again says that there is none now.

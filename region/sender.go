@@ -35,6 +35,9 @@ func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 		return nil, err
 	}
 	a.region, a.shard, a.env, a.tell = r, id, e, tell
+	if w := aside(ctx); w != nil {
+		defer w.back()
+	}
 	if v, ok := r.owner(id).(*volatile); ok {
 		if reply, fault, done := a.here(ctx, v); done {
 			return reply, asError(fault)

@@ -71,7 +71,7 @@ func (h *host) lead(p *shard.Placement) {
 		return
 	}
 	h.depose(h.elsewhere())
-	life, end := context.WithCancel(h.region.life)
+	life, end := context.WithCancel(h.region.workers.mark(h.region.life))
 	h.term = &term{epoch: p.Epoch, placement: p, peers: nodesOf(p), life: life, end: end, transfers: map[shard.CopyID]*transfer{}}
 	effects, err := h.protocol.Lead(h.leadership(p))
 	if err != nil {

@@ -39,6 +39,7 @@ type reign struct {
 	of       *volatile
 	epoch    shard.Epoch
 	life     context.Context
+	working  context.Context // life, of handlers that a worker runs
 	end      context.CancelFunc
 	cells    map[shard.EntityID]*volatileCell
 	busy     int // of cells
@@ -94,7 +95,7 @@ func (v *volatile) reign() {
 	}
 	life, end := context.WithCancel(v.region.life)
 	v.mu.reign = &reign{
-		of: v, epoch: p.Epoch, life: life, end: end,
+		of: v, epoch: p.Epoch, life: life, working: v.region.workers.mark(life), end: end,
 		cells: map[shard.EntityID]*volatileCell{}, requests: newRequests(),
 	}
 }

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"context"
 	"errors"
 
 	"muster/entity"
@@ -37,7 +38,7 @@ func (cell *volatileCell) work() {
 		if c.late() {
 			v.unremembered(cell.reign, c, shard.Errorf(shard.CodeTimeout, "the deadline passed before the command ran"))
 		} else {
-			v.handle(cell, c)
+			v.handle(cell, c, cell.reign.working)
 		}
 		c = v.next(cell)
 	}
@@ -52,7 +53,7 @@ func (v *volatile) runOne(cell *volatileCell, c *call) {
 		}
 		v.goOn(cell)
 	}()
-	v.handle(cell, c)
+	v.handle(cell, c, cell.reign.life)
 	returned = true
 }
 
@@ -87,14 +88,14 @@ func (v *volatile) next(cell *volatileCell) *call {
 }
 
 // handle runs one handler and answers. The lease is looked at before and after: an output that was made under a lease that
-// has ended since does not leave.
-func (v *volatile) handle(cell *volatileCell, c *call) {
+// has ended since does not leave. The handler's context is made from that of life.
+func (v *volatile) handle(cell *volatileCell, c *call, life context.Context) {
 	r := cell.reign
 	if r.life.Err() != nil || !v.leased() {
 		v.unremembered(r, c, v.over())
 		return
 	}
-	out, err := handled(r.life, cell.cell, c)
+	out, err := handled(life, cell.cell, c)
 	c.outcome.Digest = out.Digest
 	fault := out.Refusal
 	if err != nil {

@@ -1,6 +1,9 @@
 package region
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // maxParked is how many workers without a task wait for one. Their stacks have grown to what handlers take: making a
 // goroutine and growing its stack was a third of what it cost to answer an ask.
@@ -13,13 +16,16 @@ const maxParked = 64
 // tasks in it wakes the next before it begins its own. So short tasks in a burst share a few workers, and one that blocks
 // holds up nobody: while there is something in line, somebody is on the way.
 //
+// A task that waits for others, which may be in line, leaves its place to them meanwhile. It takes it back without waiting for one,
+// so for a moment more than limit may run.
+//
 // Invariant: with something in line, a worker is on its way, or limit of them run.
 type workers struct {
 	limit int
 	wait  sync.WaitGroup
 	mu    struct {
 		sync.Mutex
-		running int // on their way included
+		running int // on their way included, and those that have left their place not
 		coming  int // on their way to the line: 0 or 1
 		line    queue[task]
 		parked  []chan struct{} // closed by close, the last one parked first to go
@@ -44,7 +50,7 @@ func (w *workers) start(t task) {
 
 // rouse sends for a worker if there is something in line that nobody is coming for. The caller holds the lock.
 func (w *workers) rouse() {
-	if w.mu.line.len() == 0 || w.mu.coming > 0 || w.mu.running == w.limit {
+	if w.mu.line.len() == 0 || w.mu.coming > 0 || w.mu.running >= w.limit {
 		return
 	}
 	w.mu.running++
@@ -56,6 +62,35 @@ func (w *workers) rouse() {
 	}
 	w.wait.Add(1)
 	go w.serve()
+}
+
+// placeKey is under what contexts of handlers that a worker runs keep its workers.
+type placeKey struct{}
+
+// mark returns a context for handlers that run here.
+func (w *workers) mark(ctx context.Context) context.Context {
+	return context.WithValue(ctx, placeKey{}, w)
+}
+
+// aside leaves the place of the handler whose context that is to others, until back is called with what it returns: nil when it is no
+// handler's.
+func aside(ctx context.Context) *workers {
+	w, _ := ctx.Value(placeKey{}).(*workers)
+	if w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.mu.running--
+		w.rouse()
+	}
+	return w
+}
+
+func (w *workers) back() {
+	if w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.mu.running++
+	}
 }
 
 // close makes the tasks that run now the last ones that wait counts.

@@ -40,6 +40,38 @@ func TestWorkersThatBlockHoldUpNobody(t *testing.T) {
 	})
 }
 
+// A task that waits for one in line leaves it its place, and as many run as before once it has it back.
+func TestWorkersThatStepAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &workers{limit: 2}
+		ctx := w.mark(t.Context())
+		var most, runs atomic.Int32
+		for range 50 {
+			w.start(taskFunc(func() {
+				inner := make(chan struct{})
+				w.start(taskFunc(func() { close(inner) }))
+				defer aside(ctx).back()
+				<-inner
+			}))
+		}
+		synctest.Wait()
+		for range 50 {
+			w.start(taskFunc(func() {
+				n := runs.Add(1)
+				defer runs.Add(-1)
+				most.Store(max(most.Load(), n))
+				runtime.Gosched()
+			}))
+		}
+		synctest.Wait()
+		if w.mu.running != 0 || w.mu.coming != 0 || w.mu.line.len() != 0 || most.Load() > 2 {
+			t.Errorf("%d run, %d coming, %d in line; %d ran at once", w.mu.running, w.mu.coming, w.mu.line.len(), most.Load())
+		}
+		w.close()
+		w.wait.Wait()
+	})
+}
+
 // A handler that ends its goroutine takes its worker along and nothing else. Close lets what is in line be done.
 func TestWorkersSurviveGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
