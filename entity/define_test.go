@@ -13,13 +13,18 @@ import (
 
 func ok[S any](*entity.Context[S], struct{}) (struct{}, error) { return struct{}{}, nil }
 
+// What JSON would lose, in itself or embedded.
+type (
+	hidden struct{ balance int64 }
+	nested struct{ M map[string][]*hidden }
+	amount int64
+	inner  struct{ A int }
+)
+
+var _ = hidden{balance: 0}
+
 // Every mistake in a definition panics where it is made, with a sentence that names the type and what is wrong.
 func TestMistakesPanicAtDefinition(t *testing.T) {
-	type hidden struct{ balance int64 }
-	_ = hidden{balance: 0}
-	type nested struct{ M map[string][]*hidden }
-	type amount int64
-	type inner struct{ A int }
 	fresh := func() *entity.Type[int] { return entity.Define[int]("t") }
 	for _, c := range []struct {
 		what, want string
@@ -89,7 +94,6 @@ func TestTypesThatCarryThemselves(t *testing.T) {
 		By   map[time.Time]int
 	}
 	entity.Define[node]("t")
-	type inner struct{ A int }
 	entity.Define[struct{ inner }]("t")
 	entity.Define[struct{ hidden chan int }]("t", entity.SnapshotEvery(0))
 	entity.Define[struct{ hidden chan int }]("t", entity.Volatile())

@@ -27,13 +27,18 @@ type origin struct {
 
 // A desk holds this session's open asks to one shard, by number.
 //
+// An ask that stays open keeps the places of all that were numbered since. When they are needed it is passed over: the floor
+// rises above it, its answer is waited for on, and it is not sent again, for its owner would not know any more whether it ran.
+//
 // Invariant: at most maxOpen numbers at or above the floor, so the owner never has to refuse one.
 type desk struct {
 	session shard.SessionID
 	places  chan struct{} // one for each open number
 	mu      struct {
 		sync.Mutex
-		open queue[open]
+		open     queue[open]
+		answered int             // of open, behind one that is awaited
+		passed   map[uint64]*ask // over, and awaited still
 	}
 }
 
@@ -102,14 +107,18 @@ func (d *desk) number(a *ask, numbers *atomic.Uint64) uint64 {
 	defer d.mu.Unlock()
 	n := numbers.Add(1)
 	d.mu.open.push(open{n, a})
+	d.pass()
 	return n
 }
 
-// floor is the lowest number still awaited.
-func (d *desk) floor() uint64 {
+// floor is the lowest number that may be sent again; false when number was passed over and is not.
+func (d *desk) floor(number uint64) (uint64, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mu.open.front().number // at least the asker's own is open
+	if d.mu.open.len() == 0 || d.mu.open.front().number > number {
+		return 0, false
+	}
+	return d.mu.open.front().number, true
 }
 
 // close takes a number off. Places are given back from the front, because an open number keeps the younger ones from
@@ -117,12 +126,39 @@ func (d *desk) floor() uint64 {
 func (d *desk) close(number uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(d.mu.open.all(), number, func(o open, number uint64) int { return cmp.Compare(o.number, number) })
+	i, found := slices.BinarySearchFunc(d.mu.open.all(), number, func(o open, number uint64) int { return cmp.Compare(o.number, number) })
+	if !found {
+		delete(d.mu.passed, number)
+		return
+	}
 	d.mu.open.all()[i].ask = nil
+	d.mu.answered++
+	d.clear()
+	d.pass()
+}
+
+// clear gives back the places at the front that nobody awaits anything in. The caller holds the lock.
+func (d *desk) clear() {
 	for d.mu.open.len() > 0 && d.mu.open.front().ask == nil {
 		d.mu.open.pop()
+		d.mu.answered--
 		<-d.places
 	}
+}
+
+// pass passes over the oldest ask when all places are taken and half of them are behind it for no other reason: so many were
+// answered meanwhile that came later. The caller holds the lock.
+func (d *desk) pass() {
+	if d.mu.open.len() < maxOpen || d.mu.answered < maxOpen/2 {
+		return
+	}
+	first := d.mu.open.pop()
+	<-d.places
+	if d.mu.passed == nil {
+		d.mu.passed = map[uint64]*ask{}
+	}
+	d.mu.passed[first.number] = first.ask
+	d.clear()
 }
 
 // nudge makes every open ask look at the map again.
@@ -133,6 +169,9 @@ func (d *desk) nudge() {
 		if o.ask != nil {
 			o.ask.nudge()
 		}
+	}
+	for _, a := range d.mu.passed {
+		a.nudge()
 	}
 }
 

@@ -185,7 +185,12 @@ func (a *ask) enter(ctx context.Context) (*desk, *shard.Error) {
 
 // try makes one attempt. A zero verdict means that reply and fault are the caller's.
 func (a *ask) try(ctx context.Context, d *desk, to route.Decision) ([]byte, route.Retry, *shard.Error) {
-	a.env.Floor = d.floor()
+	floor, open := d.floor(a.env.Request.Number)
+	if !open {
+		return nil, route.Retry{}, a.settled(shard.Errorf(shard.CodeOverloaded,
+			"%d commands to shard %s that came later were answered first: it is not asked again", maxOpen/2, a.shard))
+	}
+	a.env.Floor = floor
 	a.post(ctx, to)
 	ended := a.wait(ctx, to.Epoch)
 	a.lent = a.lent || ended != answered
