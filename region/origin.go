@@ -34,6 +34,7 @@ type origin struct {
 type desk struct {
 	session shard.SessionID
 	places  chan struct{} // one for each open number
+	before  *desk         // of the session before, at which asks may be open still; it does not change
 	mu      struct {
 		sync.Mutex
 		open     queue[open]
@@ -95,10 +96,23 @@ func (o *origin) desk(id shard.ID, session shard.SessionID) *desk {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if d = o.mu.desks[id]; d == nil || d.session < session {
-		d = &desk{session: session, places: make(chan struct{}, maxOpen)}
+		d = &desk{session: session, places: make(chan struct{}, maxOpen), before: d.busy()}
 		o.mu.desks[id] = d
 	}
 	return d
+}
+
+// busy returns the newest desk, from this one back, at which asks are open.
+func (d *desk) busy() *desk {
+	for ; d != nil; d = d.before {
+		d.mu.Lock()
+		n := d.mu.open.len() + len(d.mu.passed)
+		d.mu.Unlock()
+		if n > 0 {
+			return d
+		}
+	}
+	return nil
 }
 
 // number gives the ask the next number. The caller has taken a place.
@@ -178,9 +192,8 @@ func (d *desk) nudge() {
 // moved tells the open asks of a shard that its placement changed.
 func (o *origin) moved(id shard.ID) {
 	o.mu.RLock()
-	d := o.mu.desks[id]
-	o.mu.RUnlock()
-	if d != nil {
+	defer o.mu.RUnlock()
+	for d := o.mu.desks[id]; d != nil; d = d.before {
 		d.nudge()
 	}
 }
@@ -190,6 +203,8 @@ func (o *origin) close() {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	for _, d := range o.mu.desks {
-		d.nudge()
+		for ; d != nil; d = d.before {
+			d.nudge()
+		}
 	}
 }
