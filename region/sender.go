@@ -49,10 +49,21 @@ func (r *Region) send(ctx context.Context, e entity.Envelope, tell bool) ([]byte
 		defer cancel()
 	}
 	reply, fault := a.pursue(ctx)
-	for fault != nil && fault.Code == shard.CodeSessionEnded && fault.Outcome == shard.NotApplied && a.anotherSession(ctx) {
+	for fault != nil && fault.Outcome == shard.NotApplied && a.anew(ctx, fault) {
 		reply, fault = a.pursue(ctx)
 	}
 	return reply, asError(fault)
+}
+
+// passedOver is the fault of an ask whose number may not be sent again, see desk.
+var passedOver = shard.Errorf(shard.CodeOverloaded, "%d commands to its shard that came later were answered first: it is not asked again", maxOpen/2)
+
+// anew reports whether an ask of which no attempt has taken effect is to be asked under another number.
+func (a *ask) anew(ctx context.Context, fault *shard.Error) bool {
+	if fault == passedOver {
+		return ctx.Err() == nil
+	}
+	return fault.Code == shard.CodeSessionEnded && a.anotherSession(ctx)
 }
 
 // anotherSession waits until the node has a session after the one under which the command was refused: no attempt has taken
@@ -187,8 +198,7 @@ func (a *ask) enter(ctx context.Context) (*desk, *shard.Error) {
 func (a *ask) try(ctx context.Context, d *desk, to route.Decision) ([]byte, route.Retry, *shard.Error) {
 	floor, open := d.floor(a.env.Request.Number)
 	if !open {
-		return nil, route.Retry{}, a.settled(shard.Errorf(shard.CodeOverloaded,
-			"%d commands to shard %s that came later were answered first: it is not asked again", maxOpen/2, a.shard))
+		return nil, route.Retry{}, a.settled(passedOver)
 	}
 	a.env.Floor = floor
 	a.post(ctx, to)
