@@ -173,11 +173,8 @@ func TestSilentLeaderIsWaitedFor(t *testing.T) {
 	}
 }
 
-// leaving is a leader that shuts down while it has an order: what came of it is not known. Asked again, which is in vain there, it has not taken it.
-type leaving struct {
-	silent
-	hint string
-}
+// leaving is a leader that shuts down while it has an order or a question: what came of it is not known.
+type leaving struct{ silent }
 
 func (l *leaving) Administer(context.Context, *wire.AdministerRequest) (*wire.AdministerReply, error) {
 	return &wire.AdministerReply{Fault: transport.FaultOf(shard.Unknownf(shard.CodeClosed, "this node is shutting down"))}, nil
