@@ -14,7 +14,9 @@ import (
 // UnmarshalBinary copies what it keeps. Only a fold of Lent's is spared that. What Marshal returns must not alias v, nor be used again: it is
 // kept and read after the handler has returned, replies for as long as a retry may come, while the entity's state goes on to change.
 //
-// Every byte a codec wrote has to stay readable: events are read back for as long as the journal keeps them.
+// Every byte a codec wrote has to stay readable: events are read back for as long as the journal keeps them. And what is read back has to be what was
+// written, for a fold first runs on the handler's own value and later, wherever the entity is brought back, on the one that is read. With JSON
+// that is not so for text that is not UTF-8, for numbers in an any, which come back as float64, and for two fields of one name.
 type Codec interface {
 	Marshal(v any) ([]byte, error)
 	Unmarshal(data []byte, v any) error
