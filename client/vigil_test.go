@@ -20,6 +20,17 @@ func (s *station) stops(t *testing.T) (goOn context.CancelFunc) {
 	return goOn
 }
 
+// connected is a client of stations, which ends with the test.
+func connected(t *testing.T, addrs ...string) *client.Client {
+	t.Helper()
+	c, err := client.Connect(within(t), addrs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 // A node that is stopped answers nobody and refuses nobody. A question, an order that may be repeated and a watch go on at the next address long before
 // their time is over; they waited until gRPC gave up the connection, or for all of it.
 func TestSilentNodeIsPassedOver(t *testing.T) {
@@ -43,11 +54,7 @@ func TestSilentNodeIsPassedOver(t *testing.T) {
 			first, second := open(t, "g"), open(t, "g")
 			done := func(*wire.AdministerRequest) *wire.Fault { return nil }
 			first.order, second.order = done, done
-			c, err := client.Connect(within(t), first.addr, second.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
+			c := connected(t, first.addr, second.addr)
 			first.stops(t)
 			began := time.Now()
 			if err := call(within(t), c); err != nil || time.Since(began) > 6*time.Second {
@@ -63,11 +70,7 @@ func TestSilentNodeMayHaveDoneIt(t *testing.T) {
 	first, second := open(t, "g"), open(t, "g")
 	first.order = func(*wire.AdministerRequest) *wire.Fault { return nil }
 	second.order = func(*wire.AdministerRequest) *wire.Fault { t.Error("the second was given the order"); return nil }
-	c, err := client.Connect(within(t), first.addr, second.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := connected(t, first.addr, second.addr)
 	first.stops(t)
 	for what, call := range map[string]func(context.Context) error{
 		"a command":            func(ctx context.Context) error { return c.Tell(ctx, ping) },
@@ -89,11 +92,7 @@ func TestSlowNodeIsWaitedFor(t *testing.T) {
 	t.Run("slow", func(t *testing.T) {
 		t.Parallel()
 		first, second := open(t, "g"), open(t, "g")
-		c, err := client.Connect(within(t), first.addr, second.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := connected(t, first.addr, second.addr)
 		first.inspect = func(stream grpc.ServerStreamingServer[wire.InspectReply]) error {
 			select {
 			case <-time.After(4 * silence):
@@ -108,11 +107,7 @@ func TestSlowNodeIsWaitedFor(t *testing.T) {
 	t.Run("alone", func(t *testing.T) {
 		t.Parallel()
 		only := open(t, "g")
-		c, err := client.Connect(within(t), only.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := connected(t, only.addr)
 		goOn := only.stops(t)
 		time.AfterFunc(4*silence, goOn)
 		if _, err := c.State(within(t)); err != nil {
@@ -125,11 +120,7 @@ func TestSlowNodeIsWaitedFor(t *testing.T) {
 func TestQuestionsHaveNotHappened(t *testing.T) {
 	t.Parallel()
 	only := open(t, "g")
-	c, err := client.Connect(within(t), only.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := connected(t, only.addr)
 	only.stops(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -94,7 +94,7 @@ func (b *batch) ofForming(spec shard.Spec, p *shard.Placement, m *memory) {
 		}
 		waiting = append(waiting, c.ID)
 	}
-	if b.in.Now < m.since+b.d.Times.Found || !b.manage(spec, late) {
+	if b.in.Now < m.since+b.d.Times.Found || !b.suffice(spec, late) {
 		keep, late = append(keep, late...), nil
 	}
 	wait := m.since + b.d.Times.Place - b.in.Now
@@ -109,8 +109,8 @@ func (b *batch) ofForming(spec shard.Spec, p *shard.Placement, m *memory) {
 	b.replace(spec, p, m, keep, late)
 }
 
-// manage reports whether there are members for all copies of a shard without those.
-func (b *batch) manage(spec shard.Spec, without []shard.NodeID) bool {
+// suffice reports whether there are open members for all copies of a shard without some, of which there is one at least.
+func (b *batch) suffice(spec shard.Spec, without []shard.NodeID) bool {
 	if len(without) == 0 {
 		return false
 	}
